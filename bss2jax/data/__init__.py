@@ -1,0 +1,89 @@
+"""Data sets as plain NumPy arrays: `load("mnist").train.x`.
+
+Each set has a module of its name with `splits() -> (train, test)`. It is imported at first use: it
+may need scikit-learn or tensorflow-datasets, which importing this package does not. A set that
+comes from files is prepared once and then read from the array cache (`cache.py`).
+
+Environment:
+    BSS2JAX_DATA: directory with the original files (`mnist/train-images-idx3-ubyte.gz`, ...). Files
+        that are not there are downloaded.
+    BSS2JAX_CACHE: where downloads and decoded arrays are kept; default `~/.cache/bss2jax`.
+"""
+
+import difflib
+from importlib import import_module
+
+import numpy as np
+
+from bss2jax.data.cache import cached
+from bss2jax.data.dataset import DataError, Dataset, Spec, Split
+
+__all__ = ["DataError", "Dataset", "Split", "load", "names", "random_like"]
+
+_DIGITS = tuple("0123456789")
+
+_SPECS = {
+    "digits": Spec(shape=(8, 8, 1), dtype="uint8", classes=_DIGITS, full_scale=16.0),
+    "mnist": Spec(shape=(28, 28, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, version=1),
+}
+
+
+def names():
+    """The names `load` knows, sorted."""
+    return tuple(sorted(_SPECS))
+
+
+def load(name):
+    """Loads a data set, preparing it first if this machine has never done so.
+
+    Args:
+        name: one of `names()`.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        ValueError: no set has this name.
+        DataError: a file is missing, wrong, or cannot be written.
+    """
+    spec = _spec(name)
+
+    def splits():
+        return import_module(f"bss2jax.data.{name}").splits()
+
+    train, test = splits() if spec.version is None else cached(name, spec, splits)
+    return Dataset(name, train, test, spec.classes, spec.full_scale)
+
+
+def random_like(name, train=64, test=32, seed=0):
+    """A stand-in with the shapes, types and classes of a set, and random content. Reads no files.
+
+    Args:
+        name: one of `names()`.
+        train: samples in the training split.
+        test: samples in the test split.
+        seed: of the content.
+
+    Returns:
+        A `Dataset`; x is uniform over 0..full_scale, y over the classes, and independent of x.
+
+    Raises:
+        ValueError: no set has this name.
+    """
+    spec = _spec(name)
+    rng = np.random.default_rng(seed)
+
+    def draw(samples):
+        x = rng.integers(0, int(spec.full_scale), (samples, *spec.shape), spec.dtype, endpoint=True)
+        return Split(x, rng.integers(0, len(spec.classes), samples, np.int32))
+
+    return Dataset(name, draw(train), draw(test), spec.classes, spec.full_scale)
+
+
+def _spec(name):
+    if name in _SPECS:
+        return _SPECS[name]
+    near = difflib.get_close_matches(str(name), _SPECS, n=1, cutoff=0.0)[0]
+    raise ValueError(
+        f"no data set {name!r}: expected one of {', '.join(names())}; the nearest is {near!r}"
+    )

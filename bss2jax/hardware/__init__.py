@@ -1,0 +1,1 @@
+"""What the chip is: its numbers (`substrate`) and one drawn specimen (`chip`)."""

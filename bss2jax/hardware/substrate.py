@@ -1,0 +1,55 @@
+"""The numbers of the BrainScaleS-2 substrate, each with its source."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Substrate:
+    """The fixed numbers of one analog chip.
+
+    Frozen and hashable: a static argument of every jitted function that needs it. A user who
+    wants another substrate writes `dataclasses.replace(BSS2, columns=128)`.
+
+    References: hxtorch `constants`, haldls/halco (sizes), hxtorch `perceptron/mock` (gain),
+    grenade `compute/mac` (times); Cramer et al. 2022, Weis et al. 2020, Stradmann et al. 2021
+    (power).
+    """
+
+    hemispheres: int = 2  # halco: two synapse arrays, used side by side in one configuration
+    rows: int = 128  # hxtorch: signed inputs per array, a pair of synapse rows each
+    columns: int = 256  # halco: neuron columns per array
+    weight_max: int = 63  # hxtorch: 6-bit weight, the sign is the row's
+    activation_max: int = 31  # hxtorch: 5-bit input, the pulse length of the synapse driver
+    readout_min: int = -128  # halco: 8-bit CADC, signed after the baseline is subtracted
+    readout_max: int = 127
+    gain: float = 0.002  # hxtorch mock parameter: LSB of readout per activation x weight and send
+
+    # Time of one matrix product, seconds (grenade `compute/mac`).
+    event_interval: float = 8e-9  # one event per 8 ns and driver (125 MHz)
+    wait_between_events: int = 5  # event intervals from one row's event to the next
+    baseline_read: float = 20e-6
+    reset: float = 4e-6
+    settle: float = 2e-6  # 1 us before and 1 us after the events
+    read_result: float = 10e-6
+
+    # Power of the chip in matrix products, watts: the sources disagree, so a span.
+    power_min: float = 0.3  # a project page on Weis et al. 2020, unverified
+    power_max: float = 0.70  # Stradmann et al. 2021: 192 uJ in 276 us
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"Substrate.{field.name}: expected a number, got {value!r}")
+            if field.name != "readout_min" and not value > 0:
+                raise ValueError(f"Substrate.{field.name}: expected a value > 0, got {value!r}")
+        if self.hemispheres not in (1, 2):
+            raise ValueError(f"Substrate.hemispheres: expected 1 or 2, got {self.hemispheres}")
+        if self.readout_min >= self.readout_max:
+            raise ValueError(
+                "Substrate: readout_min must lie below readout_max, "
+                f"got {self.readout_min} and {self.readout_max}"
+            )
+
+
+BSS2 = Substrate()

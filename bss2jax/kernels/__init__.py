@@ -1,0 +1,1 @@
+"""What the chip computes: pure functions, arrays in and arrays out."""

@@ -1,0 +1,70 @@
+"""The analog vector-matrix product of one block of rows, from codes to 8-bit readout.
+
+    p = clip(floor(float32(x W) * float32(s g) + offset + noise), -128, 127)
+
+References: hxtorch `perceptron/mac` software mode; Weis et al. 2020.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bss2jax.hardware.substrate import Substrate
+
+
+def input_codes(x: jax.Array, substrate: Substrate) -> jax.Array:
+    """Rounds inputs half to even and clips them to the 5-bit range 0..31."""
+    return jnp.clip(jnp.round(x), 0, substrate.activation_max)
+
+
+def weight_codes(w: jax.Array, substrate: Substrate) -> jax.Array:
+    """Rounds weights half to even and clips them to the signed 6-bit range -63..63."""
+    return jnp.clip(jnp.round(w), -substrate.weight_max, substrate.weight_max)
+
+
+def nominal_scale(num_sends: int, substrate: Substrate) -> np.float32:
+    """Returns LSB of readout per unit of x W: one float32, as products sit on the floor's edge."""
+    return np.float32(num_sends * substrate.gain)
+
+
+def readout(
+    product: jax.Array,
+    scale: jax.Array,
+    offset: jax.Array | None = None,
+    noise: jax.Array | None = None,
+    *,
+    substrate: Substrate,
+) -> tuple[jax.Array, jax.Array]:
+    """Reads out the membranes of one block: scale, add, floor, clip.
+
+    Args:
+        product: `[B, N]` codes times weights, exact in float32 without synapse mismatch.
+        scale: `[]` or `[N]` float32, LSB per unit of `product`.
+        offset: `[N]` LSB, or None.
+        noise: `[B, N]` LSB, or None.
+        substrate: whose readout range clips.
+
+    Returns:
+        The readout `[B, N]`, LSB, integer-valued float32, and where it was clipped, bool `[B, N]`.
+    """
+    voltage = product * scale
+    if offset is not None:
+        voltage = voltage + offset
+    if noise is not None:
+        voltage = voltage + noise
+    # Floor, not round: the CADC truncates.
+    code = jnp.floor(voltage)
+    clipped = jnp.clip(code, substrate.readout_min, substrate.readout_max)
+    return clipped, code != clipped
+
+
+def float_product(x: jax.Array, w: jax.Array, *, num_sends: int, substrate: Substrate) -> jax.Array:
+    """The product without rounding, floor, saturation and noise, at the same gain, LSB.
+
+    Args:
+        x: `[..., K]` activations.
+        w: `[K, N]` weights.
+        num_sends: times each input is sent.
+        substrate: whose gain applies.
+    """
+    return (x @ w) * nominal_scale(num_sends, substrate)

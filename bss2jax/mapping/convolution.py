@@ -1,0 +1,314 @@
+"""Convolutions on the chip: unfold the input, then one analog product; positions are samples.
+
+Layouts are JAX's and flax's: channels last, kernels `[*window, C, N]`.
+
+References: hxtorch `perceptron/conv` (unfolding, expanded convolution).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bss2jax.hardware.chip import Chip
+from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.mapping.execute import matmul
+from bss2jax.mapping.partition import as_matrix
+
+Padding = int | str | Sequence[int | tuple[int, int]]
+
+
+def conv1d(
+    x: jax.Array,
+    w: jax.Array,
+    chip: Chip | None,
+    key: jax.Array | None = None,
+    *,
+    stride: int = 1,
+    padding: Padding = 0,
+    groups: int = 1,
+    dilation: int = 1,
+    num_sends: int = 1,
+    avg: int = 1,
+    mask_saturated: bool = False,
+    substrate: Substrate = BSS2,
+) -> jax.Array:
+    """Convolves a signal with weights on the chip (a cross-correlation, as everywhere).
+
+    Args:
+        x: `[..., L, C]` activations 0..31.
+        w: `[k, C / groups, N]` weights -63..63.
+        chip, key, num_sends, avg, mask_saturated, substrate: as in `matmul`.
+        stride: positions from one window to the next.
+        padding: zeros on both sides; a pair (before, after) in a list; "VALID" or "SAME".
+        groups: independent convolutions over equal shares of the channels; each is placed from the
+            front of the chip (the reference refuses more than one).
+        dilation: positions from one tap to the next (the reference refuses more than one).
+
+    Returns:
+        `[..., L', N]` readout, LSB.
+
+    Raises:
+        ValueError: as `matmul`; the window does not fit, or groups do not divide channels.
+    """
+    return _convolve(
+        x, w, chip, key, 1, stride, padding, groups, dilation,
+        num_sends=num_sends, avg=avg, mask_saturated=mask_saturated, substrate=substrate,
+    )  # fmt: skip
+
+
+def conv2d(
+    x: jax.Array,
+    w: jax.Array,
+    chip: Chip | None,
+    key: jax.Array | None = None,
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    groups: int = 1,
+    dilation: int | tuple[int, int] = 1,
+    num_sends: int = 1,
+    avg: int = 1,
+    mask_saturated: bool = False,
+    substrate: Substrate = BSS2,
+) -> jax.Array:
+    """Convolves an image with weights on the chip (a cross-correlation, as everywhere).
+
+    Args:
+        x: `[..., H, W, C]` activations 0..31.
+        w: `[kh, kw, C / groups, N]` weights -63..63.
+        chip, key, num_sends, avg, mask_saturated, substrate: as in `matmul`.
+        stride, padding, groups, dilation: as in `conv1d`, one number for both axes or one each.
+
+    Returns:
+        `[..., H', W', N]` readout, LSB.
+
+    Raises:
+        ValueError: as `conv1d`.
+    """
+    return _convolve(
+        x, w, chip, key, 2, stride, padding, groups, dilation,
+        num_sends=num_sends, avg=avg, mask_saturated=mask_saturated, substrate=substrate,
+    )  # fmt: skip
+
+
+def expanded_conv1d(
+    x: jax.Array,
+    w: jax.Array,
+    chip: Chip | None,
+    key: jax.Array | None = None,
+    *,
+    stride: int = 1,
+    padding: Padding = 0,
+    num_sends: int = 1,
+    mask_saturated: bool = False,
+    substrate: Substrate = BSS2,
+) -> jax.Array:
+    """Convolves a signal with shifted copies of the kernel side by side on the array.
+
+    One input vector covers several positions, so the chip runs fewer vectors, and each copy of the
+    kernel meets the fixed pattern of its own place. On a perfect chip it equals `conv1d` (for
+    kernels of at most 128 rows).
+
+    Args: as `conv1d`.
+
+    Returns:
+        `[..., L', N]` readout, LSB.
+
+    Raises:
+        ValueError: as `conv1d`, and where one copy of the kernel does not fit one block.
+    """
+    vectors, matrix = expand(x, w, stride, padding, substrate)
+    y = matmul(
+        vectors, matrix, chip, key,
+        num_sends=num_sends, mask_saturated=mask_saturated, substrate=substrate,
+    )  # fmt: skip
+    return join_copies(
+        y, output_shape(x.shape[-2:-1], w.shape[:1], stride, padding)[0], w.shape[-1]
+    )
+
+
+def num_expansions(
+    window: int, channels: int, outputs: int, stride: int = 1, substrate: Substrate = BSS2
+) -> int:
+    """Returns how many shifted copies of a kernel `[window, channels, outputs]` fit one block.
+
+    Raises:
+        ValueError: not even one does.
+    """
+    rows = substrate.rows // channels
+    if window > rows or outputs > substrate.columns:
+        raise ValueError(
+            f"expanded_conv1d: a kernel of {window} x {channels} rows and {outputs} columns does "
+            f"not fit a block of {substrate.rows} x {substrate.columns}; use conv1d"
+        )
+    return min(substrate.columns // outputs, (rows - window) // stride + 1)
+
+
+def output_shape(
+    size: Sequence[int],
+    window: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    dilation: int | Sequence[int] = 1,
+) -> tuple[int, ...]:
+    """Returns the positions of a window over an input of `size`, per axis.
+
+    Raises:
+        ValueError: the window does not fit, or padding makes no sense.
+    """
+    window = tuple(window)
+    stride, dilation = _each(stride, window), _each(dilation, window)
+    pads = _pads(size, window, stride, padding, dilation)
+    return tuple(
+        _positions(n + before + after, k, s, d)
+        for n, k, s, d, (before, after) in zip(size, window, stride, dilation, pads, strict=True)
+    )
+
+
+def unfold(
+    x: jax.Array,
+    w: jax.Array,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> tuple[jax.Array, jax.Array]:
+    """Writes a convolution as matrix products: the vectors that meet each group's matrix.
+
+    Args:
+        x: `[..., *size, C]`.
+        w: `[*window, C / groups, N]`.
+        stride, padding, groups, dilation: as in `conv1d`.
+
+    Returns:
+        Inputs `[groups, ..., *positions, K]` and weights `[groups, K, N / groups]`, for
+        `run_groups`; K runs over channels, then the window.
+    """
+    window, _, outputs = _window(x, w, groups)
+    stride, dilation = _each(stride, window), _each(dilation, window)
+    lead = x.ndim - len(window) - 1
+    x = _pad(x, window, stride, padding, dilation)
+    # One axis after the other: as many slices as the sum of the taps, not their product.
+    for axis, (k, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
+        span = (_positions(x.shape[lead + axis], k, s, d) - 1) * s + 1
+        taps = [lax.slice_in_dim(x, i * d, i * d + span, s, axis=lead + axis) for i in range(k)]
+        x = jnp.stack(taps, axis=-1)
+    # Channel is outermost, so a group is a contiguous share of it.
+    inputs = x.reshape(*x.shape[: lead + len(window)], groups, -1)
+    weights = w.reshape(*w.shape[:-1], groups, outputs // groups)
+    return jnp.moveaxis(inputs, -2, 0), jax.vmap(as_matrix)(jnp.moveaxis(weights, -2, 0))
+
+
+def run_groups(
+    product: Callable[..., Any], inputs: jax.Array, weights: jax.Array, key: jax.Array | None
+) -> Any:
+    """Runs `product(inputs, weights, key)` group after group; results have groups in front."""
+    if len(inputs) == 1:
+        return jax.tree.map(lambda y: y[None], product(inputs[0], weights[0], key))
+    keys = None if key is None else jax.random.split(key, len(inputs))
+    return lax.scan(lambda _, group: (None, product(*group)), None, (inputs, weights, keys))[1]
+
+
+def join_groups(y: jax.Array) -> jax.Array:
+    """Puts the outputs of groups side by side: `[groups, ..., N]` to `[..., groups * N]`."""
+    return jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], -1)
+
+
+def expand(
+    x: jax.Array,
+    w: jax.Array,
+    stride: int = 1,
+    padding: Padding = 0,
+    substrate: Substrate = BSS2,
+) -> tuple[jax.Array, jax.Array]:
+    """Writes a 1-D convolution as one product with shifted copies of the kernel side by side.
+
+    Args: as `expanded_conv1d`.
+
+    Returns:
+        Inputs `[..., vectors, K]` and the matrix `[K, copies * N]`; `join_copies` puts the
+        product's columns into the order of positions.
+    """
+    window, channels, outputs = _window(x, w, 1)
+    copies = num_expansions(window[0], channels, outputs, stride, substrate)
+    positions = output_shape(x.shape[-2:-1], window, stride, padding)[0]
+    vectors = -(-positions // copies)
+    span = window[0] + (copies - 1) * stride
+    x = _pad(x, window, (stride,), padding, (1,))
+    needed = (vectors - 1) * copies * stride + span
+    tail = [(0, 0)] * (x.ndim - 2) + [(0, max(0, needed - x.shape[-2])), (0, 0)]
+    shifted = [
+        jnp.pad(w, ((i * stride, span - window[0] - i * stride), (0, 0), (0, 0)))
+        for i in range(copies)
+    ]
+    kernel = jnp.stack(shifted, axis=-2).reshape(span, channels, copies * outputs)
+    inputs, weights = unfold(jnp.pad(x, tail)[..., :needed, :], kernel, copies * stride)
+    return inputs[0], weights[0]
+
+
+def join_copies(y: jax.Array, positions: int, outputs: int) -> jax.Array:
+    """Orders the columns of an expanded product by position: `[..., positions, outputs]`."""
+    return y.reshape(*y.shape[:-2], -1, outputs)[..., :positions, :]
+
+
+def _convolve(x, w, chip, key, axes, stride, padding, groups, dilation, **settings):
+    if w.ndim != axes + 2:
+        kernel = "[k, C, N]" if axes == 1 else "[kh, kw, C, N]"
+        raise ValueError(f"w: expected a kernel {kernel}, got shape {w.shape}")
+    inputs, weights = unfold(x, w, stride, padding, groups, dilation)
+    product = lambda x, w, key: matmul(x, w, chip, key, **settings)  # noqa: E731
+    return join_groups(run_groups(product, inputs, weights, key))
+
+
+def _window(x, w, groups):
+    """Checks the shapes of a convolution; returns (window, channels of a group, outputs)."""
+    if w.ndim < 3 or x.ndim < w.ndim - 1:
+        raise ValueError(
+            f"expected x [..., *size, C] and w [*window, C, N], got {x.shape}, {w.shape}"
+        )
+    *window, channels, outputs = w.shape
+    if groups < 1 or x.shape[-1] != channels * groups or outputs % groups:
+        raise ValueError(
+            f"x has {x.shape[-1]} channels, w takes {channels} and makes {outputs} with "
+            f"groups={groups}: x's must be w's times groups, and groups must divide the outputs"
+        )
+    return tuple(window), channels, outputs
+
+
+def _pad(x, window, stride, padding, dilation):
+    lead = x.ndim - len(window) - 1
+    pads = _pads(x.shape[lead:-1], window, stride, padding, dilation)
+    return jnp.pad(x, [(0, 0)] * lead + list(pads) + [(0, 0)])
+
+
+def _pads(size, window, stride, padding, dilation):
+    if isinstance(padding, str):
+        if padding.upper() not in ("SAME", "VALID"):
+            raise ValueError(f'padding: expected "SAME", "VALID" or numbers, got {padding!r}')
+        reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
+        return lax.padtype_to_pads(size, reach, stride, padding.upper())
+    each = _each(padding, window)
+    pads = [tuple(p) if isinstance(p, Sequence) else (p, p) for p in each]
+    if any(len(p) != 2 or min(p) < 0 for p in pads):
+        raise ValueError(f"padding: expected numbers >= 0 or pairs of them, got {padding!r}")
+    return pads
+
+
+def _positions(size, k, s, d):
+    span = (k - 1) * d + 1
+    if s < 1 or d < 1 or span > size:
+        raise ValueError(
+            f"a window of {k} taps (stride {s}, dilation {d}) spans {span} and does not fit an "
+            f"input of {size}, padding included"
+        )
+    return (size - span) // s + 1
+
+
+def _each(value, window):
+    values = (value,) * len(window) if isinstance(value, int) else tuple(value)
+    if len(values) != len(window):
+        raise ValueError(f"expected one number or {len(window)}, got {value!r}")
+    return values
