@@ -18,7 +18,7 @@ import numpy as np
 from bss2jax.data.cache import cached
 from bss2jax.data.dataset import DataError, Dataset, Spec, Split
 
-__all__ = ["DataError", "Dataset", "Split", "load", "names", "random_like"]
+__all__ = ["DataError", "Dataset", "Spec", "Split", "load", "names", "random_like", "spec"]
 
 _DIGITS = tuple("0123456789")
 
@@ -46,13 +46,13 @@ def load(name):
         ValueError: no set has this name.
         DataError: a file is missing, wrong, or cannot be written.
     """
-    spec = _spec(name)
+    known = spec(name)
 
     def splits():
         return import_module(f"bss2jax.data.{name}").splits()
 
-    train, test = splits() if spec.version is None else cached(name, spec, splits)
-    return Dataset(name, train, test, spec.classes, spec.full_scale)
+    train, test = splits() if known.version is None else cached(name, known, splits)
+    return Dataset(name, train, test, known.classes, known.full_scale)
 
 
 def random_like(name, train=64, test=32, seed=0):
@@ -70,17 +70,23 @@ def random_like(name, train=64, test=32, seed=0):
     Raises:
         ValueError: no set has this name.
     """
-    spec = _spec(name)
+    known = spec(name)
     rng = np.random.default_rng(seed)
 
     def draw(samples):
-        x = rng.integers(0, int(spec.full_scale), (samples, *spec.shape), spec.dtype, endpoint=True)
-        return Split(x, rng.integers(0, len(spec.classes), samples, np.int32))
+        shape = (samples, *known.shape)
+        x = rng.integers(0, int(known.full_scale), shape, known.dtype, endpoint=True)
+        return Split(x, rng.integers(0, len(known.classes), samples, np.int32))
 
-    return Dataset(name, draw(train), draw(test), spec.classes, spec.full_scale)
+    return Dataset(name, draw(train), draw(test), known.classes, known.full_scale)
 
 
-def _spec(name):
+def spec(name):
+    """What is known of a set without reading any file: a `Spec`.
+
+    Raises:
+        ValueError: no set has this name.
+    """
     if name in _SPECS:
         return _SPECS[name]
     near = difflib.get_close_matches(str(name), _SPECS, n=1, cutoff=0.0)[0]

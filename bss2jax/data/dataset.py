@@ -14,7 +14,7 @@ class Split:
     """Samples and their labels.
 
     Attributes:
-        x: `[S, ...]` samples in the set's own integer or float type; images are uint8 `[S, H, W, C]`.
+        x: `[S, ...]` samples in the set's own type; images are uint8 `[S, H, W, C]`.
         y: `[S]` int32 class labels, 0..classes-1.
     """
 

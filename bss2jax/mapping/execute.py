@@ -11,6 +11,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from bss2jax.hardware.chip import Chip
@@ -162,7 +163,7 @@ def saturation(
     settings = _Settings(num_sends, False, substrate)
     flat = x.reshape(-1, x.shape[-1])
     synapses = _program(lax.stop_gradient(w), chip, substrate)
-    y, clipped = _run(flat, synapses, w.shape[1], chip, key, settings, observe=True)
+    _, clipped = _run(flat, synapses, w.shape[1], chip, key, settings, observe=True)
     codes = jnp.round(x)
     shares = {
         "inputs": (codes < 0) | (codes > substrate.activation_max),
@@ -311,7 +312,7 @@ def _columns(chip, scale, place):
 
 
 def _lay_out(pattern, place):
-    """Repeats a pattern `[H, ..., C]` over the column blocks: `[2, ..., N]`, by row-block parity."""
+    """Repeats a pattern `[H, ..., C]` over column blocks: `[2, ..., N]`, by row-block parity."""
     columns = place.block_shape[1]
     hemispheres = jnp.array(
         [[place.hemisphere(parity, c) for c in range(place.column_blocks)] for parity in (0, 1)]
@@ -354,7 +355,8 @@ def _checked(values, name, low, high):
     values = jnp.asarray(values, jnp.float32)
     if not isinstance(values, jax.core.Tracer) and values.size:
         least, most = float(values.min()), float(values.max())
-        if not (low - 0.5 <= least and most <= high + 0.5):
+        # Rounded as the chip's codes are: 31.5 goes to 32, which no code holds.
+        if not (low <= np.rint(least) and np.rint(most) <= high):
             raise ValueError(
                 f"{name}: values from {least:g} to {most:g}, expected {low}..{high}; "
                 "scale or clip them first"

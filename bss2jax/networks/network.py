@@ -95,6 +95,27 @@ def build(layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate = 
     )
 
 
+def executions(
+    names: Sequence[str], on: Execution | Mapping[str, Execution]
+) -> dict[str, Execution]:
+    """Returns the execution of every layer, from one for all or from a mapping of some.
+
+    Args:
+        names: of the network's layers.
+        on: an execution, or executions by layer name; layers it leaves out are `ideal`.
+
+    Raises:
+        ValueError: no layer, or no execution, has such a name.
+    """
+    some = dict.fromkeys(names, on) if isinstance(on, str) else dict(on)
+    for name, execution in some.items():
+        if name not in names:
+            raise ValueError(f"on: no layer {name!r}; the layers are {', '.join(names)}")
+        if execution not in get_args(Execution):
+            raise ValueError(f"on: expected one of {get_args(Execution)}, got {execution!r}")
+    return dict.fromkeys(names, "ideal") | some
+
+
 @dataclass(frozen=True)
 class _Step:
     """A layer in its place, with all its shapes known."""
@@ -130,11 +151,14 @@ def _weighted(steps):
 
 
 def _init(steps, key):
-    params = {}
-    for step, key in zip(_weighted(steps), jax.random.split(key, len(_weighted(steps)))):
+    params, weighted = {}, _weighted(steps)
+    keys = jax.random.split(key, len(weighted))
+    for step, layer_key in zip(weighted, keys, strict=True):
         std, _ = step.scale
         limit = step.substrate.weight_max
-        normal = jax.random.truncated_normal(key, -limit / std, limit / std, step.weight_shape)
+        normal = jax.random.truncated_normal(
+            layer_key, -limit / std, limit / std, step.weight_shape
+        )
         params[step.name] = {"weight": std * normal}
         if step.layer.bias:
             params[step.name]["bias"] = jnp.zeros(step.layer.outputs)
@@ -150,8 +174,8 @@ def _apply(
     *,
     on: Execution | Mapping[str, Execution],
 ) -> tuple[jax.Array, Stats]:
-    executions = _executions(steps, on)
-    if "chip" in executions.values() and chip is None:
+    each = executions([step.name for step in steps], on)
+    if "chip" in each.values() and chip is None:
         raise ValueError('on="chip" needs a chip: give one, or use on="ideal" for a perfect one')
     if x.shape[1:] != steps[0].before:
         raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {steps[0].before}")
@@ -161,11 +185,11 @@ def _apply(
             case Flatten():
                 x = x.reshape(x.shape[0], -1)
             case Pool():
-                x = _pool(step.layer, x, exact=executions[step.name] == "float")
+                x = _pool(step.layer, x, exact=each[step.name] == "float")
             case Weighted():
                 layer_key = None if key is None else jax.random.fold_in(key, i)
                 x, stats[step.name] = _weighted_layer(
-                    step, params[step.name], x, chip, layer_key, executions[step.name]
+                    step, params[step.name], x, chip, layer_key, each[step.name]
                 )
     return x, stats
 
@@ -224,18 +248,6 @@ def _pool(layer, x, *, exact):
         return lax.reduce_window(x, -jnp.inf, lax.max, window, stride, "VALID")
     mean = lax.reduce_window(x, 0.0, lax.add, window, stride, "VALID") / math.prod(window)
     return mean if exact else digital.relu(mean)
-
-
-def _executions(steps, on):
-    names = [step.name for step in steps]
-    if isinstance(on, str):
-        on = dict.fromkeys(names, on)
-    for name, execution in on.items():
-        if name not in names:
-            raise ValueError(f"on: no layer {name!r}; the layers are {', '.join(names)}")
-        if execution not in get_args(Execution):
-            raise ValueError(f"on: expected one of {get_args(Execution)}, got {execution!r}")
-    return dict.fromkeys(names, "ideal") | dict(on)
 
 
 def _output_shape(layer, before):

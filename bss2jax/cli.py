@@ -1,0 +1,149 @@
+"""The command line: `bss2jax train | evaluate | plan | configs`.
+
+Libraries that take seconds to import wait until the arguments are known to be good.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from bss2jax import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Returns:
+        0 on success, 2 for a wrong call, config, run or data file, 130 after Ctrl-C.
+    """
+    parsed = _parser().parse_args(arguments)
+    from bss2jax.config import ConfigError
+    from bss2jax.data import DataError
+    from bss2jax.training.runs import RunError
+
+    try:
+        parsed.command(parsed)
+        sys.stdout.flush()
+    except (ConfigError, DataError, RunError) as error:
+        print(f"bss2jax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bss2jax: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; keep Python's exit from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line per wrong call, with the nearest known name, instead of the usage."""
+
+    def error(self, message):
+        self.exit(2, f"bss2jax: {message}; see `{self.prog} --help`\n")
+
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices:
+            from bss2jax.config import nearest
+
+            known = list(action.choices)
+            self.error(f"no command {value!r}{nearest(value, known)}; known: {', '.join(known)}")
+
+
+def _parser():
+    parser = _Parser(
+        prog="bss2jax",
+        description="Simulate the BrainScaleS-2 analog chip and train networks on it.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def add(name, command, text):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        return sub
+
+    def add_config(sub):
+        sub.add_argument("config", help="a TOML file, or the name of a shipped config")
+        sub.add_argument(
+            "overrides",
+            nargs="*",
+            metavar="key=value",
+            help="such as seed=1, chip.seed=2, phases.0.epochs=3, run.dir=DIR",
+        )
+
+    add_config(add("train", _train, "Train a config and write a run directory."))
+    evaluate = add("evaluate", _evaluate, "Measure a finished run on its own and on other chips.")
+    evaluate.add_argument("run", help="a run directory")
+    evaluate.add_argument(
+        "--chips", type=_count, default=0, metavar="N", help="chips the run has not seen"
+    )
+    add_config(add("plan", _plan, "Show where a network goes on the chip and what it costs."))
+    add("configs", _configs, "List the configs that ship with bss2jax.")
+    return parser
+
+
+def _count(text):
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 100000, got {text!r}")
+    return int(text)
+
+
+def _train(arguments):
+    import json
+
+    from bss2jax import config, experiment
+    from bss2jax.mapping.partition import table
+
+    parsed, text = config.load(arguments.config, arguments.overrides)
+    run = experiment.run(parsed, text)
+    summary = json.loads(run.read("summary.json"))
+    meaning = {
+        "float": "without rounding, saturation and noise",
+        "ideal": "quantised, on a perfect chip",
+        "transfer": f"moved to chip {parsed.chip.seed}, as trained so far",
+        "chip": f"trained in the loop, on chip {parsed.chip.seed}",
+    }
+    accuracy = summary["test_accuracy"]
+    rows = [(name, f"{accuracy[name]:.2%}", text) for name, text in meaning.items()]
+    print("\n" + table(("execution", "test accuracy", ""), rows))
+    print(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
+
+
+def _evaluate(arguments):
+    from pathlib import Path
+
+    from bss2jax import experiment
+    from bss2jax.mapping.partition import table
+    from bss2jax.training.runs import RunDirectory
+
+    prepared, params = experiment.resume_final(RunDirectory(Path(arguments.run)))
+    rows = [
+        (name, f"{prepared.test_accuracy(params, name):.2%}") for name in ("float", "ideal", "chip")
+    ]
+    print(table((f"chip {prepared.config.chip.seed}", "test accuracy"), rows))
+    if arguments.chips:
+        accuracy = experiment.over_chips(prepared, params, arguments.chips)
+        rows = [
+            ("mean", f"{accuracy.mean():.2%}"),
+            ("std", f"{accuracy.std():.2%}"),
+            ("worst", f"{accuracy.min():.2%}"),
+            ("best", f"{accuracy.max():.2%}"),
+        ]
+        print("\n" + table((f"{arguments.chips} other chips", "test accuracy"), rows))
+
+
+def _plan(arguments):
+    from bss2jax import config, experiment
+
+    parsed, _ = config.load(arguments.config, arguments.overrides)
+    print(experiment.plan_text(experiment.network_of(parsed)), end="")
+
+
+def _configs(arguments):
+    from bss2jax import config
+    from bss2jax.mapping.partition import table
+
+    rows = [(name, config.load(path)[0].description) for name, path in config.shipped().items()]
+    print(table(("config", ""), rows))

@@ -1,0 +1,280 @@
+"""Experiment configs: TOML, read strictly into frozen dataclasses."""
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from annotated_types import Ge, Lt, MinLen, Predicate
+from pydantic import Discriminator, TypeAdapter, ValidationError
+
+from bss2jax.hardware.chip import Mismatch
+from bss2jax.networks.layers import Layer
+from bss2jax.training.phase import Augmentation, Objective, Phase
+
+_STRICT = {"extra": "forbid"}
+_MAX_BYTES = 1_000_000
+Spread = Annotated[float, Ge(0), Lt(float("inf"))]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+
+
+class ConfigError(ValueError):
+    """A config is wrong; the message names the key, what it got and what was expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which data set, and how much of its training set validates: samples, or a share below 1."""
+
+    __pydantic_config__ = _STRICT
+
+    name: Annotated[str, MinLen(1)]
+    validation: Annotated[float, Predicate(lambda v: 0 < v < 1 or (v >= 1 and v == int(v)))] = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipSeed:
+    """The seed of the fixed pattern, independent of the run's seed."""
+
+    __pydantic_config__ = _STRICT
+
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spreads:
+    """How far chips spread: see `bss2jax.Mismatch`."""
+
+    __pydantic_config__ = _STRICT
+
+    synapse: Spread = Mismatch.synapse
+    driver: Spread = Mismatch.driver
+    gain: Spread = Mismatch.gain
+    offset: Spread = Mismatch.offset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Trial-to-trial noise: std of one readout, LSB."""
+
+    __pydantic_config__ = _STRICT
+
+    std: Spread = Mismatch.noise_std
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where the run goes; by default `runs/NAME-k` with the first free k."""
+
+    __pydantic_config__ = _STRICT
+
+    dir: Annotated[str, MinLen(1)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One experiment.
+
+    Attributes:
+        name: names the run directory.
+        description: one line for `bss2jax configs`.
+        seed: of initialisation, order, validation split, augmentation and noise.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    name: Annotated[str, MinLen(1), Predicate(lambda s: "/" not in s and not s.startswith("."))]
+    description: str = ""
+    seed: Seed = 0
+    data: Data
+    chip: ChipSeed = ChipSeed()
+    mismatch: Spreads = Spreads()
+    noise: Noise = Noise()
+    layers: Annotated[tuple[Annotated[Layer, Discriminator("kind")], ...], MinLen(1)]
+    objective: Objective = Objective()
+    augment: Augmentation = Augmentation()
+    phases: Annotated[tuple[Phase, ...], MinLen(1)]
+    run: Run = Run()
+
+    @property
+    def spreads(self) -> Mismatch:
+        """What `sample_chip` takes: the spreads and the noise."""
+        return Mismatch(**dataclasses.asdict(self.mismatch), noise_std=self.noise.std)
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str]:
+    """Reads a config.
+
+    Args:
+        source: path of a TOML file, or the name of a shipped config.
+        overrides: `key=value`; dots go into tables and lists, as in `phases.0.epochs=2`. The value
+            is TOML, or a plain string where it is not.
+
+    Returns:
+        The config and the text of its file.
+
+    Raises:
+        ConfigError: the file cannot be read or is not TOML; a key is unknown, missing, of the
+            wrong type or out of range.
+    """
+    path = _find(source)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; that is no config")
+        text = path.read_text(encoding="utf-8")
+        tree = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    for override in overrides:
+        _override(tree, override)
+    return _parse(tree, str(path)), text
+
+
+def dump(config: Config) -> str:
+    """Returns a config as TOML with every default written out; `load` reads it back."""
+    return tomli_w.dumps(_without_none(dataclasses.asdict(config)))
+
+
+def shipped() -> dict[str, Path]:
+    """Returns the configs that come with the package: name to path."""
+    here = Path(__file__).parent
+    for directory in (here / "configs", here.parent / "configs"):
+        if directory.is_dir():
+            return {path.stem: path for path in sorted(directory.glob("*.toml"))}
+    return {}
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Returns ` (did you mean 'x'?)` for the nearest known name, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _find(source):
+    path, known = Path(source), shipped()
+    if path.exists() or path.suffix or path.name != str(source):
+        if not path.is_file():
+            hint = nearest(path.stem, list(known))
+            raise ConfigError(f"{path}: no such file{hint}; `bss2jax configs` lists what ships")
+        return path
+    if str(source) not in known:
+        hint = nearest(str(source), list(known))
+        raise ConfigError(f"{source}: neither a file nor a shipped config{hint}")
+    return known[str(source)]
+
+
+def _override(tree, override):
+    key, equals, text = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"{override!r}: expected key=value, such as phases.0.epochs=2")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        value = text
+    for i, part in enumerate(parts):
+        if isinstance(tree, list):
+            if not part.isdecimal() or int(part) >= len(tree):
+                at = ".".join(parts[:i])
+                raise ConfigError(f"{key}: {at} has items 0 to {len(tree) - 1}, got {part!r}")
+            part = int(part)
+        elif not isinstance(tree, dict):
+            raise ConfigError(f"{key}: {'.'.join(parts[:i])} is a value, not a table")
+        if i == len(parts) - 1:
+            tree[part] = value
+        else:
+            tree = tree.setdefault(part, {}) if isinstance(tree, dict) else tree[part]
+
+
+def _parse(tree, where):
+    _check_values(tree, where, ())
+    try:
+        # Through JSON, where pydantic's strict mode takes a list for a tuple.
+        return TypeAdapter(Config).validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        messages = [_explain(e, tree) for e in error.errors()]
+        raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(messages))}") from None
+
+
+def _check_values(value, where, path):
+    if len(path) > 20:
+        raise ConfigError(f"{where}: {'.'.join(path[:3])}...: nested too deeply")
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            _check_values(item, where, (*path, str(key)))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: {'.'.join(path)}: got {value}, expected a finite number")
+    elif not isinstance(value, str | int | float):
+        raise ConfigError(f"{where}: {'.'.join(path)}: got a {type(value).__name__}")
+
+
+def _explain(error, tree):
+    """One pydantic error as `key: what it got, what was expected`."""
+    path, kind, value = [], error["type"], tree
+    for part in error["loc"]:
+        # Locations also name the alternatives of a union, which are no keys.
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        elif not (kind == "missing" and part == error["loc"][-1]):
+            continue
+        path.append(part)
+    key, got = ".".join(map(str, path)), error["input"]
+    context = error.get("ctx", {})
+    if kind == "missing":
+        return f"{key}: missing"
+    if kind == "unexpected_keyword_argument":
+        known = _known_names(path[:-1], tree)
+        return f"{key}: unknown key{nearest(str(path[-1]), known)}; known: {', '.join(known)}"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+        hint = nearest(context["tag"], tags)
+        return f"{key}.kind: got {context['tag']!r}, expected one of {', '.join(tags)}{hint}"
+    if kind == "union_tag_not_found":
+        return f"{key}.kind: missing"
+    if kind == "literal_error":
+        choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        hint = nearest(str(got), choices)
+        return f"{key}: got {got!r}, expected {context['expected']}{hint}"
+    if kind == "predicate_failed":
+        return f"{key}: got {got!r}, which makes no sense here"
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{key}: got {got!r}, expected {expected}"
+
+
+def _known_names(path, tree):
+    """The keys that exist at a path of the config."""
+    kind: Any = Config
+    for part in path:
+        tree = tree[part]
+        if isinstance(part, int):
+            continue
+        kind = typing.get_type_hints(kind)[part]
+    candidates = [kind, *typing.get_args(kind)]
+    while candidates:
+        found = candidates.pop(0)
+        if dataclasses.is_dataclass(found):
+            tag = getattr(found, "kind", None)
+            if tag is None or not isinstance(tree, dict) or tree.get("kind", tag) == tag:
+                return [field.name for field in dataclasses.fields(found)]
+        candidates.extend(typing.get_args(found))
+    return []
+
+
+def _without_none(value):
+    if isinstance(value, Mapping):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(v) for v in value]
+    return value

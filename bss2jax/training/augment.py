@@ -1,0 +1,48 @@
+"""Augmentation of images on the device, inside the training step."""
+
+import jax
+import jax.numpy as jnp
+
+from bss2jax.training.phase import Augmentation
+
+
+def augment(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
+    """Rotates each image about its centre and shifts it, with linear interpolation.
+
+    Args:
+        x: `[B, H, W, C]` any real type.
+        key: decides angles and shifts, uniform within the settings, one of each per image.
+        settings: the largest shift, pixels, and rotation, degrees.
+
+    Returns:
+        `[B, H, W, C]` float32; what comes from outside the image is 0.
+    """
+    batch, height, width, _ = x.shape
+    k_angle, k_shift = jax.random.split(key)
+    angle = jnp.deg2rad(settings.rotation) * jax.random.uniform(k_angle, (batch, 1, 1), minval=-1)
+    shift = settings.shift * jax.random.uniform(k_shift, (2, batch, 1, 1), minval=-1)
+    row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
+    row, column = row - (height - 1) / 2, column - (width - 1) / 2
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    source_row = cosine * row - sine * column + (height - 1) / 2 + shift[0]
+    source_column = sine * row + cosine * column + (width - 1) / 2 + shift[1]
+    return _sample(x.astype(jnp.float32), source_row, source_column)
+
+
+def _sample(x, row, column):
+    """Reads images `[B, H, W, C]` at real places `[B, H, W]`, linearly between pixels."""
+    batch, height, width, channels = x.shape
+    # A rim of zeros makes every neighbour a valid index.
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(batch, -1, channels)
+    row, column = jnp.clip(row + 1, 0, height + 1), jnp.clip(column + 1, 0, width + 1)
+    top, left = jnp.floor(row), jnp.floor(column)
+    down, right = (row - top)[..., None], (column - left)[..., None]
+
+    def pixel(r, c):
+        r, c = jnp.minimum(r, height + 1), jnp.minimum(c, width + 1)
+        index = (r * (width + 2) + c).astype(jnp.int32).reshape(batch, -1, 1)
+        return jnp.take_along_axis(padded, index, axis=1).reshape(x.shape)
+
+    upper = pixel(top, left) * (1 - right) + pixel(top, left + 1) * right
+    lower = pixel(top + 1, left) * (1 - right) + pixel(top + 1, left + 1) * right
+    return upper * (1 - down) + lower * down

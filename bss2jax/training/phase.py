@@ -1,0 +1,114 @@
+"""Specs of a training: what is trained on which execution, how long, how. No arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import optax
+from annotated_types import Ge, Gt, Lt, MinLen
+
+from bss2jax.networks.network import Execution
+
+_STRICT = {"extra": "forbid"}
+Rate = Annotated[float, Gt(0), Lt(float("inf"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Cross entropy of the scores.
+
+    Attributes:
+        scale: from readout LSB to logits. Scores span -128..127: at 1 a single LSB decides.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    scale: Rate = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes of each image, uniform in both directions.
+
+    Attributes:
+        shift: most pixels along each axis.
+        rotation: most degrees.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    shift: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
+    rotation: Annotated[float, Ge(0), Lt(360)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One stretch of training on one execution; a training is a list of them.
+
+    Attributes:
+        on: `float`, `ideal` or `chip`, for all layers or by layer name (others: `ideal`).
+        epochs: passes over the training data.
+        max_steps: end the phase after so many steps, if that is earlier.
+        batch_size: samples a step.
+        optimizer: of optax, by name.
+        learning_rate: at its highest. Weights are in LSB (-63..63), so rates are some tenths.
+        schedule: `constant`; `cosine` or `linear` to zero at the end of the phase; `exponential`.
+        decay: factor per epoch of the exponential schedule.
+        clip_norm: largest global norm of the gradient.
+        noise: whether readouts are noisy (on the chip).
+        chip: `fixed`, this run's chip; or `resample`, another chip of the same spreads each step.
+        augment: whether the run's augmentation applies.
+        keep: which parameters the phase ends with: those of the epoch `best` on validation data, or
+            the `last`.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    on: Execution | Annotated[Mapping[str, Execution], MinLen(1)]
+    epochs: Annotated[int, Ge(1)]
+    max_steps: Annotated[int, Ge(1)] | None = None
+    batch_size: Annotated[int, Ge(1)] = 128
+    optimizer: Literal["adam", "adamw", "nadam", "lion", "rmsprop", "sgd"] = "adam"
+    learning_rate: Rate
+    schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
+    decay: Annotated[float, Gt(0), Lt(1)] = 0.9
+    clip_norm: Rate | None = None
+    noise: bool = True
+    chip: Literal["fixed", "resample"] = "fixed"
+    augment: bool = True
+    keep: Literal["best", "last"] = "best"
+
+    @property
+    def on_chip(self) -> bool:
+        """Whether any layer runs on the chip."""
+        return "chip" in ((self.on,) if isinstance(self.on, str) else self.on.values())
+
+
+def steps_per_epoch(phase: Phase, samples: int) -> int:
+    """Returns the whole batches in an epoch: at least one, which then has all samples."""
+    return max(1, samples // phase.batch_size)
+
+
+def total_steps(phase: Phase, samples: int) -> int:
+    """Returns the steps of a phase."""
+    return min(phase.epochs * steps_per_epoch(phase, samples), phase.max_steps or 2**31)
+
+
+def make_optimizer(phase: Phase, samples: int) -> optax.GradientTransformation:
+    """Builds the optax chain of a phase: clipping, optimiser, schedule."""
+    rate, steps = phase.learning_rate, total_steps(phase, samples)
+    match phase.schedule:
+        case "cosine":
+            schedule = optax.cosine_decay_schedule(rate, steps)
+        case "linear":
+            schedule = optax.linear_schedule(rate, 0.0, steps)
+        case "exponential":
+            schedule = optax.exponential_decay(
+                rate, steps_per_epoch(phase, samples), phase.decay, staircase=True
+            )
+        case _:
+            schedule = rate
+    optimizer = getattr(optax, phase.optimizer)(schedule)
+    if phase.clip_norm is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(phase.clip_norm), optimizer)
