@@ -352,13 +352,13 @@ def _check_chip(chip, substrate):
 
 def _checked(values, name, low, high):
     """Returns float32; where the values are known, refuses what rounds to no code of the chip."""
-    values = jnp.asarray(values, jnp.float32)
-    if not isinstance(values, jax.core.Tracer) and values.size:
-        least, most = float(values.min()), float(values.max())
-        # Rounded as the chip's codes are: 31.5 goes to 32, which no code holds.
-        if not (low <= np.rint(least) and np.rint(most) <= high):
+    if not isinstance(values, jax.core.Tracer):
+        # NumPy, as a constant inside jit is known but jax.numpy would trace its minimum.
+        known = np.asarray(values, np.float32)
+        least, most = (known.min(), known.max()) if known.size else (low, high)
+        if not (low - 0.5 <= least and most <= high + 0.5):
             raise ValueError(
                 f"{name}: values from {least:g} to {most:g}, expected {low}..{high}; "
                 "scale or clip them first"
             )
-    return values
+    return jnp.asarray(values, jnp.float32)
