@@ -69,6 +69,7 @@ def _parser():
         sub.add_argument(
             "overrides",
             nargs="*",
+            default=(),
             metavar="key=value",
             help="such as seed=1, chip.seed=2, phases.0.epochs=3, run.dir=DIR",
         )

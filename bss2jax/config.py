@@ -12,21 +12,48 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from annotated_types import Ge, Lt, MinLen, Predicate
-from pydantic import Discriminator, TypeAdapter, ValidationError
+from annotated_types import Ge, Lt, MinLen
+from pydantic import AfterValidator, Discriminator, TypeAdapter, ValidationError
 
 from bss2jax.hardware.chip import Mismatch
-from bss2jax.networks.layers import Layer
+from bss2jax.networks.layers import Layer, Spiking
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
 _STRICT = {"extra": "forbid"}
 _MAX_BYTES = 1_000_000
+# What to say in the words of TOML, where pydantic has others.
+_EXPECTED = {
+    "dataclass_type": "a table",
+    "dict_type": "a table",
+    "tuple_type": "a list",
+    "too_short": "{min_length} or more items",
+    "too_long": "{max_length} items or fewer",
+    "string_too_short": "some text",
+}
 Spread = Annotated[float, Ge(0), Lt(float("inf"))]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
 class ConfigError(ValueError):
     """A config is wrong; the message names the key, what it got and what was expected."""
+
+
+def _amount(value):
+    if not (0 < value < 1 or (value >= 1 and value == int(value))):
+        raise ValueError("a share between 0 and 1, or a whole number of samples")
+    return value
+
+
+def _file_name(value):
+    if not value or "/" in value or value.startswith(".") or not value.isprintable():
+        raise ValueError("a file name: printable, not empty, without '/' and no '.' in front")
+    return value
+
+
+def _path(value):
+    if not value or "\0" in value:
+        raise ValueError("a path")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +63,7 @@ class Data:
     __pydantic_config__ = _STRICT
 
     name: Annotated[str, MinLen(1)]
-    validation: Annotated[float, Predicate(lambda v: 0 < v < 1 or (v >= 1 and v == int(v)))] = 0.1
+    validation: Annotated[float, AfterValidator(_amount)] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +85,24 @@ class Spreads:
     driver: Spread = Mismatch.driver
     gain: Spread = Mismatch.gain
     offset: Spread = Mismatch.offset
+    leak: Spread = Mismatch.leak
+    reset: Spread = Mismatch.reset
+    threshold: Spread = Mismatch.threshold
+    threshold_shift: Spread = Mismatch.threshold_shift
+    tau_mem: Spread = Mismatch.tau_mem
+    tau_syn: Spread = Mismatch.tau_syn
+    strength: Spread = Mismatch.strength
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Trial-to-trial noise: std of one readout, LSB."""
+    """Trial-to-trial noise: std of one readout, LSB; of thresholds, a share; of spike times, s."""
 
     __pydantic_config__ = _STRICT
 
     std: Spread = Mismatch.noise_std
+    threshold: Spread = Mismatch.threshold_noise
+    jitter: Spread = Mismatch.jitter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +111,7 @@ class Run:
 
     __pydantic_config__ = _STRICT
 
-    dir: Annotated[str, MinLen(1)] | None = None
+    dir: Annotated[str, AfterValidator(_path)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +126,7 @@ class Config:
 
     __pydantic_config__ = _STRICT
 
-    name: Annotated[str, MinLen(1), Predicate(lambda s: "/" not in s and not s.startswith("."))]
+    name: Annotated[str, AfterValidator(_file_name)]
     description: str = ""
     seed: Seed = 0
     data: Data
@@ -98,6 +134,7 @@ class Config:
     mismatch: Spreads = Spreads()
     noise: Noise = Noise()
     layers: Annotated[tuple[Annotated[Layer, Discriminator("kind")], ...], MinLen(1)]
+    spiking: Spiking = Spiking()
     objective: Objective = Objective()
     augment: Augmentation = Augmentation()
     phases: Annotated[tuple[Phase, ...], MinLen(1)]
@@ -106,7 +143,12 @@ class Config:
     @property
     def spreads(self) -> Mismatch:
         """What `sample_chip` takes: the spreads and the noise."""
-        return Mismatch(**dataclasses.asdict(self.mismatch), noise_std=self.noise.std)
+        return Mismatch(
+            **dataclasses.asdict(self.mismatch),
+            noise_std=self.noise.std,
+            threshold_noise=self.noise.threshold,
+            jitter=self.noise.jitter,
+        )
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str]:
@@ -124,16 +166,18 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
         ConfigError: the file cannot be read or is not TOML; a key is unknown, missing, of the
             wrong type or out of range.
     """
-    path = _find(source)
     try:
+        path = _find(source)
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; that is no config")
         text = path.read_text(encoding="utf-8")
         tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except ConfigError:
+        raise
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(f"{source}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8, huge integers
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for override in overrides:
         _override(tree, override)
     return _parse(tree, str(path)), text
@@ -161,29 +205,32 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def _find(source):
     path, known = Path(source), shipped()
-    if path.exists() or path.suffix or path.name != str(source):
+    if path.is_file() or path.suffix or path.name != str(source):
         if not path.is_file():
             hint = nearest(path.stem, list(known))
             raise ConfigError(f"{path}: no such file{hint}; `bss2jax configs` lists what ships")
         return path
     if str(source) not in known:
         hint = nearest(str(source), list(known))
-        raise ConfigError(f"{source}: neither a file nor a shipped config{hint}")
+        raise ConfigError(
+            f"{source}: neither a file nor a shipped config{hint}; "
+            "`bss2jax configs` lists what ships"
+        )
     return known[str(source)]
 
 
 def _override(tree, override):
     key, equals, text = override.partition("=")
     parts = key.split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or not key.isprintable():
         raise ConfigError(f"{override!r}: expected key=value, such as phases.0.epochs=2")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         value = text
     for i, part in enumerate(parts):
         if isinstance(tree, list):
-            if not part.isdecimal() or int(part) >= len(tree):
+            if part not in map(str, range(len(tree))):
                 at = ".".join(parts[:i])
                 raise ConfigError(f"{key}: {at} has items 0 to {len(tree) - 1}, got {part!r}")
             part = int(part)
@@ -207,15 +254,21 @@ def _parse(tree, where):
 
 def _check_values(value, where, path):
     if len(path) > 20:
-        raise ConfigError(f"{where}: {'.'.join(path[:3])}...: nested too deeply")
+        raise ConfigError(f"{where}: {_key(path[:3])}...: nested too deeply")
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
             _check_values(item, where, (*path, str(key)))
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where}: {'.'.join(path)}: got {value}, expected a finite number")
+        raise ConfigError(f"{where}: {_key(path)}: got {value}, expected a finite number")
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise ConfigError(f"{where}: {_key(path)}: got more than the 64 bits of a TOML integer")
+    elif isinstance(value, str) and value.encode(errors="ignore").decode() != value:
+        raise ConfigError(f"{where}: {_key(path)}: got {_show(value)}, expected UTF-8 text")
     elif not isinstance(value, str | int | float):
-        raise ConfigError(f"{where}: {'.'.join(path)}: got a {type(value).__name__}")
+        raise ConfigError(
+            f"{where}: {_key(path)}: got a {type(value).__name__}, expected text or a number"
+        )
 
 
 def _explain(error, tree):
@@ -225,12 +278,12 @@ def _explain(error, tree):
         # Locations also name the alternatives of a union, which are no keys.
         if isinstance(value, dict) and part in value:
             value = value[part]
-        elif isinstance(value, list) and isinstance(part, int):
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             value = value[part]
         elif not (kind == "missing" and part == error["loc"][-1]):
             continue
         path.append(part)
-    key, got = ".".join(map(str, path)), error["input"]
+    key, got = _key(path), _show(error["input"])
     context = error.get("ctx", {})
     if kind == "missing":
         return f"{key}: missing"
@@ -240,17 +293,28 @@ def _explain(error, tree):
     if kind == "union_tag_invalid":
         tags = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
         hint = nearest(context["tag"], tags)
-        return f"{key}.kind: got {context['tag']!r}, expected one of {', '.join(tags)}{hint}"
+        return f"{key}.kind: got {_show(value['kind'])}, expected one of {', '.join(tags)}{hint}"
     if kind == "union_tag_not_found":
         return f"{key}.kind: missing"
     if kind == "literal_error":
         choices = context["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        hint = nearest(str(got), choices)
-        return f"{key}: got {got!r}, expected {context['expected']}{hint}"
-    if kind == "predicate_failed":
-        return f"{key}: got {got!r}, which makes no sense here"
-    expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{key}: got {got!r}, expected {expected}"
+        hint = nearest(str(error["input"]), choices)
+        return f"{key}: got {got}, expected {context['expected']}{hint}"
+    if kind in _EXPECTED:
+        return f"{key}: got {got}, expected {_EXPECTED[kind].format(**context)}"
+    expected = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{key}: got {got}, expected {expected.removeprefix('a valid ')}"
+
+
+def _key(path):
+    """Joins the parts of a key; what cannot be printed is escaped."""
+    return ".".join(part if part.isprintable() else repr(part) for part in map(str, path))
+
+
+def _show(value):
+    """A value as it was got, cut to what a line can take."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _known_names(path, tree):

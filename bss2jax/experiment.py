@@ -12,16 +12,19 @@ from bss2jax import data
 from bss2jax.config import Config, ConfigError
 from bss2jax.hardware.chip import Chip, sample_chip
 from bss2jax.hardware.substrate import BSS2
-from bss2jax.mapping.cost import describe_cost
+from bss2jax.mapping.circuits import SpikingPlan, describe_populations
+from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
 from bss2jax.mapping.partition import describe
-from bss2jax.networks.network import Network, Params, build, executions
+from bss2jax.networks.execution import Network, Params, executions
+from bss2jax.networks.network import build
 from bss2jax.training import loop, runs
 from bss2jax.training.loop import Samples, Task
 from bss2jax.training.phase import steps_per_epoch, total_steps
 from bss2jax.training.progress import Reporter
-from bss2jax.training.runs import RunDirectory
+from bss2jax.training.runs import RunDirectory, RunError
 
 # What the run's key is folded with to serve different purposes; phases follow.
+_RUN = 0x52554E  # what sets a run's keys apart from those of the chip with the same seed
 _INIT, _TEST, _CHIPS, _PHASES = 0, 1, 2, 3
 
 
@@ -60,7 +63,7 @@ def network_of(config: Config) -> Network:
     except ValueError as error:
         raise ConfigError(f"data.name: {error}") from None
     try:
-        network = build(config.layers, known.shape)
+        network = build(config.layers, known.shape, spiking=config.spiking)
     except ValueError as error:
         raise ConfigError(f"layers: {error}") from None
     if network.shapes[-1] != (len(known.classes),):
@@ -97,7 +100,7 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
         config,
         task,
         sample_chip(jax.random.key(config.chip.seed), config.spreads),
-        jax.random.key(config.seed),
+        jax.random.fold_in(jax.random.key(config.seed), _RUN),
         training,
         validation,
         _on_device(dataset.test),
@@ -106,6 +109,8 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
 
 def plan_text(network: Network) -> str:
     """Returns a network's placement and cost as text."""
+    if isinstance(network.plan, SpikingPlan):
+        return f"{describe_populations(network.plan)}\n{describe_spiking_cost(network.plan)}\n"
     return f"{describe(network.plan)}\n\n{describe_cost(network.plan)}\n"
 
 
@@ -165,7 +170,10 @@ def resume_final(directory: RunDirectory) -> tuple[Experiment, Params]:
     Raises:
         ConfigError, DataError, RunError: a file of the run or its data cannot be read.
     """
-    config, _ = configs.load(directory.path / "resolved.toml")
+    path = directory.path / "resolved.toml"
+    if not path.is_file():
+        raise RunError(f"{directory.path}: no run directory: there is no resolved.toml in it")
+    config, _ = configs.load(path)
     experiment = prepare(config)
     like = jax.eval_shape(experiment.initial)
     return experiment, directory.restore("final", like)

@@ -49,8 +49,9 @@ def blocks(inputs, outputs):
 def voltages(x, w, chip=None, num_sends=1):
     """Membrane voltage of every readout before floor, and a bound of its float32 error.
 
-    On a perfect chip `float32(x W) * float32(s g)` is what a float32 machine computes, so the bound
-    is 0. On a mismatched one each of the n terms of a sum is rounded at most 3 times (strength of
+    Where synapses and drivers are perfect, `float32(x W) * float32(s g)`, times the column's gain,
+    is what a float32 machine computes: the bound is 0, or one rounding where an offset is added.
+    Where they are not, each of the n terms of a sum is rounded at most 3 times (strength of
     synapse and driver, weight, product), summed with n - 1 roundings in any order, then scaled by a
     rounded scale and shifted: n + 5 roundings, so the bound is
     (n + 6) u (scale sum |x w strength| + |offset|), to first order in u = 2^-24, and 1 to spare.
@@ -71,8 +72,13 @@ def voltages(x, w, chip=None, num_sends=1):
         n, width = w_block.shape
         excitatory, inhibitory = chip["synapse"][h, :, :n, :width]
         strength = np.where(w_block > 0, excitatory, inhibitory) * chip["driver"][h, :n, None]
-        gain = np.float64(scale) * chip["gain"][h, :width]
-        offset = chip["offset"][h, :width]
+        gain, offset = chip["gain"][h, :width], chip["offset"][h, :width]
+        if (strength == 1).all():
+            scaled = (x_block @ w_block).astype(np.float32) * (scale * gain.astype(np.float32))
+            voltage[place] = scaled + offset
+            error[place] = UNIT * np.abs(voltage[place]) * (offset != 0)
+            continue
+        gain = np.float64(scale) * gain
         voltage[place] = x_block @ (w_block * strength) * gain + offset
         size = x_block @ np.abs(w_block * strength) * gain + np.abs(offset)
         error[place] = (n + 6) * UNIT * size

@@ -167,7 +167,7 @@ def test_rngs_decide_the_kernel():
     ],
 )
 def test_every_layer_runs_on_another_substrate(make, size, positions):
-    chip = bss2jax.sample_chip(jax.random.key(2), substrate=SMALL)
+    chip = bss2jax.ideal_chip(SMALL, noise_std=2)
     layer = make(substrate=SMALL, rngs=nnx.Rngs(0))
     assert run(layer, activations(2, *size), chip, KEY).shape == (2, *positions)
 
@@ -257,12 +257,12 @@ def test_a_layer_with_padding_in_lists_has_a_hashable_graph():
     assert run(layer, activations(2, 8, 8, 1)).shape == (2, 7, 4, 2)
 
 
-def test_vmap_runs_one_model_on_a_stack_of_chips():
-    x, model = activations(3, 16, 1), Classifier(rngs=nnx.Rngs(0))
+def test_vmap_runs_one_layer_on_a_stack_of_chips():
+    x, layer = activations(3, 40), Linear(40, 6, rngs=nnx.Rngs(0))
     keys = jax.random.split(jax.random.key(3), 4)
-    chips = jax.vmap(bss2jax.sample_chip)(keys)
-    stack = nnx.vmap(lambda model, chip, key: model(x, chip, key), in_axes=(None, 0, 0))
-    y = nnx.jit(stack)(model, chips, keys)
+    chips = jax.jit(jax.vmap(bss2jax.sample_chip))(keys)
+    stack = nnx.vmap(lambda layer, chip, key: layer(x, chip, key), in_axes=(None, 0, 0))
+    y = nnx.jit(stack)(layer, chips, keys)
     for i in range(4):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], chips)
-        assert_array_equal(y[i], run(model, x, one, keys[i]))
+        assert_array_equal(y[i], run(layer, x, one, keys[i]))

@@ -1,6 +1,7 @@
 """The analog product: the formula to the LSB, its gradient, its noise, and one program for all."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from bss2jax.kernels import vmm
 from bss2jax.mapping.partition import Placement
 
 SIZE = st.integers(1, 700)
+STATIC = ("num_sends", "avg", "mask_saturated", "substrate")
+compiled = jax.jit(matmul, static_argnames=STATIC)  # as matmul, but compiled as a whole: faster
 
 
 def draw(seed, batch, inputs, outputs, x_max=31, w_max=63):
@@ -27,30 +30,30 @@ def draw(seed, batch, inputs, outputs, x_max=31, w_max=63):
     return x.astype(np.float32), w.astype(np.float32)
 
 
-@jax.jit
-def zeros_and_ones(x, w, chip):
-    """On a perfect chip: the cheap way without a chip, and the chip of zeros and ones."""
-    return [(matmul(x, w, None, num_sends=s), matmul(x, w, chip, num_sends=s)) for s in (1, 3)]
+@partial(jax.jit, static_argnames="num_sends")
+def both_ways(x, w, chip, num_sends):
+    """On a perfect chip: the cheap way without one, and the chip of zeros and ones."""
+    return matmul(x, w, None, num_sends=num_sends), matmul(x, w, chip, num_sends=num_sends)
 
 
 # --- the formula, forward
 
 
-@given(st.lists(st.integers(1, 4), max_size=2), SIZE, SIZE, st.integers(0, 2**32))
-@example([], 1, 1, 0)
-@example([3], 128, 256, 1)
-@example([2], 129, 257, 2)
-@example([2], 256, 512, 3)
-@example([2, 2], 700, 700, 4)
-@settings(max_examples=20)
-def test_equals_the_formula_on_a_perfect_chip_for_every_shape(batch, inputs, outputs, seed):
+@given(
+    st.lists(st.integers(1, 4), max_size=2), SIZE, SIZE, st.integers(1, 8), st.integers(0, 2**32)
+)
+@example([], 1, 1, 8, 0)
+@example([3], 128, 256, 1, 1)
+@example([2], 129, 257, 2, 2)
+@example([2], 256, 512, 3, 3)
+@example([2, 2], 700, 700, 4, 4)
+@settings(max_examples=10)
+def test_equals_the_formula_on_a_perfect_chip_for_every_shape(batch, inputs, outputs, s, seed):
     x, w = draw(seed, batch, inputs, outputs, w_max=63 if seed % 2 else 8)
-    flat = x.reshape(-1, inputs)
-    for s, results in zip((1, 3), zeros_and_ones(x, w, ideal_chip())):
-        expected = reference.matmul(flat, w, num_sends=s).reshape(*batch, outputs)
-        for y in results:
-            assert y.dtype == jnp.float32
-            np.testing.assert_array_equal(y, expected)
+    expected = reference.matmul(x.reshape(-1, inputs), w, num_sends=s).reshape(*batch, outputs)
+    for y in both_ways(x, w, ideal_chip(), s):
+        assert y.dtype == jnp.float32
+        np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("num_sends", range(1, 9))
@@ -70,7 +73,7 @@ def test_products_on_the_edge_of_the_floor_equal_the_formula(num_sends):
         weights = np.concatenate([w, np.full((1, len(count)), last)])
         x = np.concatenate([np.full((3, 127), [[5], [10], [20]]), np.ones((3, 1))], axis=1)
         expected = reference.matmul(x, weights, num_sends=num_sends)
-        result = jax.jit(lambda x, w: matmul(x, w, None, num_sends=num_sends))(x, weights)
+        result = compiled(x, weights, None, num_sends=num_sends)
         np.testing.assert_array_equal(result, expected)
 
 
@@ -88,18 +91,30 @@ def assert_equal_unless_uncertain(y, x, w, pattern, num_sends=1):
 @example(2, 128, 256, 1, 0)
 @example(2, 300, 600, 2, 1)  # an odd number of row blocks: columns meet the hemispheres crossed
 @example(2, 512, 600, 1, 2)
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_equals_the_formula_on_a_mismatched_chip(chip, pattern, batch, inputs, outputs, s, seed):
     x, w = draw(seed, (batch,), inputs, outputs)
-    y = jax.jit(lambda x, w, chip: matmul(x, w, chip, num_sends=s))(x, w, chip)
+    y = compiled(x, w, chip, num_sends=s)
     assert_equal_unless_uncertain(y, x, w, pattern, s)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "s"), [(100, 300, 1), (300, 300, 3), (512, 40, 2)])
+def test_equals_the_formula_on_every_output_where_only_columns_differ(chip, inputs, outputs, s):
+    x, w = draw(inputs, (20,), inputs, outputs)
+    gains = replace(ideal_chip(), column_gain=chip.column_gain)
+    expected = reference.matmul(x, w, reference.pattern(gains), s)
+    np.testing.assert_array_equal(compiled(x, w, gains, num_sends=s), expected)
+    both = replace(gains, offset=chip.offset)
+    y = compiled(x, w, both, num_sends=s)
+    assert_equal_unless_uncertain(y, x, w, reference.pattern(both), s)
+    assert reference.uncertain(x, w, reference.pattern(both), s).sum() < 3
 
 
 def test_blocks_alternate_between_the_patterns_of_two_hemispheres():
     chip = replace(ideal_chip(), offset=jnp.stack([jnp.full(256, 3.5), jnp.full(256, -7.5)]))
     for row_blocks in (1, 2, 3):
         inputs, outputs = 128 * row_blocks, 256 * 3
-        y = matmul(np.zeros((1, inputs)), np.zeros((inputs, outputs)), chip)
+        y = compiled(np.zeros((1, inputs)), np.zeros((inputs, outputs)), chip)
         for column_block in range(3):
             numbers = column_block * row_blocks + np.arange(row_blocks)
             expected = np.where(numbers % 2, -8, 3).sum()
@@ -110,7 +125,7 @@ def test_excitatory_and_inhibitory_synapses_have_their_own_strength():
     gains = jnp.ones((2, 2, 128, 256)).at[:, 0].set(2.0).at[:, 1].set(0.5)
     chip = replace(ideal_chip(), synapse_gain=gains)
     x, w = np.full((1, 1), 25.0), np.array([[20.0, -20.0]])
-    np.testing.assert_array_equal(matmul(x, w, chip, num_sends=10), [[20.0, -5.0]])
+    np.testing.assert_array_equal(compiled(x, w, chip, num_sends=10), [[20.0, -5.0]])
 
 
 def test_blocks_of_split_run_one_by_one_add_up_to_the_product(chip):
@@ -134,8 +149,9 @@ def test_blocks_of_split_run_one_by_one_add_up_to_the_product(chip):
             chip.offset[block.hemisphere, :width],
             substrate=BSS2,
         )[0]
-    np.testing.assert_array_equal(matmul(x, w, None, num_sends=2), np.clip(perfect, -128, 127))
-    y = matmul(x, w, columns_only, num_sends=2)
+    y = compiled(x, w, None, num_sends=2)
+    np.testing.assert_array_equal(y, np.clip(perfect, -128, 127))
+    y = compiled(x, w, columns_only, num_sends=2)
     uncertain = reference.uncertain(x, w, reference.pattern(columns_only), 2)
     assert (np.abs(y - np.clip(patterned, -128, 127)) <= uncertain).all()
 
@@ -157,20 +173,21 @@ def test_avg_is_the_mean_of_neighbouring_columns(chip, pattern):
     wide = np.repeat(w, 3, axis=1)
     expected = reference.matmul(x, wide).reshape(4, 90, 3).mean(-1)
     np.testing.assert_allclose(matmul(x, w, None, avg=3), expected, rtol=1e-6)
-    columns = matmul(x, wide, chip)
+    columns = compiled(x, wide, chip)
     assert_equal_unless_uncertain(columns, x, wide, pattern)
-    y = matmul(x, w, chip, avg=3)
+    y = compiled(x, w, chip, avg=3)
     np.testing.assert_allclose(y, columns.reshape(4, 90, 3).mean(-1), rtol=1e-6)
 
 
 def test_zeros_give_zeros_and_an_empty_batch_an_empty_result():
-    assert (matmul(np.zeros((2, 300)), np.zeros((300, 5)), None) == 0).all()
-    assert matmul(np.zeros((0, 300)), np.zeros((300, 5)), None).shape == (0, 5)
+    assert (compiled(np.zeros((2, 300)), np.zeros((300, 5)), None) == 0).all()
+    assert compiled(np.zeros((0, 300)), np.zeros((300, 5)), None).shape == (0, 5)
 
 
 # --- gradients
 
 
+@partial(jax.jit, static_argnames=STATIC)
 def gradients(x, w, chip, key, dy, **settings):
     _, backward = jax.vjp(lambda x, w: matmul(x, w, chip, key, **settings), x, w)
     return backward(dy)
@@ -183,7 +200,7 @@ def assert_close(actual, expected):
 
 @given(st.integers(1, 4), SIZE, SIZE, st.integers(1, 4), st.integers(0, 2**32))
 @example(2, 300, 600, 3, 0)
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_backward_is_the_unrounded_nominal_formula(batch, inputs, outputs, num_sends, seed):
     x, w = draw(seed, (batch,), inputs, outputs)
     dy = np.random.default_rng(seed).normal(size=(batch, outputs)).astype(np.float32)
@@ -195,7 +212,7 @@ def test_mismatch_noise_and_saturation_are_invisible_to_the_backward_pass(chip):
     x, w = draw(1, (3,), 300, 40)
     dy = np.random.default_rng(1).normal(size=(3, 40)).astype(np.float32)
     noisy = replace(chip, noise_std=jnp.full((2, 256), 2.0))
-    y = matmul(x, w, noisy, num_sends=8)
+    y = compiled(x, w, noisy, num_sends=8)
     assert (np.abs(y) > 126).any()
     result = gradients(x, w, noisy, jax.random.key(0), dy, num_sends=8)
     assert_close(result, reference.matmul_backward(x, w, dy, 8))
@@ -219,7 +236,7 @@ def test_mask_saturated_gates_single_readouts_and_sums(inputs):
     assert_close(result, gated)
     assert_close(gradients(x, w, None, None, dy, num_sends=5), free)
     assert np.abs(free[1] - gated[1]).max() > 0.01 * np.abs(free[1]).max()
-    plain, masked = (matmul(x, w, None, num_sends=5, mask_saturated=m) for m in (False, True))
+    plain, masked = (compiled(x, w, None, num_sends=5, mask_saturated=m) for m in (False, True))
     np.testing.assert_array_equal(plain, masked)
 
 
@@ -252,9 +269,10 @@ def test_gradients_pass_through_split_and_merge():
     def loss(w):
         return jnp.sum(jnp.sin(matmul(x, w, None)))
 
-    nominal = jax.grad(loss)(w)
-    through = jax.grad(lambda w: loss(bss2jax.merge(split(w, planned), planned)))(w)
-    by_block = jax.grad(lambda blocks: loss(bss2jax.merge(blocks, planned)))(blocks)
+    merge = partial(bss2jax.merge, plan=planned)
+    nominal = jax.jit(jax.grad(loss))(w)
+    through = jax.jit(jax.grad(lambda w: loss(merge(split(w, planned)))))(w)
+    by_block = jax.jit(jax.grad(lambda blocks: loss(merge(blocks))))(blocks)
     np.testing.assert_array_equal(through, nominal)
     np.testing.assert_array_equal(by_block, split(nominal, planned))
 
@@ -288,10 +306,9 @@ def test_inside_jit_values_are_clipped_and_gradients_go_straight_through():
     x, w = draw(4, (3,), 140, 20)
     x[0, 0], x[1, 1], w[0, 0], w[139, 3] = 500, -7, 90, -400
     clipped = reference.matmul(np.clip(x, 0, 31), np.clip(w, -63, 63))
-    np.testing.assert_array_equal(jax.jit(lambda x, w: matmul(x, w, None))(x, w), clipped)
+    np.testing.assert_array_equal(compiled(x, w, None), clipped)
     dy = np.ones((3, 20), np.float32)
-    result = jax.jit(lambda x, w: gradients(x, w, None, None, dy))(x, w)
-    assert_close(result, reference.matmul_backward(x, w, dy))
+    assert_close(gradients(x, w, None, None, dy), reference.matmul_backward(x, w, dy))
 
 
 @pytest.mark.parametrize(
@@ -317,13 +334,13 @@ def test_wrong_arguments_are_refused_with_what_was_got_and_expected(call, messag
 # --- programmed weights and saturation
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(5, 3), (128, 256), (256, 300), (300, 600)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(5, 3), (256, 300), (300, 600)])
 def test_programmed_synapses_give_the_same_product(chip, inputs, outputs):
     x, w = draw(inputs, (4,), inputs, outputs)
     noisy = replace(chip, noise_std=jnp.full((2, 256), 2.0))
     for on, key in ((None, None), (chip, None), (noisy, jax.random.key(3))):
-        y = matmul(x, program(w, on), on, key, num_sends=2)
-        np.testing.assert_array_equal(y, matmul(x, w, on, key, num_sends=2))
+        y = compiled(x, jax.jit(program)(w, on), on, key, num_sends=2)
+        np.testing.assert_array_equal(y, compiled(x, w, on, key, num_sends=2))
 
 
 def test_saturation_counts_shares_by_hand():
@@ -371,7 +388,7 @@ def test_noise_has_the_mean_and_variance_of_floored_gaussians(chunks):
     mu = 11 * 3 * 128 * 0.002
     x, w = np.full((samples, inputs), 11.0), np.full((inputs, outputs), 3.0)
     w[128:256] *= -1
-    y = np.asarray(matmul(x, w, noisy_chip(), jax.random.key(chunks)))
+    y = np.asarray(compiled(x, w, noisy_chip(), jax.random.key(chunks)))
     mean = mu * (1 if chunks == 1 else chunks - 2) - 0.5 * chunks
     variance = chunks * (4 + 1 / 12)
     assert np.abs(y).max() < 127
@@ -392,8 +409,8 @@ def test_noise_differs_per_sample_output_and_chunk_and_between_chunks_is_indepen
     on_even, on_odd = (
         replace(ideal_chip(), noise_std=jnp.zeros((2, 256)).at[h].set(10.0)) for h in (0, 1)
     )
-    even, odd = (np.asarray(matmul(x, w, c, key))[:, :256] for c in (on_even, on_odd))
-    both = np.asarray(matmul(x, w, noisy_chip(10.0), key))[:, :256]
+    even, odd = (np.asarray(compiled(x, w, c, key))[:, :256] for c in (on_even, on_odd))
+    both = np.asarray(compiled(x, w, noisy_chip(10.0), key))[:, :256]
     np.testing.assert_array_equal(even + odd, both)
     bound = 5 / np.sqrt(even.size)
     assert abs(np.corrcoef(even.ravel(), odd.ravel())[0, 1]) < bound
@@ -404,15 +421,17 @@ def test_noise_differs_per_sample_output_and_chunk_and_between_chunks_is_indepen
 
 
 def test_columns_of_different_blocks_get_different_noise():
-    y = np.asarray(matmul(np.zeros((300, 1)), np.zeros((1, 512)), noisy_chip(), jax.random.key(0)))
+    y = np.asarray(
+        compiled(np.zeros((300, 1)), np.zeros((1, 512)), noisy_chip(), jax.random.key(0))
+    )
     left, right = y[:, :256], y[:, 256:]
     assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 5 / np.sqrt(left.size)
 
 
 def test_each_column_has_its_own_noise_std():
-    std = jnp.stack([jnp.linspace(1, 20, 256), jnp.linspace(30, 2, 256)])
+    std = jnp.stack([jnp.linspace(1, 20, 256), jnp.linspace(22, 2, 256)])
     chip = replace(ideal_chip(), noise_std=std)
-    y = np.asarray(matmul(np.zeros((2000, 1)), np.zeros((1, 512)), chip, jax.random.key(0)))
+    y = np.asarray(compiled(np.zeros((2000, 1)), np.zeros((1, 512)), chip, jax.random.key(0)))
     variance = np.concatenate([std[0], std[1]]) ** 2 + 1 / 12  # block 1 is on hemisphere 1
     assert np.abs(y).max() < 128
     assert np.abs(y.var(0) / variance - 1).max() < 6 * np.sqrt(2 / 2000)
@@ -426,12 +445,11 @@ def test_same_key_same_result_other_key_other_result():
     np.testing.assert_array_equal(first, matmul(x, w, noisy_chip(), jax.random.key(1)))
     for other in (jax.random.key(2), jax.random.fold_in(jax.random.key(1), 0)):
         assert (first != run(other)).mean() > 0.5  # equal floors of two normals: about 0.14
-    assert (first != matmul(x, w, noisy_chip())).mean() > 0.5
 
 
 def test_a_key_on_a_chip_without_noise_changes_nothing(chip):
     x, w = draw(0, (4,), 300, 300)
-    np.testing.assert_array_equal(matmul(x, w, chip, jax.random.key(0)), matmul(x, w, chip))
+    np.testing.assert_array_equal(compiled(x, w, chip, jax.random.key(0)), compiled(x, w, chip))
 
 
 # --- one program
@@ -462,10 +480,10 @@ def traced(inputs, outputs, chip, key, *, grad=False, **settings):
 @pytest.mark.parametrize("with_chip", [False, True])
 def test_program_size_does_not_grow_with_the_number_of_blocks(settings, with_chip):
     chip, key = (noisy_chip(), jax.random.key(0)) if with_chip else (None, None)
-    sizes = [(257, 257), (384, 3000), (1400, 300), (4000, 2000)]  # 3, 3, 11 and 32 row blocks
+    sizes = [(300, 257), (300, 3000), (1400, 300), (3968, 2000)]  # 3, 3, 11 and 31 row blocks
     counts = [equations(traced(k, n, chip, key, **settings).jaxpr) for k, n in sizes[:3]]
     assert len(set(counts)) == 1 and counts[0] > 10
-    # Without a ragged last one it is smaller still.
+    # Where the last block is full there is less to do.
     assert equations(traced(*sizes[3], chip, key, **settings).jaxpr) <= counts[0]
 
 
@@ -477,7 +495,7 @@ def test_compiled_program_does_not_grow_with_the_number_of_blocks():
         )
         return lowered.as_text().count("\n")
 
-    assert lines(300, 300) == lines(2940, 1000)
+    assert lines(1400, 1300) == lines(2940, 600)
 
 
 def test_without_a_key_there_are_no_random_numbers_in_the_program(chip):
@@ -505,14 +523,14 @@ def test_vmap_over_inputs_weights_and_keys_equals_the_loop():
     w = rng.integers(-20, 21, (3, 200, 30)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 3)
     chip = noisy_chip()
-    both = jax.vmap(lambda x, w, key: matmul(x, w, chip, key))(x, w, keys)
-    weights = jax.vmap(lambda w: matmul(x[0], w, None))(w)
-    inputs = jax.vmap(lambda x: matmul(x, w[0], None))(x)
-    grads = jax.vmap(jax.grad(lambda w, x: matmul(x, w, None).sum()))(w, x)
+    both = jax.vmap(lambda x, w, key: compiled(x, w, chip, key))(x, w, keys)
+    weights = jax.vmap(lambda w: compiled(x[0], w, None))(w)
+    inputs = jax.vmap(lambda x: compiled(x, w[0], None))(x)
+    grads = jax.vmap(jax.grad(lambda w, x: compiled(x, w, None).sum()))(w, x)
     for i in range(3):
-        np.testing.assert_array_equal(both[i], matmul(x[i], w[i], chip, keys[i]))
-        np.testing.assert_array_equal(weights[i], matmul(x[0], w[i], None))
-        np.testing.assert_array_equal(inputs[i], matmul(x[i], w[0], None))
+        np.testing.assert_array_equal(both[i], compiled(x[i], w[i], chip, keys[i]))
+        np.testing.assert_array_equal(weights[i], compiled(x[0], w[i], None))
+        np.testing.assert_array_equal(inputs[i], compiled(x[i], w[0], None))
         expected = reference.matmul_backward(x[i], w[i], np.ones((4, 30)))
         assert_close([grads[i]], expected[1:])
 
@@ -541,7 +559,7 @@ def test_the_substrates_numbers_are_used():
         for i, g in ((0, np.float32(0.01)), (16, np.float32(0.01)), (32, np.float32(0.01)))
     ]
     expected = np.clip(np.clip(chunks, -128, 127).sum(0), -128, 127)
-    np.testing.assert_array_equal(matmul(x, w, None, substrate=small), expected)
-    y = matmul(x, w, ideal_chip(small), substrate=small)
+    np.testing.assert_array_equal(compiled(x, w, None, substrate=small), expected)
+    y = compiled(x, w, ideal_chip(small), substrate=small)
     np.testing.assert_array_equal(y, expected)
     assert Placement(40, 20, small).configurations == 9

@@ -25,6 +25,7 @@ _DIGITS = tuple("0123456789")
 _SPECS = {
     "digits": Spec(shape=(8, 8, 1), dtype="uint8", classes=_DIGITS, full_scale=16.0),
     "mnist": Spec(shape=(28, 28, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, version=1),
+    "yinyang": Spec(shape=(4,), dtype="float32", classes=("yin", "yang", "dot"), full_scale=1.0),
 }
 
 
@@ -75,7 +76,7 @@ def random_like(name, train=64, test=32, seed=0):
 
     def draw(samples):
         shape = (samples, *known.shape)
-        x = rng.integers(0, int(known.full_scale), shape, known.dtype, endpoint=True)
+        x = (rng.random(shape) * known.full_scale).astype(known.dtype)
         return Split(x, rng.integers(0, len(known.classes), samples, np.int32))
 
     return Dataset(name, draw(train), draw(test), known.classes, known.full_scale)

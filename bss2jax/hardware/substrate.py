@@ -24,6 +24,12 @@ class Substrate:
     readout_max: int = 127
     gain: float = 0.002  # hxtorch mock parameter: LSB of readout per activation x weight and send
 
+    # Spiking operation.
+    cadc_period: float = 1.7e-6  # calix: the fastest sampling of a membrane trace, s
+    max_input_events: int = 4096  # assumed: events of a sample that one run takes
+    run_overhead: float = 71e-6  # grenade: wait 50, CADC start 15, reset 4, settle 2 us per run
+    power_spiking: float = 0.2  # Cramer et al. 2022, watts
+
     # Time of one matrix product, seconds (grenade `compute/mac`).
     event_interval: float = 8e-9  # one event per 8 ns and driver (125 MHz)
     wait_between_events: int = 5  # event intervals from one row's event to the next

@@ -1,10 +1,11 @@
-"""Values of the world into activations of the chip, and tensors into the chip's ranges."""
+"""Values of the world into activations and spike times, traces into scores, tensors into range."""
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.kernels.events import Events
 
 
 def encode_activations(
@@ -20,6 +21,80 @@ def encode_activations(
         substrate: whose activation range is filled.
     """
     return jnp.asarray(values, jnp.float32) * jnp.float32(substrate.activation_max / full_scale)
+
+
+def latency(values: jax.Array, steps: int) -> Events:
+    """Codes each value by the time of one spike, linearly: step T - round(T x), none where that is T.
+
+    Args:
+        values: `[B, K]`, 0..1.
+        steps: T.
+
+    References: brainscales2-demos ts_13.
+    """
+    return _one_each(steps - jnp.round(steps * values).astype(jnp.int32))
+
+
+def log_latency(values: jax.Array, steps: int, dt: float, tau: float, theta: float) -> Events:
+    """Codes each value by one spike at t = tau ln(x / (x - theta)); none at or below theta.
+
+    It is the time at which a neuron of time constant tau with input x reaches theta.
+
+    Args:
+        values: `[B, K]`, 0..1.
+        steps: T; later spikes are dropped.
+        dt, tau: s.
+        theta: the least value that spikes.
+
+    References: Cramer et al. 2022.
+    """
+    above = values > theta
+    x = jnp.where(above, values, 1.0 + theta)
+    step = jnp.round(tau / dt * jnp.log(x / (x - theta)))
+    return _one_each(jnp.where(above, jnp.minimum(step, steps), steps).astype(jnp.int32))
+
+
+def spike_time(values: jax.Array, dt: float, early: float, late: float) -> Events:
+    """Codes each value by one spike at early + x (late - early), rounded to steps.
+
+    Args:
+        values: `[B, K]`, 0..1.
+        dt, early, late: s.
+    """
+    return _one_each(jnp.round((early + values * (late - early)) / dt).astype(jnp.int32))
+
+
+def poisson(values: jax.Array, key: jax.Array, steps: int) -> jax.Array:
+    """Codes each value as the chance of a spike in a step: a raster `[T, B, K]` of 0.0 and 1.0."""
+    draw = jax.random.uniform(key, (steps, *values.shape))
+    return (draw < values).astype(jnp.float32)
+
+
+def constant_current(values: jax.Array, steps: int) -> jax.Array:
+    """Codes each value as a current that stays, `[T, B, K]`."""
+    return jnp.broadcast_to(values, (steps, *values.shape))
+
+
+def max_over_time(v: jax.Array) -> jax.Array:
+    """Returns the largest membrane of a trace `[T, B, N]`: scores `[B, N]`."""
+    return v.max(axis=0)
+
+
+def first_spike(z: jax.Array) -> jax.Array:
+    """Returns minus the step of each neuron's first spike in `[T, B, N]`, -T where there is none.
+
+    As scores the earliest wins. The gradient of a spike's time with respect to z is not defined;
+    this has none.
+    """
+    steps = len(z)
+    step = jnp.where(z > 0, jnp.arange(steps)[:, None, None], steps)
+    return -lax.stop_gradient(step.min(axis=0).astype(jnp.float32))
+
+
+def _one_each(time):
+    """Events `[B, K]` with one entry for every input."""
+    index = lax.broadcasted_iota(jnp.int32, time.shape, time.ndim - 1)
+    return Events(time, index)
 
 
 def scale_input(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:

@@ -11,7 +11,8 @@ The four words come from a JAX key through `jax.random.bits`, so distinct keys g
 streams. Tested in `tests/test_noise.py`: distribution, tails, independence between neighbouring
 counters, rows, streams and keys.
 
-References: Box and Muller 1958; the hash constants are C. Wellons' `lowbias32` (public domain);
+References: Box and Muller 1958; the hash constants are C. Wellons' `lowbias32` (public domain), the
+step of its counter Knuth's (TAOCP 3, 6.4);
 the polynomials are those of Cephes `logf`, `sinf`, `cosf` (Moshier).
 """
 
@@ -21,6 +22,7 @@ import numpy as np
 from jax import lax
 
 WORDS = 4  # uint32 words of key material for one stream
+_GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio, odd
 
 _LOG = (
     *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1),
@@ -46,9 +48,7 @@ def normal_pair(words: jax.Array, shape: tuple[int, int]) -> tuple[jax.Array, ja
     Returns:
         Two `[B, N]` float32 arrays; |z| < 6.7, the last of 2^31 radii.
     """
-    row = lax.broadcasted_iota(jnp.uint32, shape, 0)
-    column = lax.broadcasted_iota(jnp.uint32, shape, 1)
-    counter = row * jnp.uint32(shape[1]) + column
+    counter = _counter(shape)
     # Through int32, whose conversion to float is one vector instruction on every CPU.
     u = (_hash(counter, words[0], words[1]) >> 1).astype(jnp.int32).astype(jnp.float32)
     radius = jnp.sqrt(-2.0 * _log(u * jnp.float32(2**-31) + jnp.float32(2**-32)))
@@ -56,10 +56,31 @@ def normal_pair(words: jax.Array, shape: tuple[int, int]) -> tuple[jax.Array, ja
     return radius * cosine, radius * sine
 
 
+def uniform(words: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Draws uniform numbers between 0 and 1, ends excluded: see `normal_pair` for the arguments.
+
+    Returns:
+        `[B, N]` float32, of 2^23 values: their midpoints take all of float32's 24 bits, one more
+        would round up to 1.
+    """
+    bits = _hash(_counter(shape), words[0], words[1]) >> 9
+    return bits.astype(jnp.int32).astype(jnp.float32) * jnp.float32(2**-23) + jnp.float32(2**-24)
+
+
+def _counter(shape):
+    row = lax.broadcasted_iota(jnp.uint32, shape, 0)
+    column = lax.broadcasted_iota(jnp.uint32, shape, 1)
+    return row * jnp.uint32(shape[1]) + column
+
+
 def _hash(counter, word0, word1):
-    x = counter + word0
+    # The counter steps by the golden ratio: two rounds alone leave correlations between rows that
+    # show in 2^23 numbers. Word 1 enters twice: before both rounds, as one round alone leaves
+    # streams whose words differ in a few bits correlated, and between them, so that two keys never
+    # walk the same sequence in another order.
+    x = (counter * _GOLDEN + word0) ^ (word1 * _GOLDEN)
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = x ^ word1  # inside, so that two keys never walk the same sequence in another order
+    x = x ^ word1
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
     return x ^ (x >> 16)
 

@@ -191,12 +191,12 @@ def unfold(
     stride, dilation = _each(stride, window), _each(dilation, window)
     lead = x.ndim - len(window) - 1
     x = _pad(x, window, stride, padding, dilation)
-    # One axis after the other: as many slices as the sum of the taps, not their product.
-    for axis, (k, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
-        span = (_positions(x.shape[lead + axis], k, s, d) - 1) * s + 1
-        taps = [lax.slice_in_dim(x, i * d, i * d + span, s, axis=lead + axis) for i in range(k)]
-        x = jnp.stack(taps, axis=-1)
-    # Channel is outermost, so a group is a contiguous share of it.
+    for i, (k, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
+        x = _windows(x, lead + 2 * i, k, s, d)
+    # [..., position, tap, position, tap, C]: channel goes outermost among what a kernel meets, so
+    # that a group is a contiguous share of it.
+    axes = range(lead, lead + 2 * len(window))
+    x = x.transpose(*range(lead), *axes[::2], x.ndim - 1, *axes[1::2])
     inputs = x.reshape(*x.shape[: lead + len(window)], groups, -1)
     weights = w.reshape(*w.shape[:-1], groups, outputs // groups)
     return jnp.moveaxis(inputs, -2, 0), jax.vmap(as_matrix)(jnp.moveaxis(weights, -2, 0))
@@ -276,6 +276,21 @@ def _window(x, w, groups):
             f"groups={groups}: x's must be w's times groups, and groups must divide the outputs"
         )
     return tuple(window), channels, outputs
+
+
+def _windows(x, axis, k, s, d):
+    """Cuts an axis into windows: two axes, position and tap, in its place.
+
+    One slice for each position or for each tap, whichever are fewer.
+    """
+    positions = _positions(x.shape[axis], k, s, d)
+    if positions <= k:
+        span = (k - 1) * d + 1
+        cuts = [lax.slice_in_dim(x, p * s, p * s + span, d, axis) for p in range(positions)]
+        return jnp.stack(cuts, axis)
+    span = (positions - 1) * s + 1
+    cuts = [lax.slice_in_dim(x, t * d, t * d + span, s, axis) for t in range(k)]
+    return jnp.stack(cuts, axis + 1)
 
 
 def _pad(x, window, stride, padding, dilation):

@@ -8,6 +8,7 @@ A first estimate for matrix products: one chip, reused for every configuration, 
 
 from dataclasses import dataclass
 
+from bss2jax.mapping.circuits import SpikingPlan
 from bss2jax.mapping.partition import LayerPlan, Plan, table
 
 
@@ -44,6 +45,25 @@ def estimate(plan: Plan) -> Cost:
     """Returns the cost of one sample through all layers of a plan."""
     seconds = sum(layer_seconds(layer) for layer in plan.weights)
     return Cost(seconds, (seconds * plan.substrate.power_min, seconds * plan.substrate.power_max))
+
+
+def estimate_spiking(plan: SpikingPlan) -> Cost:
+    """Returns the cost of one sample through all runs of a spiking plan, paced by the host.
+
+    References: grenade (overhead of a run); Cramer et al. 2022 (power).
+    """
+    s = plan.substrate
+    seconds = plan.partitions * (plan.seconds + s.run_overhead)
+    return Cost(seconds, (seconds * s.power_spiking, seconds * s.power_spiking))
+
+
+def describe_spiking_cost(plan: SpikingPlan) -> str:
+    """Returns chip time and energy per sample of a spiking plan as a line of text."""
+    cost = estimate_spiking(plan)
+    return (
+        f"per sample: {cost.seconds * 1e6:.1f} us of chip time, {cost.joules[0] * 1e6:.0f} uJ "
+        f"({plan.substrate.power_spiking} W)"
+    )
 
 
 def describe_cost(plan: Plan) -> str:

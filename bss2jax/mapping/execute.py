@@ -241,7 +241,7 @@ def _program(w, chip, substrate):
     last = wide[-1, : place.inputs - paired * rows] if place.row_blocks % 2 else None
     if chip is None:
         return Synapses(even, odd, last)
-    strength = chip.synapse_gain * chip.driver_gain[:, None, :, None]
+    strength = chip.synapse_gain[:, :, :rows] * chip.driver_gain[:, None, :rows, None]
     excitatory, inhibitory = (_lay_out(strength[:, sign], place) for sign in (0, 1))
 
     def apply(codes, parity):
@@ -312,13 +312,20 @@ def _columns(chip, scale, place):
 
 
 def _lay_out(pattern, place):
-    """Repeats a pattern `[H, ..., C]` over column blocks: `[2, ..., N]`, by row-block parity."""
-    columns = place.block_shape[1]
-    hemispheres = jnp.array(
-        [[place.hemisphere(parity, c) for c in range(place.column_blocks)] for parity in (0, 1)]
-    )
-    tiles = jnp.moveaxis(pattern[..., :columns][hemispheres], 1, -2)
-    return tiles.reshape(*tiles.shape[:-2], -1)[..., : place.outputs]
+    """Repeats a pattern `[H, ..., C]` over column blocks: `[2, ..., N]`, by row-block parity.
+
+    Neighbouring column blocks of one row block meet the same hemisphere where the number of row
+    blocks is even, and change between them where it is odd: at most two blocks repeat.
+    """
+    columns, outputs = place.block_shape[1], place.outputs
+    period = min(2, place.column_blocks)
+    by_parity = []
+    for parity in (0, 1):
+        hemispheres = [place.hemisphere(parity, c) for c in range(period)]
+        tile = jnp.concatenate([pattern[h, ..., :columns] for h in hemispheres], axis=-1)
+        repeats = -(-outputs // (period * columns))
+        by_parity.append(jnp.tile(tile, repeats)[..., :outputs])
+    return jnp.stack(by_parity)
 
 
 def _programmed_shape(synapses):
@@ -356,7 +363,8 @@ def _checked(values, name, low, high):
         # NumPy, as a constant inside jit is known but jax.numpy would trace its minimum.
         known = np.asarray(values, np.float32)
         least, most = (known.min(), known.max()) if known.size else (low, high)
-        if not (low - 0.5 <= least and most <= high + 0.5):
+        # Rounded as the codes are: 31.5 would be 32.
+        if not (low <= np.rint(least) and np.rint(most) <= high):
             raise ValueError(
                 f"{name}: values from {least:g} to {most:g}, expected {low}..{high}; "
                 "scale or clip them first"

@@ -304,9 +304,9 @@ def _map(function, tree, plan, *, blocks):
         if layer is not None:
             place = layer.placement
             expected = (place.num_blocks, *place.block_shape) if blocks else layer.shape
-            if tuple(leaf.shape) != tuple(expected):
+            if jnp.shape(leaf) != tuple(expected):
                 raise ValueError(
-                    f"{layer.name}: got shape {tuple(leaf.shape)}, the plan has {tuple(expected)}"
+                    f"{layer.name}: got shape {jnp.shape(leaf)}, the plan has {tuple(expected)}"
                 )
             leaf = function(layer, leaf)
         out.append(leaf)

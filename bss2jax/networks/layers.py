@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 
 from bss2jax.hardware.substrate import Substrate
 
 Positive = Annotated[int, Ge(1)]
 NotNegative = Annotated[int, Ge(0)]
+Seconds = Annotated[float, Gt(0), Lt(1)]
 Activation = Literal["none", "relu", "converting_relu"]
 Name = Annotated[str, MinLen(1)] | None
 _STRICT = {"extra": "forbid"}
@@ -100,7 +101,89 @@ class Flatten:
     name: Name = None
 
 
-Layer = Dense | Conv1d | Conv2d | Pool | Flatten
+@dataclass(frozen=True, kw_only=True)
+class Spiking:
+    """What all populations of a spiking network share.
+
+    Attributes:
+        steps: T, time steps of a sample.
+        dt: s a step.
+        integrator: order of the updates: see `kernels.neuron`.
+        coding: how values 0..1 become spikes: `latency`, one spike, the earlier the larger, none
+            for 0; `log_latency`, likewise after tau ln(x / (x - theta)); `time`, one spike, the
+            later the larger, from `early` to `late`, and one bias input that spikes at `bias_time`;
+            `rate`, Poisson spikes of probability x a step.
+        early, late, bias_time: of `time` coding, s.
+        latency_tau, latency_theta: of `log_latency`, s and a value.
+        decoder: scores from the readout's traces: `max`, `mean`, `sum` or `last` over time.
+        surrogate: of the spike's derivative, by name; `slope` is its steepness parameter.
+        weight_scale: LSB of a weight per software unit, 50..70 on silicon.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    steps: Positive = 30
+    dt: Seconds = 1e-6
+    integrator: Literal["exponential", "euler"] = "exponential"
+    coding: Literal["latency", "log_latency", "time", "rate"] = "latency"
+    early: Seconds = 2e-6
+    late: Seconds = 26e-6
+    bias_time: Seconds = 2e-6
+    latency_tau: Seconds = 8e-6
+    latency_theta: Annotated[float, Gt(0), Lt(1)] = 0.2
+    decoder: Literal["max", "mean", "sum", "last"] = "max"
+    surrogate: Literal["superspike", "fast_sigmoid", "arctan", "triangle", "gaussian", "box"] = (
+        "superspike"
+    )
+    slope: Annotated[float, Gt(0), Lt(float("inf"))] = 50.0
+    weight_scale: Annotated[float, Gt(0), Lt(float("inf"))] = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integrating:
+    """A population of neurons with dense synapses.
+
+    Attributes:
+        outputs: neurons.
+        tau_mem, tau_syn: s.
+        init_mean, init_std: of the initial weights, software units.
+        name: in the parameter tree.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    outputs: Positive
+    tau_mem: Seconds = 6e-6
+    tau_syn: Seconds = 5.7e-6
+    init_mean: float = 0.0
+    init_std: Annotated[float, Gt(0), Lt(float("inf"))] = 0.2
+    name: Name = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LIF(Integrating):
+    """Spiking neurons.
+
+    Attributes:
+        t_ref: refractory time, s.
+        recurrent: whether its spikes return to it.
+        dropout: share of neurons silenced, others for every batch, as on a chip.
+    """
+
+    kind: Literal["lif"] = "lif"
+    t_ref: Annotated[float, Ge(0), Lt(1)] = 0.0
+    recurrent: bool = False
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LI(Integrating):
+    """Leaky integrators without spikes, read through the CADC: the readout, last of a network."""
+
+    kind: Literal["li"] = "li"
+
+
+Layer = Dense | Conv1d | Conv2d | Pool | Flatten | LIF | LI
 
 
 def initial_scale(

@@ -18,8 +18,7 @@ from jax import lax
 
 from bss2jax.hardware.chip import Chip, Mismatch, sample_chip
 from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels.coding import encode_activations
-from bss2jax.networks.network import Execution, Network, Params
+from bss2jax.networks.execution import Execution, Network, Params
 from bss2jax.training import objective as objectives
 from bss2jax.training.augment import augment
 from bss2jax.training.phase import (
@@ -228,25 +227,28 @@ def _step(task, phase, optimizer, state, training, order, i, chip, key):
         x = augment(x, k_augment, task.augmentation)
     if phase.on_chip and phase.chip == "resample":
         chip = sample_chip(k_chip, task.mismatch, task.substrate)
-    activations = encode_activations(x, task.full_scale, task.substrate)
+    values = task.network.encode(x, task.full_scale)
     noise = k_noise if phase.noise else None
 
     def mean_loss(params):
-        scores, _ = task.network.apply(params, activations, chip, noise, on=phase.on)
-        return objectives.loss(scores, y, task.objective).mean(), scores
+        scores, stats = task.network.apply(params, values, chip, noise, on=phase.on, training=True)
+        loss = objectives.loss(scores, y, task.objective).mean()
+        return loss + objectives.penalty(params, stats, task.objective), scores
 
     (loss, scores), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-    params = _project(optax.apply_updates(state.params, updates), task.substrate)
+    params = _project(optax.apply_updates(state.params, updates), task.network.weight_limit)
     hits = objectives.correct(scores, y).sum()
     return State(params, optimizer_state, state.loss + batch * loss, state.correct + hits)
 
 
-def _project(params, substrate):
+def _project(params, limit):
     """Keeps weights within what the synapses can hold, as the reference's clamp does."""
-    limit = substrate.weight_max
     return {
-        name: layer | {"weight": jnp.clip(layer["weight"], -limit, limit)}
+        name: {
+            kind: values if kind == "bias" else jnp.clip(values, -limit, limit)
+            for kind, values in layer.items()
+        }
         for name, layer in params.items()
     }
 
@@ -263,7 +265,7 @@ def _evaluate(task, on, params, samples, chip, key):
 
     def one(batch):
         index, key = batch
-        x = encode_activations(samples.x[index % count], task.full_scale, task.substrate)
+        x = task.network.encode(samples.x[index % count], task.full_scale)
         y = samples.y[index % count]
         scores, saturation = task.network.apply(params, x, chip, key, on=on)
         real = index < count

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bss2jax.networks.execution import Params, Stats
 from bss2jax.training.phase import Objective
 
 
@@ -16,6 +17,29 @@ def loss(scores: jax.Array, labels: jax.Array, objective: Objective) -> jax.Arra
         objective: scales scores to logits.
     """
     return optax.softmax_cross_entropy_with_integer_labels(objective.scale * scores, labels)
+
+
+def penalty(params: Params, stats: Stats, objective: Objective) -> jax.Array:
+    """Returns the sum of the objective's penalties, `[]`.
+
+    Args:
+        params: of the network.
+        stats: of the batch: `amplitude` and `spikes` of spiking layers, `[B, N]`.
+        objective: weights of the penalties.
+    """
+
+    def fourth(values):
+        return jnp.mean(jnp.square(jnp.square(values)))
+
+    total = jnp.zeros(())
+    for layer in stats.values():
+        if objective.readout and "amplitude" in layer:
+            total += objective.readout * fourth(layer["amplitude"])
+        if objective.bursts and "spikes" in layer:
+            total += objective.bursts * fourth(jnp.maximum(layer["spikes"] - 1, 0))
+    if objective.weights:
+        total += objective.weights * sum(fourth(w) for w in jax.tree.leaves(params))
+    return total
 
 
 def correct(scores: jax.Array, labels: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import optax
 from annotated_types import Ge, Gt, Lt, MinLen
 
-from bss2jax.networks.network import Execution
+from bss2jax.networks.execution import Execution
 
 _STRICT = {"extra": "forbid"}
 Rate = Annotated[float, Gt(0), Lt(float("inf"))]
@@ -18,12 +18,19 @@ class Objective:
     """Cross entropy of the scores.
 
     Attributes:
-        scale: from readout LSB to logits. Scores span -128..127: at 1 a single LSB decides.
+        scale: from scores to logits. Readouts span -128..127 LSB, where 0.1 is good; the membranes
+            of a spiking network some units, where 3 is.
+        readout: weight of a penalty on large readout membranes, mean of the fourth power.
+        bursts: weight of a penalty on spikes beyond one a neuron and sample, likewise.
+        weights: weight of a penalty on large weights, likewise (spiking networks, software units).
     """
 
     __pydantic_config__ = _STRICT
 
     scale: Rate = 0.1
+    readout: Annotated[float, Ge(0)] = 0.0
+    bursts: Annotated[float, Ge(0)] = 0.0
+    weights: Annotated[float, Ge(0)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,153 @@
+"""A training step of the MNIST network on a noisy chip, against the same network in PyTorch eager.
+
+    pip install -e ".[bench]"
+    python benchmarks/mnist_step.py [--batch 128 --steps 10 --repeats 20]
+
+Ours has 5-bit inputs, 6-bit weights, floored and clipped readouts, mismatch and trial noise;
+PyTorch's has float32 and nothing else. The project's limit is a ratio of 1.0.
+
+Torch is timed with one thread and with two, and the faster counts: on a machine that others use,
+two threads wait for each other and a step takes up to a hundred times as long.
+
+2026-11-21, 2 shared cores of an AMD EPYC (load 2.7 to 3.1), jax 0.10.1, torch 2.13.0, Python
+3.11.7, three runs: bss2jax 2.18, 2.51, 2.23 ms a step; torch 1.97, 2.00, 1.99 with one thread,
+1.37, 1.36, 1.48 with two; ratios 1.60, 1.85, 1.51. The limit is not met.
+"""
+
+import argparse
+import os
+import platform
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import bss2jax
+from bss2jax.networks.layers import Conv2d, Dense, Flatten
+from bss2jax.networks.network import build
+
+try:
+    import torch
+except ModuleNotFoundError:
+    raise SystemExit(
+        'This benchmark compares with PyTorch, which is missing: pip install -e ".[bench]"'
+    ) from None
+
+LIMIT = 1.0
+LAYERS = (
+    Conv2d(outputs=20, window=10, stride=5, padding=1, activation="converting_relu"),
+    Flatten(),
+    Dense(outputs=128, activation="converting_relu"),
+    Dense(outputs=10),
+)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Training step of the MNIST network, ours/torch.")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=10, help="steps in a block that is timed")
+    parser.add_argument("--repeats", type=int, default=20, help="blocks of each")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="for PyTorch")
+    args = parser.parse_args()
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 32, (args.batch, 28, 28, 1)).astype(np.float32)
+    label = rng.integers(0, 10, args.batch)
+
+    start = time.perf_counter()
+    blocks = {"bss2jax, noisy chip": our_block(x, label, args.steps)}
+    compile_seconds = time.perf_counter() - start
+    for threads in args.threads:
+        blocks[f"torch eager, {threads} threads"] = torch_block(x, label, args.steps, threads)
+    seconds = {name: [] for name in blocks}
+    for repeat in range(-2, args.repeats):  # two to warm up
+        for name, block in blocks.items():
+            start = time.perf_counter()
+            block()
+            if repeat >= 0:
+                seconds[name].append((time.perf_counter() - start) / args.steps)
+
+    print(
+        f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"load {os.getloadavg()[0]:.1f}, {jax.devices()[0].platform}; "
+        f"jax {jax.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{time.strftime('%Y-%m-%d')}"
+    )
+    print(f"batch {args.batch}, {args.repeats} blocks of {args.steps} steps, compiled and run in "
+          f"{compile_seconds:.1f} s")  # fmt: skip
+    medians = {name: float(np.median(s)) for name, s in seconds.items()}
+    for name, median in medians.items():
+        print(
+            f"{name:22} median {1e3 * median:7.3f} ms a step, least {1e3 * min(seconds[name]):7.3f}"
+        )
+    # Against the faster of torch's: two threads on a busy machine wait for each other.
+    ours, *theirs = medians.values()
+    print(f"ratio to the faster torch {ours / min(theirs):.2f} (limit {LIMIT})")
+
+
+def our_block(x, label, steps):
+    """Returns a function that runs some training steps; compiled and run once."""
+    network = build(LAYERS, x.shape[1:])
+    optimizer = optax.adam(1.0)
+    chip = bss2jax.sample_chip(jax.random.key(1))
+    params = network.init(jax.random.key(0))
+    carry = params, optimizer.init(params), jax.random.key(2)
+    x, label = jnp.asarray(x), jnp.asarray(label)
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(carry, chip, x, label):
+        params, state, key = carry
+        key, noise = jax.random.split(key)
+
+        def loss(params):
+            scores, _ = network.apply(params, x, chip, noise, on="chip")
+            return optax.softmax_cross_entropy_with_integer_labels(scores / 16, label).mean()
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradient, state)
+        params = jax.tree.map(lambda w: jnp.clip(w, -63, 63), optax.apply_updates(params, updates))
+        return (params, state, key), value
+
+    def block(steps=steps):
+        nonlocal carry
+        for _ in range(steps):
+            carry, value = step(carry, chip, x, label)
+        return jax.block_until_ready(value)
+
+    block(1)
+    return block
+
+
+def torch_block(x, label, steps, threads):
+    """The same for PyTorch: layers of the same sizes, no noise, no quantisation."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 20, 10, stride=5, padding=1, bias=False),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(500, 128, bias=False),
+        torch.nn.ReLU(),
+        torch.nn.Linear(128, 10, bias=False),
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    criterion = torch.nn.CrossEntropyLoss()
+    x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1))) / 31
+    label = torch.from_numpy(label)
+
+    def block():
+        torch.set_num_threads(threads)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = criterion(model(x), label)
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    block()
+    return block
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""What the chip costs over a bare matrix product: ratios to `jnp.dot` of the same shape.
+
+    python benchmarks/vmm.py [--batch 512 --inputs 1024 --outputs 1024 --repeats 20]
+
+2026-11-21, 2 cores of an AMD EPYC (shared, load 2.5), jax 0.10.1, Python 3.11.7, as ratios (limits
+of the project): forward 0.89 without noise (2.0), 0.96 with noise (2.0), 0.94 with fixed pattern
+(2.0; pattern adds -2 %, that is nothing measurable: 10 %); batched einsum with jax.random.normal
+5.79. Forward and backward 0.75, 0.84, 0.85 (1.4); the batched one 2.64. Prepared weights, 4096 x
+4096 at batch 64: 0.40, 0.50, 0.50 (2.0). The unit is slow here: jnp.dot ran at 125 GFLOP/s, where
+torch reaches 180 on this machine at 512 x 1024 x 1024; against that, multiply forward by 1.4.
+"""
+
+import argparse
+import os
+import platform
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from rich.console import Console
+from rich.table import Table
+
+import bss2jax
+from bss2jax import BSS2
+
+SENDS = 1
+UNPATTERNED = "noise, no fixed pattern"
+product = partial(bss2jax.matmul, num_sends=SENDS)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Ratios of the analog product to a bare jnp.dot.")
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--inputs", type=int, default=1024)
+    parser.add_argument("--outputs", type=int, default=1024)
+    parser.add_argument("--prepared-size", type=int, default=4096, help="N = K, weights prepared")
+    parser.add_argument("--prepared-batch", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=20)
+    args = parser.parse_args()
+
+    console = Console(width=100, highlight=False)
+    console.print(describe_machine())
+    x, w, key = draw(args.batch, args.inputs, args.outputs)
+    noisy = bss2jax.ideal_chip(noise_std=2)
+    drawn = bss2jax.sample_chip(jax.random.key(1))
+    forward = {
+        "jnp.dot": (jnp.dot, (x, w)),
+        "no chip, no noise": (product, (x, w, None)),
+        # A chip of ones still pays for the pattern; synapses programmed without a chip do not.
+        UNPATTERNED: (unpatterned_product, (x, w, noisy, key)),
+        "noise, perfect chip": (product, (x, w, noisy, key)),
+        "noise, fixed pattern": (product, (x, w, drawn, key)),
+        "batched einsum, jax.random.normal": (straw_man, (x, w, key)),
+    }
+    limits = {"no chip, no noise": 2.0, "noise, perfect chip": 2.0, "noise, fixed pattern": 2.0}
+    title = f"forward, batch {args.batch}, {args.inputs} x {args.outputs}"
+    ratios = report(console, title, forward, limits, args.repeats)
+    added = ratios["noise, fixed pattern"] / ratios[UNPATTERNED] - 1
+    console.print(f"fixed pattern adds {added:.1%} to noise alone (limit 10 %)\n")
+
+    del forward[UNPATTERNED]  # programmed synapses have no gradient
+    training = {name: (gradients(f), inputs) for name, (f, inputs) in forward.items()}
+    report(
+        console, title.replace("forward", "forward + backward"), training,
+        {name: 1.4 for name in limits}, args.repeats,
+    )  # fmt: skip
+
+    n = args.prepared_size
+    x, w, key = draw(args.prepared_batch, n, n)
+    prepared = {
+        "jnp.dot": (jnp.dot, (x, w)),
+        "prepared, no noise": (product, (x, bss2jax.program(w, None), None)),
+        "prepared, noise": (product, (x, bss2jax.program(w, noisy), noisy, key)),
+        "prepared, noise, fixed pattern": (product, (x, bss2jax.program(w, drawn), drawn, key)),
+        "not prepared, noise, fixed pattern": (product, (x, w, drawn, key)),
+    }
+    report(
+        console, f"forward, batch {args.prepared_batch}, {n} x {n}", prepared,
+        {name: 2.0 for name in prepared if name.startswith("prepared")}, args.repeats,
+    )  # fmt: skip
+
+
+def draw(batch, inputs, outputs):
+    kx, kw, key = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.randint(kx, (batch, inputs), 0, BSS2.activation_max + 1).astype(jnp.float32)
+    w = jnp.clip(15 * jax.random.normal(kw, (inputs, outputs)), -BSS2.weight_max, BSS2.weight_max)
+    return x, w, key
+
+
+def unpatterned_product(x, w, chip, key):
+    return product(x, bss2jax.program(w, None), chip, key)
+
+
+def straw_man(x, w, key):
+    """The straightforward program: all blocks in one batched product, JAX's own normal noise."""
+    blocks = -(-x.shape[1] // BSS2.rows)
+    padding = blocks * BSS2.rows - x.shape[1]
+    x = jnp.pad(straight_through(jnp.round, x), ((0, 0), (0, padding)))
+    w = jnp.pad(straight_through(jnp.round, w), ((0, padding), (0, 0)))
+    products = jnp.einsum(
+        "bcr,crn->cbn",
+        x.reshape(-1, blocks, BSS2.rows),
+        w.reshape(blocks, BSS2.rows, -1),
+    )
+    noise = 2 * jax.random.normal(key, products.shape)
+    read = straight_through(
+        lambda p: jnp.clip(jnp.floor(p), BSS2.readout_min, BSS2.readout_max),
+        products * np.float32(SENDS * BSS2.gain) + noise,
+    )
+    return jnp.clip(read.sum(0), BSS2.readout_min, BSS2.readout_max)
+
+
+def straight_through(function, x):
+    return x + lax.stop_gradient(function(x) - x)
+
+
+def gradients(function):
+    """Forward and backward, with the output as its own cotangent: three products for `jnp.dot`."""
+
+    def run(x, w, *rest):
+        y, pullback = jax.vjp(lambda x, w: function(x, w, *rest), x, w)
+        return y, pullback(y)
+
+    return run
+
+
+def report(console, title, cases, limits, repeats):
+    """Times the cases, the first of them as the unit, and prints a table; returns the ratios."""
+    compiled, compile_seconds = {}, {}
+    for name, (function, inputs) in cases.items():
+        start = time.perf_counter()
+        # A function of its own, so that no case finds another's program in the cache.
+        fresh = jax.jit(lambda *inputs, function=function: function(*inputs))
+        compiled[name] = fresh.lower(*inputs).compile()
+        compile_seconds[name] = time.perf_counter() - start
+    seconds = {name: [] for name in cases}
+    for repeat in range(-2, repeats):  # two to warm up
+        for name, (_, inputs) in cases.items():
+            start = time.perf_counter()
+            jax.block_until_ready(compiled[name](*inputs))
+            if repeat >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    medians = {name: float(np.median(s)) for name, s in seconds.items()}
+    unit = next(iter(medians.values()))
+    ratios = {name: median / unit for name, median in medians.items()}
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("case")
+    for heading in ("median ms", "ratio", "limit", "compile s"):
+        table.add_column(heading, justify="right")
+    for name, ratio in ratios.items():
+        limit = f"{limits[name]:.1f}" if name in limits else ""
+        mark = " !" if name in limits and ratio > limits[name] else ""
+        table.add_row(
+            name, f"{1e3 * medians[name]:.2f}", f"{ratio:.2f}{mark}", limit,
+            f"{compile_seconds[name]:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    return ratios
+
+
+def describe_machine():
+    device = jax.devices()[0]
+    return (
+        f"{platform.machine()}, {cpu_name()}, {len(os.sched_getaffinity(0))} cores, "
+        f"{device.platform} {device.device_kind}; jax {jax.__version__}, "
+        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
+    )
+
+
+def cpu_name():
+    try:
+        lines = open("/proc/cpuinfo").read().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown processor"
+
+
+if __name__ == "__main__":
+    main()

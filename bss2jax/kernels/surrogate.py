@@ -1,0 +1,108 @@
+"""Spike functions: a step forward, a surrogate of its derivative backward.
+
+    z = 1[x > 0];    dz/dx = surrogate.derivative(x),    x = v - threshold
+
+A surrogate is a frozen value, static under jit: `spike(x, SuperSpike(alpha=20))`.
+
+References: Zenke and Ganguli 2018 (SuperSpike); Neftci et al. 2019 (review); Fang et al. 2021
+(arctan); Bellec et al. 2018 (triangle); Yin et al. 2021 (Gaussian); norse `functional`,
+snnTorch `surrogate`.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+
+class Surrogate(Protocol):
+    """Anything with a derivative; frozen and hashable."""
+
+    def derivative(self, x: jax.Array) -> jax.Array:
+        """Returns dz/dx at `x`, membrane above threshold."""
+        ...
+
+
+@dataclass(frozen=True)
+class SuperSpike:
+    """1 / (alpha |x| + 1)^2, the reference's default."""
+
+    alpha: float = 50.0
+
+    def derivative(self, x: jax.Array) -> jax.Array:
+        return 1.0 / jnp.square(self.alpha * jnp.abs(x) + 1.0)
+
+
+@dataclass(frozen=True)
+class FastSigmoid:
+    """The derivative of the fast sigmoid x / (1 + slope |x|); SuperSpike under another name."""
+
+    slope: float = 25.0
+
+    def derivative(self, x: jax.Array) -> jax.Array:
+        return SuperSpike(self.slope).derivative(x)
+
+
+@dataclass(frozen=True)
+class Arctan:
+    """(alpha / 2) / (1 + (pi alpha x / 2)^2), the derivative of arctan(pi alpha x / 2) / pi."""
+
+    alpha: float = 2.0
+
+    def derivative(self, x: jax.Array) -> jax.Array:
+        return (self.alpha / 2) / (1.0 + jnp.square(math.pi / 2 * self.alpha * x))
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """height max(0, 1 - |x| / width)."""
+
+    width: float = 1.0
+    height: float = 0.3
+
+    def derivative(self, x: jax.Array) -> jax.Array:
+        return self.height * jnp.maximum(0.0, 1.0 - jnp.abs(x) / self.width)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The normal density exp(-x^2 / (2 sigma^2)) / (sigma sqrt(2 pi))."""
+
+    sigma: float = 0.5
+
+    def derivative(self, x: jax.Array) -> jax.Array:
+        density = jnp.exp(-0.5 * jnp.square(x / self.sigma))
+        return density / (self.sigma * math.sqrt(2 * math.pi))
+
+
+@dataclass(frozen=True)
+class Box:
+    """1[|x| < width / 2]: straight through near the threshold, nothing elsewhere."""
+
+    width: float = 1.0
+
+    def derivative(self, x: jax.Array) -> jax.Array:
+        return (jnp.abs(x) < self.width / 2).astype(x.dtype)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def spike(x: jax.Array, surrogate: Surrogate = SuperSpike()) -> jax.Array:
+    """Returns 1 where the membrane is above threshold, else 0.
+
+    Args:
+        x: `[...]` membrane minus threshold.
+        surrogate: what the gradient pretends the step's derivative is.
+
+    Returns:
+        `[...]` 0.0 or 1.0, of x's type.
+    """
+    return (x > 0).astype(x.dtype)
+
+
+@spike.defjvp
+def _spike_jvp(surrogate, primals, tangents):
+    (x,), (dx,) = primals, tangents
+    return spike(x, surrogate), surrogate.derivative(x) * dx

@@ -1,0 +1,237 @@
+"""Where spiking populations go on the chip: circuits per neuron, neurons per run, runs.
+
+A neuron circuit takes 128 signed inputs. Larger fan-in joins c circuits to a neuron: c is the number
+of circuits that the inputs need, rounded up to even above one, as both neuron rows take part.
+There are no digital partial sums: a population that does not fit is cut by neurons, and the cuts
+run one after the other, each with its whole time axis.
+
+References: Arnold et al. 2025; brainscales2-demos ts_13. That c is even is assumed (7 -> 8 is
+published).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+
+from bss2jax.hardware.chip import Chip, Circuits
+from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.mapping.partition import table
+
+
+@dataclass(frozen=True)
+class Population:
+    """The place of one population.
+
+    Attributes:
+        inputs: fan-in of a neuron, recurrent inputs included.
+        neurons: N.
+        recurrent: whether it must be on the chip as a whole.
+        parts: the least number of runs, where the input of one run would be too dense.
+        first_circuit: where it starts on the chip; not 0 when it shares a run.
+        substrate: whose sizes apply.
+    """
+
+    inputs: int
+    neurons: int
+    recurrent: bool = False
+    parts: int = 1
+    first_circuit: int = 0
+    substrate: Substrate = BSS2
+
+    def __post_init__(self):
+        if self.inputs < 1 or self.neurons < 1:
+            raise ValueError(f"a population needs inputs and neurons, got {self}")
+        circuits = self.circuits_on_chip
+        if self.circuits_per_neuron > circuits:
+            raise ValueError(
+                f"a fan-in of {self.inputs} needs {self.circuits_per_neuron} circuits a neuron, the "
+                f"chip has {circuits}: at most {circuits * self.substrate.rows} inputs fit"
+            )
+        if self.recurrent and self.circuits > circuits:
+            outside = self.inputs - self.neurons
+            raise ValueError(
+                f"a recurrent population must be on the chip as a whole: {self.neurons} neurons of "
+                f"fan-in {self.inputs} need {self.circuits} circuits, {self.circuits - circuits} "
+                f"more than there are; {self._most_recurrent(outside)} neurons would fit"
+            )
+
+    @property
+    def circuits_on_chip(self) -> int:
+        return self.substrate.hemispheres * self.substrate.columns
+
+    @property
+    def circuits_per_neuron(self) -> int:
+        needed = -(-self.inputs // self.substrate.rows)
+        return needed if needed == 1 else needed + needed % 2
+
+    @property
+    def circuits(self) -> int:
+        """Circuits of the whole population."""
+        return self.neurons * self.circuits_per_neuron
+
+    @property
+    def neurons_per_run(self) -> int:
+        most = self.circuits_on_chip // self.circuits_per_neuron
+        return min(self.neurons, most, -(-self.neurons // self.parts))
+
+    @property
+    def runs(self) -> int:
+        return -(-self.neurons // self.neurons_per_run)
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the circuits of all its runs that are used."""
+        return self.circuits / (self.runs * self.circuits_on_chip)
+
+    def members(self) -> jax.Array:
+        """Returns the circuits `[n, c]` that each neuron of a run is joined of."""
+        n, c = self.neurons_per_run, self.circuits_per_neuron
+        return self.first_circuit + jnp.arange(n * c).reshape(n, c)
+
+    def _most_recurrent(self, outside):
+        fits = (
+            n
+            for n in range(self.neurons, 0, -1)
+            if Population(outside + n, 1, substrate=self.substrate).circuits_per_neuron * n
+            <= self.circuits_on_chip
+        )
+        return next(fits, 0)
+
+
+def share_runs(populations: list[Population]) -> list[tuple[int, ...]]:
+    """Groups consecutive populations of one run each whose circuits fit the chip together.
+
+    Returns:
+        The indices of the populations of each group, in order; a group is a number of runs, one if
+        it has several members.
+    """
+    groups: list[list[int]] = []
+    used = 0
+    for i, population in enumerate(populations):
+        alone = population.runs > 1
+        if groups and not alone and used + population.circuits <= population.circuits_on_chip:
+            groups[-1].append(i)
+            used += population.circuits
+        else:
+            groups.append([i])
+            used = population.circuits_on_chip if alone else population.circuits
+    return [tuple(group) for group in groups]
+
+
+def circuit_pattern(pattern: jax.Array) -> jax.Array:
+    """Orders a pattern `[..., H, C]` by circuit: columns outer, both neuron rows side by side."""
+    return pattern.swapaxes(-1, -2).reshape(*pattern.shape[:-2], -1)
+
+
+def joined(circuits: Circuits, population: Population) -> Circuits:
+    """Returns the circuits of a run's neurons: each the mean of its members', `[n]`; strength as is.
+
+    Neurons of all runs of a population meet the same circuits.
+    """
+    members = population.members()
+
+    def mean(pattern):
+        return circuit_pattern(pattern)[members].mean(-1)
+
+    return Circuits(
+        leak=mean(circuits.leak),
+        reset=mean(circuits.reset),
+        threshold=mean(circuits.threshold),
+        tau_mem=mean(circuits.tau_mem),
+        tau_syn=mean(circuits.tau_syn),
+        strength=jnp.stack([mean(sign) for sign in circuits.strength]),
+        threshold_noise=mean(circuits.threshold_noise),
+        jitter=circuits.jitter,
+    )
+
+
+def synapse_strength(chip: Chip, population: Population, inputs: int) -> jax.Array:
+    """Returns the strength `[2, K, n]`, excitatory and inhibitory, of a run's dense synapses.
+
+    Input k is on row k mod 128 of its neuron's member k // 128.
+
+    Args:
+        chip: whose synapses and circuits apply.
+        population: where the neurons are.
+        inputs: K of the weight; those after it (recurrent ones) follow on.
+    """
+    rows = population.substrate.rows
+    blocks = -(-inputs // rows)
+    circuit = population.members()[:, :blocks].T  # [blocks, n]
+    strength = circuit_pattern(chip.circuits.strength)[:, circuit]  # [2, blocks, n]
+    gain = chip.synapse_gain * chip.driver_gain[:, None, :, None]  # [H, 2, rows, C]
+    by_circuit = circuit_pattern(jnp.moveaxis(gain, 0, 2))  # [2, rows, circuits]
+    whole = by_circuit[:, :, circuit] * strength[:, None]  # [2, rows, blocks, n]
+    return whole.swapaxes(1, 2).reshape(2, blocks * rows, -1)[:, :inputs]
+
+
+@dataclass(frozen=True)
+class SpikingPlan:
+    """How the populations of a spiking network go on the chip.
+
+    Attributes:
+        names: of the populations.
+        populations: their places, in order.
+        groups: which of them share runs: see `share_runs`.
+        input_events: the most events of a sample that each population is sent, None if not known.
+        seconds: length of a run's time axis.
+        substrate: what it is planned for.
+    """
+
+    names: tuple[str, ...]
+    populations: tuple[Population, ...]
+    groups: tuple[tuple[int, ...], ...]
+    input_events: tuple[int | None, ...]
+    seconds: float
+    substrate: Substrate
+
+    @property
+    def partitions(self) -> int:
+        """Runs of the chip per sample."""
+        return sum(max(self.populations[i].runs for i in group) for group in self.groups)
+
+
+def plan_populations(
+    names: Sequence[str],
+    populations: Sequence[Population],
+    input_events: Sequence[int | None],
+    seconds: float,
+    substrate: Substrate = BSS2,
+) -> SpikingPlan:
+    """Plans the runs of a spiking network: populations that fit the chip together share one."""
+    groups = share_runs(list(populations))
+    placed = list(populations)
+    for group in groups:
+        first = 0
+        for i in group:
+            placed[i] = replace(placed[i], first_circuit=first)
+            first += placed[i].circuits
+    return SpikingPlan(
+        tuple(names), tuple(placed), tuple(groups), tuple(input_events), seconds, substrate
+    )
+
+
+def describe_populations(plan: SpikingPlan) -> str:
+    """Returns a spiking plan as a table, with the number of partitions below it."""
+    group_of = {i: number for number, group in enumerate(plan.groups) for i in group}
+    header = ("population", "neurons", "fan-in", "circuits per neuron", "neurons per run", "runs")
+    rows = [
+        (
+            name,
+            str(place.neurons),
+            str(place.inputs),
+            str(place.circuits_per_neuron),
+            str(place.neurons_per_run),
+            str(place.runs),
+            f"{place.utilisation:.1%}",
+            "-" if events is None else str(events),
+            "alone" if len(plan.groups[group_of[i]]) == 1 else f"group {group_of[i]}",
+        )
+        for i, (name, place, events) in enumerate(
+            zip(plan.names, plan.populations, plan.input_events, strict=True)
+        )
+    ]
+    full = (*header, "utilisation", "input events per run", "shares")
+    return f"{table(full, rows)}\n\n{plan.partitions} partitions"

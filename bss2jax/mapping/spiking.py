@@ -1,0 +1,356 @@
+"""Spiking populations of any size: runs of the chip under `lax.scan`, one after the other.
+
+Each run holds some of the neurons, has the whole time axis, and its spikes are recorded; the next
+population is sent all of them. In the backward pass a run is computed again, so memory holds the
+membranes of one run at a time.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from bss2jax.hardware.chip import Chip
+from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.kernels import neuron, noise
+from bss2jax.kernels.events import (
+    Events,
+    SortedEvents,
+    event_product,
+    event_product_gradient,
+    sort_events,
+)
+from bss2jax.kernels.neuron import Dynamics, Integrator, LIFParams, LIParams, refractory_steps
+from bss2jax.kernels.surrogate import SuperSpike, Surrogate
+from bss2jax.mapping.circuits import Population, joined, synapse_strength
+
+Spikes = jax.Array | Events
+
+
+def spiking(
+    spikes: Spikes,
+    w: jax.Array,
+    params: LIFParams = LIFParams(),
+    chip: Chip | None = None,
+    key: jax.Array | None = None,
+    *,
+    recurrent: jax.Array | None = None,
+    steps: int | None = None,
+    population: Population | None = None,
+    quantised: bool = True,
+    weight_scale: float = 60.0,
+    dt: float = 1e-6,
+    t_ref: float = 0.0,
+    integrator: Integrator = "exponential",
+    surrogate: Surrogate = SuperSpike(),
+) -> jax.Array:
+    """Runs a population of LIF neurons on the chip, in as many runs as it needs.
+
+    Forward: weights as 6-bit codes, round(clip(scale w, +-63)) / scale, times the strength of their
+    synapses; neurons with their circuits' deviations; thresholds noisy from trial to trial; spikes
+    that jitter by a step. Backward is what a host with the chip in its loop can do: the nominal
+    neurons with unquantised weights, at the membranes and spikes that the forward pass saw.
+
+    Args:
+        spikes: `[T, B, K]`, or `Events` of K inputs (then `steps` is T; no gradient to events).
+        w: `[K, N]` weights in software units; 1 brings a membrane at rest near the threshold.
+        params: nominal neurons, scalars.
+        chip: whose circuits and synapses apply; None for perfect ones.
+        key: for the chip's trial noise. None: no noise.
+        recurrent: `[N, N]` weights within the population.
+        population: where it goes on the chip; by default from circuit 0 in as few runs as fit.
+        quantised: round weights to codes. Without, and without chip, this is plain simulation, and
+            nothing is cut into runs.
+        weight_scale: LSB per software unit.
+        dt, t_ref, integrator, surrogate: as in `lif_step`.
+
+    Returns:
+        `[T, B, N]` spikes, 0.0 or 1.0.
+
+    Raises:
+        ValueError: shapes do not match, or the population cannot be placed.
+
+    References: hxtorch `snn`; Cramer et al. 2022; Arnold et al. 2025; DelGrad (noise).
+    """
+    place = population or _place(w, recurrent)
+    spikes = _prepared(spikes, w.shape[0], _steps(spikes, steps))
+    settings = _Settings(
+        Dynamics(dt, refractory_steps(t_ref, dt), integrator, surrogate),
+        weight_scale if quantised or chip is not None else None,
+        place.substrate.weight_max,
+    )
+    if settings.weight_scale is None:
+        drive = _drive(spikes, w)
+        return neuron.lif(
+            params, drive, recurrent, dt=dt, t_ref=t_ref, integrator=integrator, surrogate=surrogate
+        )
+    on_chip = None if chip is None else _on_chip(chip, place, w.shape[0], recurrent, params)
+    run = jax.checkpoint(partial(_lif_run, settings))
+
+    def one(block, words):
+        return run(spikes, block, recurrent, params, on_chip, words)
+
+    if chip is None or key is None:
+        return _in_runs(one, w, place, None)
+    words = noise.stream_words(key, place.runs + 1)
+    z = _in_runs(one, w, place, words[1:])
+    # Where spikes are recorded, not where the neurons reset: hence outside the runs.
+    return z + lax.stop_gradient(jitter_spikes(z, words[0], chip.circuits.jitter, dt) - z)
+
+
+def integrate(
+    spikes: Spikes,
+    w: jax.Array,
+    params: LIParams = LIParams(),
+    chip: Chip | None = None,
+    *,
+    steps: int | None = None,
+    population: Population | None = None,
+    quantised: bool = True,
+    weight_scale: float = 60.0,
+    readout_scale: float = 60.0,
+    dt: float = 1e-6,
+    integrator: Integrator = "exponential",
+) -> jax.Array:
+    """Runs leaky integrators on the chip and reads their membranes through the CADC.
+
+    Args:
+        readout_scale: LSB per software unit of membrane; on a chip the trace is sampled every
+            1.7 us, truncated to 8 bits and interpolated to the steps.
+        Others: as in `spiking`.
+
+    Returns:
+        `[T, B, N]` membrane potential, software units.
+    """
+    place = population or _place(w, None)
+    spikes = _prepared(spikes, w.shape[0], _steps(spikes, steps))
+    scale = weight_scale if quantised or chip is not None else None
+    settings = _Settings(
+        Dynamics(dt, 0, integrator, SuperSpike()), scale,
+        place.substrate.weight_max,
+    )  # fmt: skip
+    if scale is None:
+        return neuron.li(params, _drive(spikes, w), dt=dt, integrator=integrator)
+    whole = LIFParams(params.tau_mem, params.tau_syn, params.leak, params.leak, math.inf)
+    on_chip = None if chip is None else _on_chip(chip, place, w.shape[0], None, whole)
+
+    def one(block, words):
+        return _li_run(settings, spikes, block, whole, on_chip)
+
+    v = _in_runs(one, w, place, None)
+    return v if chip is None else cadc_trace(v, dt, readout_scale, place.substrate)
+
+
+def cadc_trace(v: jax.Array, dt: float, scale: float, substrate: Substrate = BSS2) -> jax.Array:
+    """Reads membrane traces through the CADC: sampled, truncated to 8 bits, interpolated.
+
+    Args:
+        v: `[T, B, N]` software units.
+        dt: s.
+        scale: LSB per software unit.
+        substrate: sampling period and range.
+
+    Returns:
+        `[T, B, N]` as the host sees it, software units. The gradient passes straight through.
+    """
+    grid = np.arange(len(v)) * dt
+    sampled = np.arange(0, grid[-1] + substrate.cadc_period / 2, substrate.cadc_period)
+    sampled = sampled[sampled <= grid[-1] * (1 + 1e-9)]
+    to_samples = _interpolation(sampled, grid)
+    to_grid = _interpolation(grid, sampled)
+    codes = jnp.floor(scale * jnp.einsum("st,tbn->sbn", to_samples, v))
+    codes = jnp.clip(codes, substrate.readout_min, substrate.readout_max)
+    read = jnp.einsum("ts,sbn->tbn", to_grid, codes) / scale
+    return v + lax.stop_gradient(read - v)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    dynamics: Dynamics
+    weight_scale: float | None
+    weight_max: int
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _OnChip:
+    """A run's neurons and synapses as they are: strengths `[2, K, n]`, `[2, N, n]`; others `[n]`."""
+
+    strength: jax.Array
+    recurrent_strength: jax.Array | None
+    params: LIFParams
+    threshold_noise: jax.Array
+
+
+def _in_runs(one: Callable, w, place, words):
+    """Cuts weights by neurons, runs the cuts one after the other, joins their outputs."""
+    runs, n = place.runs, place.neurons_per_run
+    if runs == 1:
+        return one(w, None if words is None else words[0])
+    blocks = jnp.pad(w, ((0, 0), (0, runs * n - place.neurons))).reshape(-1, runs, n).swapaxes(0, 1)
+    _, y = lax.scan(lambda _, cut: (None, one(*cut)), None, (blocks, words))
+    y = jnp.moveaxis(y, 0, 2)  # [T, B, runs, n]
+    return y.reshape(*y.shape[:2], runs * n)[..., : place.neurons]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _lif_run(settings, spikes, w, recurrent, params, on_chip, words):
+    return _lif_run_forward(settings, spikes, w, recurrent, params, on_chip, words)[0]
+
+
+def _lif_run_forward(settings, spikes, w, recurrent, params, on_chip, words):
+    strength = None if on_chip is None else on_chip.strength
+    drive = _drive(spikes, _effective(w, strength, settings))
+    actual, back = params, recurrent
+    if recurrent is not None:
+        inner = None if on_chip is None else on_chip.recurrent_strength
+        back = _effective(recurrent, inner, settings)
+    if on_chip is not None:
+        actual = on_chip.params
+        if words is not None:
+            normal, _ = noise.normal_pair(words, drive.shape[1:])
+            distance = params.threshold - params.leak
+            noisy = actual.threshold + distance * on_chip.threshold_noise * normal
+            actual = replace(actual, threshold=noisy)
+    u, z = neuron.lif_membrane(settings.dynamics, actual, drive, back)
+    return z, (spikes, w, recurrent, params, u, z)
+
+
+def _lif_run_backward(settings, residuals, dz):
+    spikes, w, recurrent, params, u, z = residuals
+    dx = neuron.lif_gradient(settings.dynamics, params, u, z, dz, recurrent)
+    dspikes, dw = _drive_gradient(spikes, w, dx)
+    drecurrent = None if recurrent is None else neuron.recurrent_gradient(z, dx)
+    return dspikes, dw, drecurrent, None, None, None
+
+
+_lif_run.defvjp(_lif_run_forward, _lif_run_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _li_run(settings, spikes, w, params, on_chip):
+    return _li_run_forward(settings, spikes, w, params, on_chip)[0]
+
+
+def _li_run_forward(settings, spikes, w, params, on_chip):
+    strength = None if on_chip is None else on_chip.strength
+    drive = _drive(spikes, _effective(w, strength, settings))
+    actual = params if on_chip is None else on_chip.params
+    v, _ = neuron.lif_membrane(settings.dynamics, actual, drive, None)
+    return v, (spikes, w, params)
+
+
+def _li_run_backward(settings, residuals, dv):
+    spikes, w, params = residuals
+    dx = neuron.li_gradient(settings.dynamics, params, dv)
+    return *_drive_gradient(spikes, w, dx), None, None
+
+
+_li_run.defvjp(_li_run_forward, _li_run_backward)
+
+
+def jitter_spikes(z: jax.Array, words: jax.Array, jitter: jax.Array, dt: float) -> jax.Array:
+    """Moves spikes by a step back or forth so that their times spread as by `jitter`.
+
+    A jitter below one step would be rounded away; instead a spike moves to either side with
+    probability E|N(0, jitter)| / (2 dt). Spikes that meet are one; none leaves the time axis.
+
+    Args:
+        z: `[T, B, N]`.
+        words: `[4]`, a row of `noise.stream_words`.
+        jitter: `[]` std, s.
+        dt: s.
+    """
+    chance = jnp.minimum(jitter * math.sqrt(2 / math.pi) / (2 * dt), 0.5)
+    u = noise.uniform(words, (math.prod(z.shape[:-1]), z.shape[-1])).reshape(z.shape)
+    first = jnp.arange(len(z))[:, None, None] == 0
+    last = jnp.arange(len(z))[:, None, None] == len(z) - 1
+    early = jnp.where((u < chance) & ~first, z, 0)
+    late = jnp.where((u > 1 - chance) & ~last, z, 0)
+    shifted = jnp.roll(early, -1, axis=0) + jnp.roll(late, 1, axis=0)
+    return jnp.minimum(z - early - late + shifted, 1.0)
+
+
+def _effective(w, strength, settings):
+    """Weights as the synapses have them: codes over the scale, times each synapse's strength."""
+    codes = jnp.clip(
+        jnp.round(settings.weight_scale * w), -settings.weight_max, settings.weight_max
+    )
+    if strength is not None:
+        codes = codes * jnp.where(codes > 0, strength[0], strength[1])
+    return codes / settings.weight_scale
+
+
+def _prepared(spikes, inputs, steps):
+    """Sorts events once for all runs; a raster stays one."""
+    return sort_events(spikes, steps, inputs) if isinstance(spikes, Events) else spikes
+
+
+def _drive(spikes, w):
+    if isinstance(spikes, SortedEvents):
+        return event_product(spikes, w)
+    return (spikes.reshape(-1, spikes.shape[-1]) @ w).reshape(*spikes.shape[:-1], -1)
+
+
+def _drive_gradient(spikes, w, dx):
+    """Gradients with respect to spikes (None for events) and weights."""
+    if isinstance(spikes, SortedEvents):
+        return None, event_product_gradient(spikes, dx)
+    flat = dx.reshape(-1, dx.shape[-1])
+    return dx @ w.T, spikes.reshape(-1, spikes.shape[-1]).T @ flat
+
+
+def _on_chip(chip, place, inputs, recurrent, params):
+    """What a run's neurons and synapses are on this chip, from their nominal parameters."""
+    circuits = joined(chip.circuits, place)
+    distance = params.threshold - params.leak
+    distance = jnp.where(jnp.isfinite(distance), distance, 1.0)  # leaky integrators have none
+    actual = LIFParams(
+        tau_mem=params.tau_mem * circuits.tau_mem,
+        tau_syn=params.tau_syn * circuits.tau_syn,
+        leak=params.leak + distance * circuits.leak,
+        reset=params.reset + distance * circuits.reset,
+        threshold=params.threshold + distance * circuits.threshold,
+    )
+    all_inputs = inputs if recurrent is None else inputs + place.neurons
+    strength = synapse_strength(chip, place, all_inputs)
+    inner = None if recurrent is None else strength[:, inputs:]
+    return _OnChip(strength[:, :inputs], inner, actual, circuits.threshold_noise)
+
+
+def _place(w, recurrent):
+    inputs, neurons = w.shape
+    if recurrent is None:
+        return Population(inputs, neurons)
+    return Population(inputs + neurons, neurons, recurrent=True)
+
+
+def _steps(spikes, steps):
+    if isinstance(spikes, Events):
+        if steps is None:
+            raise ValueError(
+                "steps: Events do not say how long they last; give the number of steps"
+            )
+        return steps
+    if steps not in (None, len(spikes)):
+        raise ValueError(f"steps: got {steps}, the spikes last {len(spikes)}")
+    return len(spikes)
+
+
+def _interpolation(to, at):
+    """Matrix `[to, at]` that interpolates linearly, and holds the last value."""
+    right = np.clip(np.searchsorted(at, to), 1, max(len(at) - 1, 1))
+    matrix = np.zeros((len(to), len(at)), np.float32)
+    if len(at) == 1:
+        matrix[:, 0] = 1
+        return matrix
+    share = np.clip((to - at[right - 1]) / (at[right] - at[right - 1]), 0, 1)
+    rows = np.arange(len(to))
+    matrix[rows, right - 1] = 1 - share
+    matrix[rows, right] += share
+    return matrix

@@ -1,0 +1,269 @@
+"""Networks of analog products: dense and convolutional layers, pooling."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bss2jax.hardware.chip import Chip
+from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.kernels import digital, vmm
+from bss2jax.kernels.coding import encode_activations
+from bss2jax.mapping import convolution
+from bss2jax.mapping.execute import matmul, saturation
+from bss2jax.mapping.partition import LayerPlan, Placement, matrix_shape
+from bss2jax.mapping.partition import plan as plan_tree
+from bss2jax.networks.execution import (
+    Execution,
+    Network,
+    Params,
+    Stats,
+    executions,
+    layer_names,
+)
+from bss2jax.networks.layers import (
+    Conv1d,
+    Conv2d,
+    Dense,
+    Flatten,
+    Layer,
+    Pool,
+    Weighted,
+    initial_scale,
+    pair,
+)
+
+
+def build_analog(layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate) -> Network:
+    """Builds a network of analog products: see `build`."""
+    shapes, names = [tuple(shape)], layer_names(layers)
+    for layer, name in zip(layers, names, strict=True):
+        try:
+            shapes.append(_output_shape(layer, shapes[-1]))
+        except ValueError as error:
+            raise ValueError(f"layer {name} on an input of {shapes[-1]}: {error}") from None
+    steps = tuple(
+        _Step(layer, name, before, after, substrate)
+        for layer, name, (before, after) in zip(layers, names, pairwise(shapes), strict=True)
+    )
+    return Network(
+        partial(_init, steps),
+        partial(_apply, steps),
+        _plan(steps, substrate),
+        tuple(shapes),
+        names,
+        partial(encode_activations, substrate=substrate),
+        substrate.weight_max,
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A layer in its place, with all its shapes known."""
+
+    layer: Layer
+    name: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    substrate: Substrate
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        layer = self.layer
+        match layer:
+            case Dense():
+                return (self.before[0], layer.outputs)
+            case Conv1d() | Conv2d():
+                window = pair(layer.window, len(self.before) - 1)
+                return (*window, self.before[-1] // layer.groups, layer.outputs)
+        raise TypeError(f"{layer.kind} has no weight")
+
+    @property
+    def scale(self) -> tuple[float, int]:
+        """Standard deviation of the initial weights, and num_sends."""
+        fan_in = math.prod(self.weight_shape[:-1])
+        layer = self.layer
+        shift = layer.shift if layer.activation == "converting_relu" else 0
+        return initial_scale(fan_in, shift, layer.num_sends, self.substrate)
+
+
+def _weighted(steps):
+    return [step for step in steps if isinstance(step.layer, Weighted)]
+
+
+def _init(steps, key):
+    params, weighted = {}, _weighted(steps)
+    keys = jax.random.split(key, len(weighted))
+    for step, layer_key in zip(weighted, keys, strict=True):
+        std, _ = step.scale
+        limit = step.substrate.weight_max
+        normal = jax.random.truncated_normal(
+            layer_key, -limit / std, limit / std, step.weight_shape
+        )
+        params[step.name] = {"weight": std * normal}
+        if step.layer.bias:
+            params[step.name]["bias"] = jnp.zeros(step.layer.outputs)
+    return params
+
+
+def _apply(
+    steps: tuple[_Step, ...],
+    params: Params,
+    x: jax.Array,
+    chip: Chip | None = None,
+    key: jax.Array | None = None,
+    *,
+    on: Execution | Mapping[str, Execution],
+    training: bool = False,
+) -> tuple[jax.Array, Stats]:
+    each = executions([step.name for step in steps], on)
+    if "chip" in each.values() and chip is None:
+        raise ValueError('on="chip" needs a chip: give one, or use on="ideal" for a perfect one')
+    if x.shape[1:] != steps[0].before:
+        raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {steps[0].before}")
+    stats = {}
+    for i, step in enumerate(steps):
+        match step.layer:
+            case Flatten():
+                x = x.reshape(x.shape[0], -1)
+            case Pool():
+                x = _pool(step.layer, x, exact=each[step.name] == "float")
+            case Weighted():
+                layer_key = None if key is None else jax.random.fold_in(key, i)
+                x, stats[step.name] = _weighted_layer(
+                    step, params[step.name], x, chip, layer_key, each[step.name]
+                )
+    return x, stats
+
+
+def _weighted_layer(step, params, x, chip, key, on):
+    layer, (_, num_sends) = step.layer, step.scale
+    inputs, weights = _products(step, x, params["weight"])
+    run = partial(convolution.run_groups, inputs=inputs, weights=weights, key=key)
+    settings = {"num_sends": num_sends, "substrate": step.substrate}
+    if on == "float":
+        y, stats = run(lambda x, w, key: vmm.float_product(x, w, **settings)), {}
+    else:
+        chip, settings = chip if on == "chip" else None, settings | {"avg": layer.avg}
+        y = run(
+            lambda x, w, key: matmul(
+                x, w, chip, key, mask_saturated=layer.mask_saturated, **settings
+            )
+        )
+        stats = run(lambda x, w, key: saturation(x, w, chip, key, **settings))
+    y = convolution.join_groups(y)
+    if isinstance(layer, Conv1d) and layer.expanded:
+        y = convolution.join_copies(y, step.after[0], layer.outputs)
+    if layer.bias:
+        saturating = isinstance(layer, Dense) and on != "float"
+        y = digital.add(y, params["bias"]) if saturating else y + params["bias"]
+    return _activate(layer, y, exact=on == "float"), jax.tree.map(jnp.mean, stats)
+
+
+def _products(step, x, w):
+    """Writes a layer as matrix products: inputs `[G, ..., K]`, weights `[G, K, N]`."""
+    layer = step.layer
+    if isinstance(layer, Dense):
+        return x[None], w[None]
+    if isinstance(layer, Conv1d) and layer.expanded:
+        inputs, matrix = convolution.expand(x, w, layer.stride, layer.padding, step.substrate)
+        return inputs[None], matrix[None]
+    return convolution.unfold(x, w, layer.stride, layer.padding, layer.groups, layer.dilation)
+
+
+def _activate(layer, y, *, exact):
+    match layer.activation:
+        case "relu":
+            return jnp.maximum(y, 0) if exact else digital.relu(y)
+        case "converting_relu" if exact:
+            return jnp.clip(y / 2**layer.shift, 0, BSS2.activation_max)
+        case "converting_relu":
+            return digital.converting_relu(y, layer.shift)
+    return y
+
+
+def _pool(layer, x, *, exact):
+    axes = x.ndim - 2
+    window = (1, *pair(layer.window, axes), 1)
+    stride = (1, *pair(layer.stride or layer.window, axes), 1)
+    if layer.mode == "max":
+        return lax.reduce_window(x, -jnp.inf, lax.max, window, stride, "VALID")
+    mean = lax.reduce_window(x, 0.0, lax.add, window, stride, "VALID") / math.prod(window)
+    # An addition of nothing: floor and clip, and the gradient of the mean.
+    return mean if exact else digital.add(mean, 0.0)
+
+
+def _output_shape(layer, before):
+    match layer:
+        case Flatten():
+            return (math.prod(before),)
+        case Dense():
+            if len(before) != 1:
+                raise ValueError("dense takes vectors; put a flatten layer before it")
+            return (layer.outputs,)
+        case Conv1d() | Conv2d():
+            axes = 1 if isinstance(layer, Conv1d) else 2
+            if len(before) != axes + 1:
+                size = "[L, C]" if axes == 1 else "[H, W, C]"
+                raise ValueError(f"{layer.kind} takes samples of {size}")
+            if before[-1] % layer.groups or layer.outputs % layer.groups:
+                raise ValueError(
+                    f"groups={layer.groups} must divide the {before[-1]} channels and the "
+                    f"{layer.outputs} outputs"
+                )
+            if isinstance(layer, Conv1d) and layer.expanded:
+                if (layer.groups, layer.dilation, layer.avg) != (1, 1, 1):
+                    raise ValueError("expanded goes without groups, dilation and avg")
+                convolution.num_expansions(layer.window, before[-1], layer.outputs, layer.stride)
+            window = pair(layer.window, axes)
+            positions = convolution.output_shape(
+                before[:-1], window, layer.stride, layer.padding, layer.dilation
+            )
+            return (*positions, layer.outputs)
+        case Pool():
+            axes = len(before) - 1
+            if axes not in (1, 2):
+                raise ValueError("pool takes [L, C] or [H, W, C]")
+            window = pair(layer.window, axes)
+            return (
+                *convolution.output_shape(before[:-1], window, layer.stride or layer.window),
+                before[-1],
+            )
+
+
+def _plan(steps, substrate):
+    """The plan of the parameter tree, with what the layers know: mode, vectors, sends."""
+    shapes = jax.eval_shape(partial(_init, steps), jax.random.key(0))
+    planned = plan_tree(shapes, substrate)
+    # A tree's dicts are in the order of their keys.
+    weighted = iter(sorted(_weighted(steps), key=lambda step: step.name))
+    layers = tuple(
+        None if layer is None else _plan_layer(layer, next(weighted)) for layer in planned.layers
+    )
+    return replace(planned, layers=layers)
+
+
+def _plan_layer(planned: LayerPlan, step) -> LayerPlan:
+    layer = step.layer
+    rows, columns = matrix_shape(step.weight_shape)
+    vectors, groups, mode = math.prod(step.after[:-1]), getattr(layer, "groups", 1), layer.kind
+    if isinstance(layer, Conv1d) and layer.expanded:
+        copies = convolution.num_expansions(
+            layer.window, step.before[-1], layer.outputs, layer.stride, step.substrate
+        )
+        rows = step.before[-1] * (layer.window + (copies - 1) * layer.stride)
+        columns, vectors, mode = copies * layer.outputs, -(-vectors // copies), "expanded_conv1d"
+    return replace(
+        planned,
+        name=step.name,
+        placement=Placement(rows, columns // groups * layer.avg, step.substrate),
+        mode=mode,
+        vectors=vectors,
+        num_sends=step.scale[1],
+        groups=groups,
+    )

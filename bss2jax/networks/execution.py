@@ -1,0 +1,81 @@
+"""What every network is, and on which execution its layers run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import jax
+
+from bss2jax.mapping.circuits import SpikingPlan
+from bss2jax.mapping.partition import Plan
+from bss2jax.networks.layers import Layer
+
+Execution = Literal["float", "ideal", "chip"]
+Params = dict[str, dict[str, jax.Array]]
+Stats = dict[str, dict[str, jax.Array]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as values: pure functions, and what is known of it.
+
+    Attributes:
+        init: `init(key) -> params`, a dict of dicts of float32 arrays.
+        apply: `apply(params, x, chip=None, key=None, *, on, training=False) -> (scores, stats)`.
+            x `[B, *shape]` is activations 0..31, or values 0..1 of a spiking network; scores
+            `[B, *outputs]` are in LSB, or software units. `on` is an execution for all layers, or a
+            mapping from layer names to executions (others are `ideal`): `float` without rounding,
+            floor, saturation and noise; `ideal` on a perfect chip without noise; `chip` on the
+            given chip, with noise if a key is given. stats, per layer: the shares that saturate
+            (see `saturation`); of spiking layers the `spikes` or the `amplitude` of each neuron.
+            `training` switches dropout on.
+        plan: where the parameters go on the chip.
+        shapes: of a sample before each layer and after the last.
+        names: of the layers.
+        encode: `encode(x, full_scale)` turns a data set's values into what `apply` takes.
+        weight_limit: the largest weight that a synapse can hold.
+    """
+
+    init: Callable[[jax.Array], Params]
+    apply: Callable[..., tuple[jax.Array, Stats]]
+    plan: Plan | SpikingPlan
+    shapes: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
+    encode: Callable[[jax.Array, float], jax.Array]
+    weight_limit: float
+
+
+def layer_names(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Returns the layers' names, given or made of kind and number.
+
+    Raises:
+        ValueError: there are no layers, or a name occurs twice.
+    """
+    names = tuple(layer.name or f"{layer.kind}_{i}" for i, layer in enumerate(layers))
+    if not names:
+        raise ValueError("layers: a network needs at least one")
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ValueError(f"layers: the name {name!r} occurs twice")
+    return names
+
+
+def executions(
+    names: Sequence[str], on: Execution | Mapping[str, Execution]
+) -> dict[str, Execution]:
+    """Returns the execution of every layer, from one for all or from a mapping of some.
+
+    Args:
+        names: of the network's layers.
+        on: an execution, or executions by layer name; layers it leaves out are `ideal`.
+
+    Raises:
+        ValueError: no layer, or no execution, has such a name.
+    """
+    some = dict.fromkeys(names, on) if isinstance(on, str) else dict(on)
+    for name, execution in some.items():
+        if name not in names:
+            raise ValueError(f"on: no layer {name!r}; the layers are {', '.join(names)}")
+        if execution not in get_args(Execution):
+            raise ValueError(f"on: expected one of {get_args(Execution)}, got {execution!r}")
+    return dict.fromkeys(names, "ideal") | some

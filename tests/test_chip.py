@@ -1,0 +1,243 @@
+"""A chip is a value: drawn as its mismatch says, different for every key, and mapped over."""
+
+from dataclasses import fields, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bss2jax import BSS2, Chip, Mismatch, Substrate, ideal_chip, matmul, program, sample_chip
+
+SHAPES = {
+    "synapse_gain": (2, 2, 128, 256),
+    "driver_gain": (2, 128),
+    "column_gain": (2, 256),
+    "offset": (2, 256),
+    "noise_std": (2, 256),
+}
+
+
+CIRCUITS = {
+    "leak": (2, 256),
+    "reset": (2, 256),
+    "threshold": (2, 256),
+    "tau_mem": (2, 256),
+    "tau_syn": (2, 256),
+    "strength": (2, 2, 256),
+    "threshold_noise": (2, 256),
+    "jitter": (),
+}
+FACTORS = {"synapse_gain", "driver_gain", "column_gain", "tau_mem", "tau_syn", "strength"}
+NONE = Mismatch.none()
+
+
+def fields_of(chip):
+    """All arrays of a chip, its circuits' among them, by name."""
+    arrays = {name: getattr(chip, name) for name in SHAPES}
+    return arrays | {name: getattr(chip.circuits, name) for name in CIRCUITS}
+
+
+def test_an_ideal_chip_is_ones_and_zeros():
+    for noise_std in (0.0, 2.0):
+        arrays = fields_of(ideal_chip(noise_std=noise_std))
+        for name, shape in (SHAPES | CIRCUITS).items():
+            assert arrays[name].shape == shape and arrays[name].dtype == jnp.float32
+            expected = noise_std if name == "noise_std" else float(name in FACTORS)
+            assert (arrays[name] == expected).all()
+
+
+def test_chips_are_pytrees():
+    chip = sample_chip(jax.random.key(0))
+    leaves, treedef = jax.tree.flatten(chip)
+    again = jax.tree.unflatten(treedef, leaves)
+    assert isinstance(again, Chip)
+    assert len(leaves) == len(SHAPES | CIRCUITS)
+    for name, array in fields_of(again).items():
+        assert array is fields_of(chip)[name]
+
+
+# What is drawn, by which parameter.
+PARAMETERS = {
+    "synapse_gain": "synapse",
+    "driver_gain": "driver",
+    "column_gain": "gain",
+    "offset": "offset",
+    **{name: name for name in ("leak", "reset", "threshold", "tau_mem", "tau_syn", "strength")},
+}
+SPREADS = dict(zip(PARAMETERS.values(), np.linspace(0.03, 0.12, len(PARAMETERS)).tolist()))
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """Eight chips on which every quantity has a spread of its own, and no shift."""
+    mismatch = replace(NONE, **SPREADS)
+    return fields_of(
+        jax.vmap(lambda k: sample_chip(k, mismatch))(jax.random.split(jax.random.key(1), 8))
+    )
+
+
+@pytest.mark.parametrize(("field", "parameter"), PARAMETERS.items())
+def test_sampled_quantities_have_the_mean_and_spread_of_the_mismatch(stack, field, parameter):
+    # 5 sigma: the mean of n normals spreads by std / sqrt(n), their variance by std^2 sqrt(2 / n).
+    spread, mean = SPREADS[parameter], float(field in FACTORS)
+    values = np.asarray(stack[field], np.float64)
+    n = values.size
+    assert abs(values.mean() - mean) < 5 * spread / np.sqrt(n)
+    assert abs(values.var() - spread**2) < 5 * spread**2 * np.sqrt(2 / n)
+    # Normal in its tails too: a binomial count beyond two spreads, p = 0.0455.
+    beyond = (np.abs(values - mean) > 2 * spread).sum()
+    assert abs(beyond - 0.0455003 * n) < 5 * np.sqrt(0.0455 * 0.9545 * n)
+
+
+def test_each_parameter_of_the_mismatch_spreads_its_own_quantity_only():
+    small = replace(BSS2, rows=2, columns=4)
+    for field, parameter in PARAMETERS.items():
+        arrays = fields_of(sample_chip(jax.random.key(0), replace(NONE, **{parameter: 0.1}), small))
+        drawn = {name for name, array in arrays.items() if np.unique(array).size > 1}
+        assert drawn == {field}
+
+
+def test_trial_noise_and_shifts_are_the_same_everywhere():
+    mismatch = replace(
+        NONE, noise_std=3.0, threshold_noise=0.015, jitter=60e-9, threshold_shift=0.05
+    )
+    arrays = fields_of(sample_chip(jax.random.key(0), mismatch))
+    for name, value in (
+        ("noise_std", 3.0),
+        ("threshold_noise", 0.015),
+        ("jitter", 60e-9),
+        ("threshold", 0.05),
+    ):
+        np.testing.assert_allclose(arrays[name], value, rtol=1e-6)
+
+
+def test_the_default_mismatch_is_the_assumed_chip():
+    vmm = {"synapse": 0.10, "driver": 0.0, "gain": 0.05, "offset": 3.0, "noise_std": 2.0}
+    spiking = {"threshold_shift": 0.05, "threshold": 0.031, "threshold_noise": 0.015}
+    spiking |= {"jitter": 60e-9, "leak": 0.03, "reset": 0.03}
+    spiking |= {"tau_mem": 0.10, "tau_syn": 0.10, "strength": 0.10}
+    assert Mismatch() == Mismatch(**vmm, **spiking)
+    assert {field.name for field in fields(Mismatch)} == vmm.keys() | spiking.keys()
+
+
+def test_excitatory_and_inhibitory_and_the_hemispheres_are_drawn_apart():
+    chip = sample_chip(jax.random.key(2))
+    gain = np.asarray(chip.synapse_gain, np.float64) - 1
+    bound = 5 / np.sqrt(gain[0, 0].size)
+    for a, b in (
+        (gain[0, 0], gain[0, 1]),
+        (gain[0, 0], gain[1, 0]),
+        (gain[0, 1], gain[1, 1]),
+        (gain[..., 1:], gain[..., :-1]),
+        (gain[..., 1:, :], gain[..., :-1, :]),
+    ):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < bound
+    excitatory, inhibitory = np.asarray(chip.circuits.strength).reshape(2, -1)
+    assert abs(np.corrcoef(excitatory, inhibitory)[0, 1]) < 5 / np.sqrt(512)
+
+
+def test_quantities_are_drawn_apart():
+    arrays = fields_of(sample_chip(jax.random.key(3), Mismatch(driver=0.05)))
+    rows = {"synapse_gain": arrays["synapse_gain"][:, 0, 0], "strength": arrays["strength"][0]}
+    names = ("column_gain", "offset", "leak", "reset", "threshold", "tau_mem", "tau_syn")
+    rows |= {name: arrays[name] for name in names}
+    values = np.corrcoef(np.stack([np.asarray(row).ravel() for row in rows.values()]))
+    assert np.abs(values[np.triu_indices(len(rows), 1)]).max() < 5 / np.sqrt(512)
+
+
+def test_a_chip_belongs_to_its_key():
+    first, again, other = (fields_of(sample_chip(jax.random.key(k))) for k in (4, 4, 5))
+    for name in (SHAPES | CIRCUITS).keys() - {"driver_gain", "noise_std"}:
+        np.testing.assert_array_equal(first[name], again[name])
+        if name not in ("threshold_noise", "jitter"):
+            assert np.asarray(first[name] != other[name]).mean() > 0.99
+
+
+def test_gains_are_never_negative_and_time_constants_never_zero():
+    wide = Mismatch(synapse=2.0, driver=2.0, gain=2.0, strength=2.0, tau_mem=2.0, tau_syn=2.0)
+    arrays = fields_of(sample_chip(jax.random.key(0), wide))
+    for name in FACTORS - {"tau_mem", "tau_syn"}:
+        assert float(arrays[name].min()) == 0.0
+    assert float(arrays["tau_mem"].min()) > 0 and float(arrays["tau_syn"].min()) > 0
+
+
+def test_a_stack_of_chips_is_the_chips_of_its_keys():
+    keys = jax.vmap(jax.random.key)(jnp.arange(3))
+    stack = fields_of(jax.vmap(sample_chip)(keys))
+    for i in range(3):
+        single = fields_of(sample_chip(jax.random.key(i)))
+        for name, shape in (SHAPES | CIRCUITS).items():
+            assert stack[name].shape == (3, *shape)
+            np.testing.assert_allclose(stack[name][i], single[name], rtol=1e-5, atol=1e-6)
+
+
+def test_products_over_a_stack_of_chips_equal_the_loop():
+    keys = jax.random.split(jax.random.key(7), 3)
+    stack = jax.vmap(sample_chip)(keys)
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(0, 32, (4, 300)), rng.integers(-63, 64, (300, 300))
+    for key in (None, jax.random.key(1)):
+        run = jax.jit(lambda x, w, chip, key=key: matmul(x, w, chip, key))
+        mapped = jax.vmap(run, (None, None, 0))(x, w, stack)
+        rows = [run(x, w, jax.tree.map(lambda leaf, i=i: leaf[i], stack)) for i in range(3)]
+        assert not np.array_equal(rows[0], rows[1])
+        # A batched product may sum in another order: one readout on an edge, one LSB.
+        off = np.abs(np.asarray(mapped) - np.stack(rows))
+        assert off.max() <= 1 and off.mean() < 1e-2
+
+
+def test_chips_pass_through_jit_as_arguments_and_results():
+    chip = jax.jit(lambda key: sample_chip(key))(jax.random.key(3))
+    x, w = np.full((1, 4), 20.0), np.full((4, 3), 30.0)
+    np.testing.assert_array_equal(jax.jit(matmul)(x, w, chip), matmul(x, w, chip))
+
+
+@pytest.mark.parametrize("place", [np.s_[:, :, :64], np.s_[..., :128], np.s_[:1]])
+def test_a_chip_of_another_size_is_refused(place):
+    chip = ideal_chip()
+    other = replace(chip, synapse_gain=chip.synapse_gain[place])
+    x, w = np.zeros((1, 4)), np.zeros((4, 3))
+    for call in (partial(matmul, x, w, other), partial(program, w, other)):
+        with pytest.raises(ValueError, match=r"chip: .*\(2, 2, 128, 256\)"):
+            call()
+    stack = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), chip)
+    with pytest.raises(ValueError, match="vmap"):
+        matmul(x, w, stack)
+
+
+def test_a_chip_has_the_sizes_of_its_substrate():
+    chip = sample_chip(jax.random.key(0), substrate=replace(BSS2, rows=16, columns=8))
+    assert chip.synapse_gain.shape == (2, 2, 16, 8)
+    assert chip.driver_gain.shape == (2, 16) and chip.offset.shape == (2, 8)
+    assert chip.circuits.strength.shape == (2, 2, 8)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Mismatch)])
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "0.1", None])
+def test_mismatch_refuses_what_is_no_spread(field, value):
+    with pytest.raises(ValueError, match=rf"Mismatch\.{field}"):
+        Mismatch(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": 0}, "rows"),
+        ({"gain": float("nan")}, "gain"),
+        ({"columns": "256"}, "columns"),
+        ({"hemispheres": 3}, "hemispheres"),
+        ({"readout_min": 127}, "readout_min"),
+    ],
+)
+def test_substrate_refuses_impossible_numbers(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Substrate(**changes)
+
+
+def test_the_substrate_is_the_published_one():
+    assert BSS2.hemispheres * 2 * BSS2.rows * BSS2.columns == 131_072
+    assert (BSS2.rows, BSS2.columns, BSS2.weight_max, BSS2.activation_max) == (128, 256, 63, 31)
+    assert (BSS2.readout_min, BSS2.readout_max, BSS2.gain) == (-128, 127, 0.002)
+    assert hash(BSS2) == hash(Substrate())

@@ -1,0 +1,241 @@
+"""The command line: what it prints, what it leaves, and what it says when a call is wrong."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bss2jax import __version__, config
+from bss2jax.cli import main
+
+TINY = """name = "tiny"
+data.name = "digits"
+layers = [{ kind = "flatten" }, { kind = "dense", outputs = 10 }]
+phases = [{ on = "chip", epochs = 2, learning_rate = 1 }]
+"""
+QUICK = ["phases.0.epochs=1", "phases.1.epochs=1"]
+# Compiling takes longest here; what is compiled runs for a second.
+ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+NUMBER = r"\d+\.\d\d%"
+
+
+def bss2jax(*arguments, cwd):
+    """Runs the command line in a process of its own, its output piped."""
+    command = [sys.executable, "-m", "bss2jax", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    """`bss2jax train digits`, an epoch a phase, run directory by default."""
+    return bss2jax("train", "digits", *QUICK, "noise.std=1", cwd=place)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A small config in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(TINY)
+    return "tiny.toml"
+
+
+def wrong(capsys, *arguments):
+    """Runs a wrong call; returns its one line."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as exit:
+        code = exit.code
+    out, err = capsys.readouterr()
+    assert code == 2 and out == ""
+    assert err.startswith("bss2jax: ") and err.count("\n") == 1 and err.endswith("\n")
+    assert "Traceback" not in err
+    return err
+
+
+def test_train_writes_a_run_and_prints_its_ladder(trained, place):
+    assert trained.returncode == 0, trained.stderr
+    summary = json.loads((place / "runs" / "digits-0" / "summary.json").read_text())
+    for name, accuracy in summary["test_accuracy"].items():
+        assert re.search(rf"^{name} +{accuracy:.2%} ", trained.stdout, re.MULTILINE)
+    assert "runs/digits-0" in trained.stdout.splitlines()[-1]
+    resolved = (place / "runs" / "digits-0" / "resolved.toml").read_text()
+    assert "std = 1\n" in resolved or "std = 1.0\n" in resolved
+
+
+def test_piped_output_is_plain_lines(trained):
+    assert trained.stdout.isascii()
+    assert not re.search(r"[^\n\x20-\x7e]", trained.stdout)
+    lines = [line for line in trained.stdout.splitlines() if line.startswith("phase")]
+    assert [line[:17] for line in lines] == ["phase 1/2 float  ", "phase 2/2 chip   "]
+    for line in lines:
+        assert re.search(rf"epoch +1  loss \d+\.\d+  accuracy {NUMBER}  validation {NUMBER}", line)
+
+
+def test_evaluate_measures_a_run_on_its_own_and_on_other_chips(trained, place):
+    done = bss2jax("evaluate", "runs/digits-0", "--chips", 3, cwd=place)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((place / "runs" / "digits-0" / "summary.json").read_text())
+    own, others = done.stdout.split("\n\n")
+    for name in ("float", "ideal", "chip"):
+        assert re.search(rf"^{name} +{NUMBER}$", own, re.MULTILINE)
+    assert re.search(rf"^chip +{summary['test_accuracy']['chip']:.2%}$", own, re.MULTILINE)
+    assert others.startswith("3 other chips")
+    for name in ("mean", "std", "worst", "best"):
+        assert re.search(rf"^{name} +{NUMBER}$", others, re.MULTILINE)
+
+
+def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path):
+    # A pseudo-terminal of 80 columns, as most are at first.
+    host, guest = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bss2jax", "train", tiny, "run.dir=run"],
+        stdout=guest,
+        stderr=guest,
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+    )
+    os.close(guest)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(host, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(host)
+    assert process.wait(timeout=60) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    bars = [line for line in re.split(r"[\r\n]+", text) if re.search(r"\d+/\d+ .*loss", line)]
+    assert bars, text
+    assert re.search(
+        r"━.* \d+/20 +(\d+:\d\d:\d\d|-:--:--) +loss \d+\.\d+ +accuracy \d+\.\d%", bars[0]
+    )
+    assert "epoch   1" in text and "test accuracy" in text
+
+
+def test_configs_lists_what_ships(place):
+    done = bss2jax("configs", cwd=place)
+    assert done.returncode == 0
+    for name in config.shipped():
+        assert f"\n{name} " in done.stdout
+
+
+def test_plan_shows_places_and_costs(capsys):
+    assert main(["plan", "digits", "layers.2.outputs=300"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"dense_2 +1024x300 +dense +16 ", out) and "us of chip time" in out
+
+
+def test_plan_takes_a_file(tiny, capsys):
+    assert main(["plan", tiny]) == 0
+    assert "64x10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["plan"], ["configs"]])
+def test_help_is_everywhere(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([*command, "--help"])
+    assert exit.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith("usage: bss2jax") and "--help" in out
+
+
+def test_the_help_of_a_command_names_its_arguments(capsys):
+    for command, words in {
+        "train": ["config", "key=value"],
+        "evaluate": ["run", "--chips N"],
+    }.items():
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        out = capsys.readouterr().out
+        assert all(word in out for word in words)
+
+
+def test_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        ([], ["COMMAND", "bss2jax --help"]),
+        (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, plan, configs"]),
+        (["train"], ["config", "bss2jax train --help"]),
+        (["train", "digits", "--seed", "1"], ["--seed"]),
+        (["train", "digist"], ["digist", "mean 'digits'"]),
+        (["train", "nowhere.toml"], ["nowhere.toml", "no such file"]),
+        (["train", "tiny.toml", "seeed=1"], ["seeed", "unknown key", "mean 'seed'"]),
+        (["train", "tiny.toml", "seed=x"], ["seed", "got 'x'", "expected integer"]),
+        (["train", "tiny.toml", "data.name=minst"], ["data.name", "'minst'", "'mnist'"]),
+        (["train", "tiny.toml", "layers.1.outputs=9"], ["layers", "9", "10 classes"]),
+        (["train", "tiny.toml", "phases.0.on.x=1"], ["phases.0.on", "not a table"]),
+        (["train", "tiny.toml", "data.validation=9999"], ["data.validation", "9999 of 1437"]),
+        (["train", "tiny.toml", "run.dir=tiny.toml"], ["tiny.toml", "File exists"]),
+        (["plan", "tiny.toml", "layers=[]"], ["layers", "1 or more"]),
+        (["plan"], ["config", "bss2jax plan --help"]),
+        (["evaluate"], ["run", "bss2jax evaluate --help"]),
+        (["evaluate", "nowhere"], ["nowhere", "no run directory"]),
+        (["evaluate", "."], ["no run directory"]),
+        (["evaluate", ".", "--chips", "0"], ["--chips", "from 1 to 100000", "'0'"]),
+        (["evaluate", ".", "--chips", "many"], ["--chips", "from 1 to 100000", "'many'"]),
+        (["evaluate", ".", "--chip=x"], ["--chip"]),
+        (["configs", "more"], ["more"]),
+    ],
+    ids=lambda v: " ".join(v)[:40],
+)
+def test_a_wrong_call_is_one_line_and_leaves_nothing(tiny, tmp_path, capsys, arguments, parts):
+    line = wrong(capsys, *arguments)
+    for part in parts:
+        assert part in line
+    assert [path.name for path in tmp_path.iterdir()] == [tiny]
+
+
+def test_a_missing_data_file_is_one_line(tiny, tmp_path, capsys, monkeypatch):
+    (tmp_path / "data" / "mnist" / "train-images-idx3-ubyte.gz").mkdir(parents=True)
+    monkeypatch.setenv("BSS2JAX_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("BSS2JAX_CACHE", str(tmp_path / "cache"))
+    line = wrong(capsys, "train", tiny, "data.name=mnist")
+    assert "train-images-idx3-ubyte" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_directory_in_use_is_refused_and_stays_as_it_is(tiny, tmp_path, capsys):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("mine")
+    line = wrong(capsys, "train", tiny, "run.dir=used")
+    assert "run.dir" in line and "used" in line and "not empty" in line
+    assert [path.name for path in (tmp_path / "used").iterdir()] == ["notes.txt"]
+    assert (tmp_path / "used" / "notes.txt").read_text() == "mine"
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(tiny, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bss2jax.experiment.run", interrupted)
+    assert main(["train", tiny]) == 130
+    assert capsys.readouterr().err == "bss2jax: interrupted\n"
+
+
+def test_a_wrong_call_answers_at_once():
+    # Libraries that take seconds to import wait until the call is known to be good.
+    start = time.perf_counter()
+    done = bss2jax("trian", cwd=".")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert time.perf_counter() - start < 10

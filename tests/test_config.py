@@ -1,0 +1,423 @@
+"""Configs are data, read strictly: what is wrong is named, what is right survives a round trip."""
+
+import datetime
+import math
+import tomllib
+
+import jax
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bss2jax import config, data, experiment
+from bss2jax.config import ConfigError
+
+SHIPPED = sorted(config.shipped())
+DIGITS = config.shipped()["digits"].read_text(encoding="utf-8")
+
+MINIMAL = {
+    "name": "minimal",
+    "data": {"name": "digits"},
+    "layers": [{"kind": "flatten"}, {"kind": "dense", "outputs": 10}],
+    "phases": [{"on": "chip", "epochs": 1, "learning_rate": 0.1}],
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Where the configs of these tests are written, one over the other."""
+    return tmp_path_factory.mktemp("config") / "config.toml"
+
+
+def load(path, tree, overrides=()):
+    path.write_text(tree if isinstance(tree, str) else tomli_w.dumps(tree), encoding="utf-8")
+    return config.load(path, overrides)[0]
+
+
+def message(source, overrides=()):
+    """The one line that a wrong config prints."""
+    with pytest.raises(ConfigError) as error:
+        config.load(source, overrides)
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 1000
+    return text
+
+
+# Each wrong override of the digits config, and what the message must say.
+WRONG = [
+    # Unknown keys, at every level: the key, the nearest name, the known ones.
+    ("seeed=1", ["seeed: unknown key", "mean 'seed'", "known: name, description, seed, data"]),
+    ("phasess=1", ["phasess: unknown key", "mean 'phases'"]),
+    ("data.nam=1", ["data.nam: unknown key", "mean 'name'"]),
+    ("chip.sed=1", ["chip.sed: unknown key", "mean 'seed'"]),
+    ("mismatch.offest=1", ["mismatch.offest: unknown key", "mean 'offset'", "synapse, driver"]),
+    ("noise.sdt=1", ["noise.sdt: unknown key", "mean 'std'"]),
+    ("objective.scael=1", ["objective.scael: unknown key", "mean 'scale'"]),
+    ("augment.shfit=1", ["augment.shfit: unknown key", "mean 'shift'"]),
+    ("run.dri=1", ["run.dri: unknown key", "mean 'dir'"]),
+    ("phases.0.epoch=3", ["phases.0.epoch: unknown key", "mean 'epochs'", "learning_rate"]),
+    ("layers.2.output=3", ["layers.2.output: unknown key", "mean 'outputs'"]),
+    ("layers.2.window=3", ["layers.2.window: unknown key", "known: activation"]),
+    ("layers.1.outputs=3", ["layers.1.outputs: unknown key", "known: kind, name"]),
+    ("layers.0.a.b.c=3", ["layers.0.a: unknown key"]),
+    # Wrong types.
+    ("seed=one", ["seed", "got 'one'", "expected integer"]),
+    ("seed=1.0", ["seed", "got 1.0", "expected integer"]),
+    ("seed=true", ["seed", "got True", "expected integer"]),
+    ("name=3", ["name", "got 3", "expected string"]),
+    ("noise=3", ["noise", "got 3", "expected a table"]),
+    ("noise.std='2'", ["noise.std", "got '2'", "expected number"]),
+    ("phases.0.noise=1", ["phases.0.noise", "got 1", "expected boolean"]),
+    ("phases.0.epochs=two", ["phases.0.epochs", "got 'two'", "expected integer"]),
+    ("phases={}", ["phases", "got {}", "expected a list"]),
+    ("layers.0=3", ["layers.0", "got 3", "expected a table"]),
+    ("layers.0.window=[3]", ["layers.0.window", "got [3]"]),
+    ("layers.0.window=[3,3,3]", ["layers.0.window", "got [3, 3, 3]", "2 items or fewer"]),
+    ("seed=1979-05-27", ["seed", "got a date", "expected text or a number"]),
+    ("seed=07:32:00", ["seed", "got a time", "expected text or a number"]),
+    ("seed=1979-05-27T07:32:00Z", ["seed", "got a datetime", "expected text or a number"]),
+    ("name=\udcff", ["name", "expected UTF-8"]),
+    # Out of range.
+    ("seed=-1", ["seed", "got -1", "greater than or equal to 0"]),
+    ("seed=4294967296", ["seed", "got 4294967296", "less than 4294967296"]),
+    ("chip.seed=-1", ["chip.seed", "got -1", "greater than or equal to 0"]),
+    ("seed=0x" + 5000 * "f", ["seed", "64 bits"]),
+    ("seed=" + 5000 * "9", ["seed", "expected integer"]),
+    ("noise.std=-1", ["noise.std", "got -1", "greater than or equal to 0"]),
+    ("noise.std=nan", ["noise.std", "got nan", "expected a finite number"]),
+    ("mismatch.gain=inf", ["mismatch.gain", "got inf", "expected a finite number"]),
+    ("phases.0.learning_rate=-inf", ["phases.0.learning_rate", "got -inf", "finite number"]),
+    ("phases.0.learning_rate=0", ["phases.0.learning_rate", "got 0", "greater than 0"]),
+    ("phases.0.epochs=0", ["phases.0.epochs", "got 0", "greater than or equal to 1"]),
+    ("phases.0.max_steps=0", ["phases.0.max_steps", "got 0", "greater than or equal to 1"]),
+    ("phases.0.batch_size=-8", ["phases.0.batch_size", "got -8", "greater than or equal to 1"]),
+    ("phases.0.decay=1", ["phases.0.decay", "got 1", "less than 1"]),
+    ("phases.0.clip_norm=0", ["phases.0.clip_norm", "got 0", "greater than 0"]),
+    ("augment.rotation=360", ["augment.rotation", "got 360", "less than 360"]),
+    ("augment.shift=-1", ["augment.shift", "got -1", "greater than or equal to 0"]),
+    ("objective.scale=0", ["objective.scale", "got 0", "greater than 0"]),
+    ("data.validation=0", ["data.validation", "got 0", "a share between 0 and 1"]),
+    ("data.validation=1.5", ["data.validation", "got 1.5", "whole number of samples"]),
+    ("layers.2.outputs=0", ["layers.2.outputs", "got 0", "greater than or equal to 1"]),
+    ("name=''", ["name", "got ''", "expected a file name"]),
+    ("name='a/b'", ["name", "got 'a/b'", "expected a file name"]),
+    ('name="a\\u0000b"', ["name", "got 'a\\x00b'", "expected a file name"]),
+    ("run.dir=''", ["run.dir", "got ''", "expected a path"]),
+    ('run.dir="a\\u0000b"', ["run.dir", "expected a path"]),
+    ("layers=[]", ["layers", "got []", "expected 1 or more items"]),
+    ("phases=[]", ["phases", "got []", "expected 1 or more items"]),
+    # Names out of a list: what there is, and the nearest.
+    ("layers.0.kind='dens'", ["layers.0.kind", "got 'dens'", "conv1d", "mean 'dense'"]),
+    ("layers.0.kind=3", ["layers.0.kind", "got 3", "dense, conv1d"]),
+    ("layers.2={outputs=3}", ["layers.2.kind: missing"]),
+    ("layers.0.padding='SAM'", ["layers.0.padding", "got 'SAM'", "mean 'SAME'"]),
+    ("phases.0.on='chp'", ["phases.0.on", "got 'chp'", "'float', 'ideal' or", "mean 'chip'"]),
+    ("phases.0.on=3", ["phases.0.on", "got 3", "'float', 'ideal' or 'chip'"]),
+    ("phases.0.on={}", ["phases.0.on", "got {}"]),
+    ("phases.0.on={dense_2='chp'}", ["phases.0.on.dense_2", "got 'chp'", "mean 'chip'"]),
+    ("phases.0.optimizer='adm'", ["phases.0.optimizer", "got 'adm'", "mean 'adam'"]),
+    ("phases.0.schedule='cosin'", ["phases.0.schedule", "got 'cosin'", "mean 'cosine'"]),
+    ("phases.0.chip='fix'", ["phases.0.chip", "got 'fix'", "mean 'fixed'"]),
+    ("phases.0={on='chip'}", ["phases.0.epochs: missing", "phases.0.learning_rate: missing"]),
+    # Overrides that go nowhere.
+    ("seed", ["'seed'", "expected key=value"]),
+    ("=1", ["'=1'", "expected key=value"]),
+    ("phases..epochs=1", ["expected key=value"]),
+    ("phases.9.epochs=1", ["phases.9.epochs", "phases has items 0 to 1", "got '9'"]),
+    ("phases.last.epochs=1", ["phases.last.epochs", "items 0 to 1", "got 'last'"]),
+    ("phases." + 50 * "9" + ".epochs=1", ["items 0 to 1"]),
+    ("seed.x.y=1", ["seed", "got {'x': {'y': 1}}", "expected integer"]),
+    ("name.x=1", ["name.x", "name is a value, not a table"]),
+    (".".join(30 * "a") + "=1", ["a.a.a", "nested too deeply"]),
+    ("seed=" + 5000 * "[", ["seed", "expected integer"]),
+    ('"a\nb"=1', ["expected key=value"]),
+]
+
+
+@pytest.mark.parametrize("override, parts", WRONG, ids=lambda v: str(v)[:40])
+def test_a_wrong_override_is_named_with_what_was_got_and_expected(override, parts):
+    text = message("digits", [override])
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "content, parts",
+    [
+        (b"", ["name: missing", "data: missing", "layers: missing", "phases: missing"]),
+        (b"seed = ", ["not valid TOML"]),
+        (b"a = 1\na = 2", ["not valid TOML"]),
+        (b"[data]\n[data]", ["not valid TOML"]),
+        (b"\xff\xfe\x00", ["not valid TOML", "utf-8"]),
+        (b"seed = " + 5000 * b"9", ["not valid TOML"]),
+        (b"seed = " + 5000 * b"[", ["not valid TOML"]),
+        (5000 * b"[", ["not valid TOML"]),
+        (b"a" + 5000 * b".a" + b" = 1", ["a.a.a", "nested too deeply"]),
+        (1_000_001 * b"#", ["larger than 1000000 bytes"]),
+        (b'"a\\nb" = 1', ["'a\\nb': unknown key"]),
+        (b"seed = 2020-01-01", ["seed", "got a date"]),
+    ],
+    ids=lambda v: str(v)[:24],
+)
+def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path, content, parts):
+    path = tmp_path / "wrong.toml"
+    path.write_bytes(content)
+    text = message(path)
+    for part in [str(path), *parts]:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "source, parts",
+    [
+        ("digit", ["digit: neither a file nor a shipped config", "mean 'digits'"]),
+        ("minst.toml", ["minst.toml: no such file", "mean 'mnist'", "bss2jax configs"]),
+        ("./digits", ["no such file", "mean 'digits'"]),
+        ("", ["neither a file nor a shipped config"]),
+        ("/", ["no such file"]),
+        (300 * "x", ["name too long"]),
+        ("a\0b.toml", ["no such file"]),
+    ],
+    ids=lambda v: str(v)[:20],
+)
+def test_a_missing_config_is_named_with_the_nearest_that_ships(source, parts):
+    text = message(source)
+    for part in parts:
+        assert part.lower() in text.lower()
+
+
+def test_a_directory_does_not_hide_the_shipped_config_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert config.load("digits")[0].name == "digits"
+
+
+def test_several_mistakes_are_all_named():
+    text = message("digits", ["seed=-1", "noise.sdt=2", "phases.0.epochs=0"])
+    assert all(key in text for key in ("seed: ", "noise.sdt: ", "phases.0.epochs: "))
+
+
+def names(table):
+    """The keys of a table and of all below it."""
+    items = table.items() if isinstance(table, dict) else enumerate(table)
+    below = {name for _, value in items if isinstance(value, dict | list) for name in names(value)}
+    return below | (set(table) if isinstance(table, dict) else set())
+
+
+KNOWN = st.sampled_from(sorted(names(tomllib.loads(config.dump(config.load("mnist")[0])))))
+TIMES = st.dates() | st.times() | st.datetimes(timezones=st.just(datetime.UTC))
+VALUES = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["dense", "conv2d", "pool", "flatten", "chip", "float", "adam", "SAME"])
+    | TIMES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(KNOWN | st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(KNOWN | st.text(max_size=5), VALUES, max_size=8))
+@settings(max_examples=150)
+def test_any_toml_is_a_config_or_a_config_error(path, tree):
+    try:
+        load(path, tree)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+
+
+def places(tree, above=()):
+    """The path of every value in a tree."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in items:
+        yield (*above, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*above, key))
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_a_shipped_config_with_anything_in_place_of_a_value_is_a_config_or_an_error(path, draw):
+    tree = tomllib.loads(DIGITS)
+    for _ in range(draw.draw(st.integers(1, 2))):
+        *above, last = draw.draw(st.sampled_from(list(places(tree))))
+        table = tree
+        for key in above:
+            table = table[key]
+        if draw.draw(st.booleans()) and isinstance(table, dict):
+            last = draw.draw(KNOWN)
+        table[last] = draw.draw(VALUES)
+    try:
+        load(path, tree)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+
+
+@given(st.integers(0, len(DIGITS) - 1), st.integers(0, 10), st.binary(max_size=6))
+@settings(max_examples=200)
+def test_a_shipped_config_with_broken_bytes_is_a_config_or_an_error(path, at, cut, put):
+    text = DIGITS.encode()
+    path.write_bytes(text[:at] + put + text[at + cut :])
+    try:
+        config.load(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
+
+
+@given(KNOWN | st.text(), st.text())
+@settings(max_examples=150)
+def test_any_override_is_a_config_or_an_error(key, value):
+    try:
+        config.load("digits", [f"{key}={value}"])
+    except ConfigError as error:
+        assert str(error)
+
+
+POSITIVE = st.floats(1e-30, 1e30)
+PHASES = st.fixed_dictionaries(
+    {
+        "on": st.sampled_from(["float", "ideal", "chip"])
+        | st.dictionaries(st.text(min_size=1, max_size=5), st.just("chip"), min_size=1),
+        "epochs": st.integers(1, 2**63 - 1),
+        "learning_rate": POSITIVE | st.integers(1, 9),
+    },
+    optional={
+        "max_steps": st.integers(1, 99),
+        "optimizer": st.sampled_from(["adam", "adamw", "nadam", "lion", "rmsprop", "sgd"]),
+        "schedule": st.sampled_from(["constant", "cosine", "linear", "exponential"]),
+        "clip_norm": POSITIVE,
+        "noise": st.booleans(),
+        "chip": st.sampled_from(["fixed", "resample"]),
+        "keep": st.sampled_from(["best", "last"]),
+    },
+)
+TREES = st.fixed_dictionaries(
+    {
+        "name": st.text("ab c-_é\"'\\", min_size=1),
+        "description": st.text(),
+        "seed": st.integers(0, 2**32 - 1),
+        "chip": st.fixed_dictionaries({"seed": st.integers(0, 2**32 - 1)}),
+        "mismatch": st.fixed_dictionaries({"offset": st.floats(0, 1e9), "gain": st.just(0)}),
+        "noise": st.fixed_dictionaries({"std": st.floats(0, 1e9)}),
+        "phases": st.lists(PHASES, min_size=1, max_size=3),
+        "run": st.fixed_dictionaries({}, optional={"dir": st.text("a/. é", min_size=1)}),
+    }
+)
+
+
+@given(TREES)
+@settings(max_examples=100)
+def test_dump_then_load_gives_the_same_config(path, tree):
+    first = load(path, MINIMAL | tree)
+    assert load(path, config.dump(first)) == first
+    assert first.seed == tree["seed"] and first.description == tree["description"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_dump_then_load_gives_the_same_shipped_config(path, name):
+    first, text = config.load(name)
+    assert load(path, config.dump(first)) == first
+    assert text == config.shipped()[name].read_text(encoding="utf-8")
+
+
+def test_a_dump_writes_every_default_out(path):
+    tree = tomllib.loads(config.dump(load(path, MINIMAL)))
+    assert {"synapse": 0.1, "driver": 0.0, "gain": 0.05, "offset": 3.0}.items() <= (
+        tree["mismatch"].items()
+    )
+    assert tree["noise"]["std"] == 2.0 and tree["seed"] == 0 and tree["chip"] == {"seed": 0}
+    assert tree["phases"][0]["optimizer"] == "adam"
+
+
+def test_an_override_reaches_tables_lists_and_every_type(path):
+    parsed = load(
+        path,
+        MINIMAL,
+        [
+            "seed=7",
+            "name=other",
+            "description=two words = text",
+            "chip.seed=0x10",
+            "noise.std=1e-1",
+            "mismatch.gain=0",
+            "phases.0.epochs=3",
+            "phases.0.noise=false",
+            'phases.0.on={"dense_1" = "chip"}',
+            "phases.0.max_steps=1_000",
+            "layers.1.outputs=12",
+            "run.dir=some/where",
+        ],
+    )
+    assert (parsed.seed, parsed.chip.seed, parsed.noise.std) == (7, 16, 0.1)
+    assert (parsed.name, parsed.description) == ("other", "two words = text")
+    assert (parsed.spreads.gain, parsed.spreads.noise_std) == (0, 0.1)
+    phase = parsed.phases[0]
+    assert (phase.epochs, phase.noise, phase.max_steps) == (3, False, 1000)
+    assert phase.on == {"dense_1": "chip"} and phase.on_chip
+    assert parsed.layers[1].outputs == 12 and parsed.run.dir == "some/where"
+
+
+def test_an_override_can_replace_a_whole_list(path):
+    parsed = load(path, MINIMAL, ['layers=[{kind="dense", outputs=4}]', "layers.0.outputs=5"])
+    assert [layer.outputs for layer in parsed.layers] == [5]
+
+
+def test_the_last_of_two_overrides_counts(path):
+    assert load(path, MINIMAL, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_the_two_seeds_do_not_move_each_other(path):
+    first = load(path, MINIMAL)
+    assert load(path, MINIMAL, ["seed=9"]).chip == first.chip
+    assert load(path, MINIMAL, ["chip.seed=9"]).seed == first.seed
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_config_opens_with_its_command(name):
+    text = config.shipped()[name].read_text(encoding="utf-8")
+    head = text.split("\n\n")[0].splitlines()
+    comment = " ".join(line.lstrip("# ") for line in head if line.startswith("#"))
+    assert text.startswith("#") and f"bss2jax train {name}" in comment
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_config_plans(name):
+    parsed, _ = config.load(name)
+    assert parsed.name == name and parsed.description
+    plan = experiment.plan_text(experiment.network_of(parsed))
+    assert "utilisation" in plan and "per sample" in plan
+
+
+def test_the_published_ladder_ships():
+    for name in ("digits", "mnist", "mnist_ladder"):
+        parsed, _ = config.load(name)
+        assert parsed.phases[0].on == "float" and parsed.phases[-1].on == "chip"
+
+
+@pytest.fixture
+def quick_compiler():
+    """Compiles in half the time; two steps have no use for fast code."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_config_trains_two_steps_a_phase(name, tmp_path, quick_compiler):
+    phases = range(len(config.load(name)[0].phases))
+    overrides = [f"phases.{i}.max_steps=2" for i in phases]
+    overrides += [f"phases.{i}.batch_size=8" for i in phases]
+    parsed, text = config.load(name, [*overrides, "data.validation=8", f"run.dir={tmp_path}/run"])
+    # As many test as validation samples: measuring both compiles once.
+    dataset = data.random_like(parsed.data.name, test=8)
+    run = experiment.run(parsed, text, dataset=dataset)
+    lines = run.read("metrics.jsonl").splitlines()
+    assert len(lines) == len(parsed.phases)
+    assert run.read("config.toml") == text
+    assert math.isfinite(experiment.prepare(parsed, dataset).chip.offset.sum())

@@ -1,0 +1,371 @@
+"""A run is what its config says: its seeds, its chip, its ladder, and what it leaves behind."""
+
+import json
+import subprocess
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from bss2jax import config, data, experiment, sample_chip
+from bss2jax.config import ConfigError
+from bss2jax.training import loop, runs
+from bss2jax.training.runs import RunDirectory, RunError
+
+# As many validation as test samples: measuring both compiles once.
+TEXT = """# A comment that the verbatim copy keeps.
+name = "tiny"
+seed = 3
+chip.seed = 5
+data = { name = "digits", validation = 360 }
+layers = [{ kind = "flatten" }, { kind = "dense", outputs = 10 }]
+
+[[phases]]
+on = "float"
+epochs = 2
+learning_rate = 2.0
+keep = "last"
+
+[[phases]]
+on = "chip"
+epochs = 3
+learning_rate = 1.0
+"""
+DIGITS = data.load("digits")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compiler():
+    """Compiles in half the time; one small layer has no use for fast code."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    """Reads the tiny config, changed by overrides; a fresh run directory unless one is given."""
+    path = tmp_path_factory.mktemp("config") / "tiny.toml"
+    path.write_text(TEXT)
+
+    def read(*overrides):
+        directory = tmp_path_factory.mktemp("run")
+        return config.load(path, [f"run.dir={directory}", *overrides])[0]
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def tiny(read):
+    """The tiny run, trained once."""
+    return experiment.run(read(), TEXT)
+
+
+@pytest.fixture(scope="module")
+def resumed(tiny):
+    """The tiny run read back: its experiment and final parameters."""
+    return experiment.resume_final(tiny)
+
+
+def summary(run):
+    return json.loads(run.read("summary.json"))
+
+
+def metrics(run):
+    """The lines of a run, without their times."""
+    lines = [json.loads(line) for line in run.read("metrics.jsonl").splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def checkpoint(run, prepared, name):
+    return run.restore(name, jax.eval_shape(prepared.initial))
+
+
+def assert_same(first, second):
+    jax.tree.map(assert_array_equal, first, second)
+
+
+def differ(first, second):
+    return any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), first, second)))
+
+
+def test_a_run_directory_holds_all_that_is_promised(tiny):
+    found = {path.name for path in tiny.path.iterdir()}
+    assert found == {
+        "config.toml",
+        "resolved.toml",
+        "environment.json",
+        "plan.txt",
+        "metrics.jsonl",
+        "summary.json",
+        "checkpoints",
+    }
+    kept = {path.name for path in (tiny.path / "checkpoints").iterdir()}
+    assert kept == {"best", "last", "phase-0", "phase-1", "final"}
+    assert tiny.read("config.toml") == TEXT
+    resolved = tomllib.loads(tiny.read("resolved.toml"))
+    assert resolved["seed"] == 3 and resolved["chip"] == {"seed": 5}
+    assert resolved["mismatch"]["synapse"] == 0.1 and resolved["run"]["dir"] == str(tiny.path)
+    assert "dense_1" in tiny.read("plan.txt") and "per sample" in tiny.read("plan.txt")
+
+
+def test_the_environment_says_versions_device_and_commit(tiny):
+    environment = json.loads(tiny.read("environment.json"))
+    assert environment["versions"]["jax"] == jax.__version__
+    assert {"bss2jax", "jaxlib", "numpy", "optax", "orbax-checkpoint"} <= set(
+        environment["versions"]
+    )
+    assert environment["backend"] == jax.default_backend()
+    assert len(environment["devices"]) == jax.device_count()
+    assert {"time", "command", "python", "platform"} <= set(environment)
+    git = ["git", "-C", Path(experiment.__file__).parent, "rev-parse", "HEAD"]
+    head = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    assert (environment["commit"] or "").startswith(head)
+
+
+def test_the_metrics_have_a_line_an_epoch(tiny):
+    lines = [json.loads(line) for line in tiny.read("metrics.jsonl").splitlines()]
+    assert [(line["phase"], line["on"], line["epoch"]) for line in lines] == [
+        (0, "float", 1),
+        (0, "float", 2),
+        (1, "chip", 1),
+        (1, "chip", 2),
+        (1, "chip", 3),
+    ]
+    for line in lines:
+        assert line["step"] == 8 * line["epoch"] and line["seconds"] > 0
+        for name in ("train", "validation"):
+            assert line[f"{name}_loss"] > 0 and 0 <= line[f"{name}_accuracy"] <= 1
+    shares = lines[-1]["validation_saturation"]["dense_1"]
+    assert set(shares) == {"inputs", "weights", "sums", "outputs"}
+
+
+def test_the_summary_has_fractions_seeds_and_seconds(tiny):
+    found = summary(tiny)
+    assert list(found["test_accuracy"]) == ["float", "ideal", "transfer", "chip"]
+    for accuracy in found["test_accuracy"].values():
+        assert 0 <= accuracy <= 1
+        assert_allclose(accuracy * 360, round(accuracy * 360), atol=1e-6)
+    assert found["test_samples"] == 360
+    assert (found["name"], found["seed"], found["chip_seed"]) == ("tiny", 3, 5)
+    assert len(found["seconds"]["phases"]) == 2
+    assert found["seconds"]["total"] > sum(found["seconds"]["phases"]) > 0
+    assert found["test_accuracy"]["chip"] > 0.7
+
+
+def test_the_ladder_is_of_the_parameters_that_first_meet_the_chip(tiny, resumed):
+    prepared, final = resumed
+    first = checkpoint(tiny, prepared, "phase-0")
+    assert differ(first, final)
+    accuracy = summary(tiny)["test_accuracy"]
+    assert accuracy["float"] == prepared.test_accuracy(first, "float")
+    assert accuracy["ideal"] == prepared.test_accuracy(first, "ideal")
+    assert accuracy["transfer"] == prepared.test_accuracy(first, "chip")
+    assert accuracy["chip"] == prepared.test_accuracy(final, "chip")
+    assert accuracy["float"] != prepared.test_accuracy(final, "float"), "this shows nothing"
+    assert_same(final, checkpoint(tiny, prepared, "phase-1"))
+
+
+def test_without_a_phase_on_the_chip_the_ladder_is_of_the_final_parameters(read):
+    phases = (
+        'phases=[{on="float", epochs=1, learning_rate=2}, {on="ideal", epochs=1, learning_rate=1}]'
+    )
+    run = experiment.run(read(phases))
+    prepared, final = experiment.resume_final(run)
+    accuracy = summary(run)["test_accuracy"]
+    for name, on in {
+        "float": "float",
+        "ideal": "ideal",
+        "transfer": "chip",
+        "chip": "chip",
+    }.items():
+        assert accuracy[name] == prepared.test_accuracy(final, on)
+
+
+def test_with_the_chip_first_the_ladder_is_of_the_initial_parameters(read):
+    run = experiment.run(read('phases=[{on={dense_1="chip"}, epochs=1, learning_rate=1}]'))
+    prepared, final = experiment.resume_final(run)
+    initial, accuracy = prepared.initial(), summary(run)["test_accuracy"]
+    for name, on in {"float": "float", "ideal": "ideal", "transfer": "chip"}.items():
+        assert accuracy[name] == prepared.test_accuracy(initial, on)
+    assert accuracy["chip"] == prepared.test_accuracy(final, "chip") > accuracy["transfer"]
+
+
+def test_a_finished_run_reads_back_to_the_bit(tiny, resumed, read):
+    prepared, final = resumed
+    again = experiment.run(read())
+    assert_same(final, checkpoint(again, prepared, "final"))
+    assert metrics(again) == metrics(tiny)
+    assert summary(again)["test_accuracy"] == summary(tiny)["test_accuracy"]
+    assert prepared.config == replace(read(), run=prepared.config.run)
+
+
+def test_best_and_last_are_of_the_last_phase(tiny, resumed):
+    prepared, final = resumed
+    lines = metrics(tiny)[2:]
+    ranks = [(line["validation_accuracy"], -line["validation_loss"]) for line in lines]
+    assert_same(checkpoint(tiny, prepared, "best"), final)
+    if max(ranks) == ranks[-1]:
+        assert_same(checkpoint(tiny, prepared, "last"), final)
+    else:
+        assert differ(checkpoint(tiny, prepared, "last"), final)
+
+
+def test_the_test_set_is_never_touched_in_training(tiny, resumed, read):
+    # The same training with a test set of noise and wrong labels: all the same but the ladder.
+    prepared, _ = resumed
+    rng = np.random.default_rng(0)
+    poison = data.Split(rng.integers(0, 17, (360, 8, 8, 1), np.uint8), np.full(360, 9, np.int32))
+    run = experiment.run(read(), dataset=replace(DIGITS, test=poison))
+    assert metrics(run) == metrics(tiny)
+    for name in ("phase-0", "best", "last", "final"):
+        assert_same(checkpoint(run, prepared, name), checkpoint(tiny, prepared, name))
+    assert summary(run)["test_accuracy"] != summary(tiny)["test_accuracy"]
+
+
+def test_the_chips_seed_moves_the_chip_alone(read):
+    one, other = (experiment.prepare(read(f"chip.seed={seed}")) for seed in (5, 6))
+    assert_same(one.initial(), other.initial())
+    assert_same(one.training, other.training)
+    assert_same(one.validation, other.validation)
+    assert_array_equal(jax.random.key_data(one.key), jax.random.key_data(other.key))
+    assert differ(one.chip, other.chip)
+
+
+def test_the_runs_seed_moves_all_but_the_chip(read):
+    one, other = (experiment.prepare(read(f"seed={seed}")) for seed in (3, 4))
+    assert_same(one.chip, other.chip)
+    assert differ(one.initial(), other.initial())
+    assert differ(one.validation, other.validation)
+    assert (jax.random.key_data(one.key) != jax.random.key_data(other.key)).any()
+
+
+def test_a_phase_off_the_chip_is_the_same_for_every_chip(tiny, resumed, read):
+    # Initialisation, split and order: two epochs of them, to the bit.
+    prepared, _ = resumed
+    run = experiment.run(read("chip.seed=6", "phases.1.max_steps=1"))
+    assert metrics(run)[:2] == metrics(tiny)[:2]
+    assert_same(checkpoint(run, prepared, "phase-0"), checkpoint(tiny, prepared, "phase-0"))
+    ours, theirs = summary(tiny)["test_accuracy"], summary(run)["test_accuracy"]
+    assert ours["ideal"] == theirs["ideal"] and ours["transfer"] != theirs["transfer"]
+
+
+def test_mismatch_and_noise_reach_the_chip(read):
+    spreads = {"synapse": 0.3, "driver": 0.2, "gain": 0.15, "offset": 7.0}
+    overrides = [f"mismatch.{name}={value}" for name, value in spreads.items()]
+    prepared = experiment.prepare(read(*overrides, "noise.std=4.5"))
+    chip = prepared.chip
+    # 2 x 256 columns and 2 x 128 rows: a std is good to 3 % and 5 %; three times that.
+    assert_allclose(np.std(chip.synapse_gain), 0.3, rtol=0.02)
+    assert_allclose(np.std(chip.driver_gain), 0.2, rtol=0.15)
+    assert_allclose(np.std(chip.column_gain), 0.15, rtol=0.1)
+    assert_allclose(np.std(chip.offset), 7.0, rtol=0.1)
+    assert_allclose(chip.noise_std, 4.5)
+    assert prepared.task.mismatch == prepared.config.spreads
+    assert_same(chip, sample_chip(jax.random.key(5), prepared.config.spreads))
+
+
+def test_without_mismatch_and_noise_the_chip_is_ideal(read):
+    off = [f"mismatch.{name}=0" for name in ("synapse", "driver", "gain", "offset")]
+    run = experiment.run(read(*off, "noise.std=0", "phases.1.max_steps=1"))
+    accuracy = summary(run)["test_accuracy"]
+    assert accuracy["transfer"] == accuracy["ideal"]
+
+
+@pytest.mark.parametrize(
+    "share, count", [(100, 100), (0.1, 144), (0.25, 359), (1, 1), (1436, 1436)]
+)
+def test_the_validation_split_is_taken_out_of_the_training_set(read, share, count):
+    # Numbered samples show which went where.
+    numbered = np.arange(1437, dtype=np.int32)
+    images = np.zeros((1437, 8, 8, 1), np.uint8)
+    dataset = replace(DIGITS, train=data.Split(images, numbered))
+    prepared = experiment.prepare(read(f"data.validation={share}"), dataset)
+    held, rest = np.asarray(prepared.validation.y), np.asarray(prepared.training.y)
+    assert len(held) == count
+    assert_array_equal(np.sort(np.concatenate([held, rest])), numbered)
+
+
+def test_images_and_labels_are_split_together(resumed):
+    prepared, _ = resumed
+    pairs = {x.tobytes(): y for x, y in zip(DIGITS.train.x, DIGITS.train.y)}
+    for samples in (prepared.training, prepared.validation):
+        for x, y in zip(np.asarray(samples.x), np.asarray(samples.y)):
+            assert pairs[x.tobytes()] == y
+
+
+def test_over_chips_is_each_of_the_chips_after_the_runs_own(resumed):
+    prepared, final = resumed
+    many = experiment.over_chips(prepared, final, 3)
+    keys = jax.random.split(jax.random.fold_in(prepared.key, experiment._CHIPS), 3)
+    chips = [sample_chip(jax.random.key(seed), prepared.config.spreads) for seed in (6, 7, 8)]
+    for i, chip in enumerate(chips):
+        assert differ(chip, prepared.chip)
+        one = loop.evaluate(prepared.task, final, prepared.test, chip, keys[i], on="chip")
+        # A rounding of the last bit may turn a readout: one sample of 360.
+        assert_allclose(many[i], one.accuracy, atol=1.5 / 360)
+
+
+@pytest.mark.parametrize(
+    "override, parts",
+    [
+        ("data.name=minst", ["data.name", "'minst'", "digits, mnist", "nearest is 'mnist'"]),
+        ("layers.1.outputs=9", ["layers", "(9,)", "10 classes"]),
+        ("layers.0={kind='dense', outputs=10}", ["layers", "dense_0", "flatten"]),
+        ("layers.0.name=dense_1", ["layers", "'dense_1' occurs twice"]),
+        ("phases.1.on={dense_7='chip'}", ["phases.1.on", "'dense_7'", "flatten_0, dense_1"]),
+        ("data.validation=1437", ["data.validation", "1437 of 1437"]),
+        ("data.validation=0.9999", ["data.validation", "1437 of 1437"]),
+    ],
+    ids=lambda v: str(v)[:30],
+)
+def test_what_does_not_fit_together_is_a_config_error_before_anything_is_written(
+    read, override, parts
+):
+    parsed = read(override)
+    with pytest.raises(ConfigError) as error:
+        experiment.run(parsed)
+    for part in parts:
+        assert part in str(error.value)
+    assert not list(Path(parsed.run.dir).iterdir())
+
+
+def test_a_directory_in_use_is_refused_and_stays_as_it_is(tiny, read):
+    before = {path: path.stat().st_mtime_ns for path in tiny.path.rglob("*")}
+    with pytest.raises(RunError, match="is not empty"):
+        experiment.run(read(f"run.dir={tiny.path}"))
+    assert {path: path.stat().st_mtime_ns for path in tiny.path.rglob("*")} == before
+
+
+def test_runs_count_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "name-1").mkdir(parents=True)
+    made = [str(runs.create("name").path) for _ in range(3)]
+    assert made == ["runs/name-0", "runs/name-2", "runs/name-3"]
+    assert str(runs.create("other").path) == "runs/other-0"
+
+
+@pytest.mark.parametrize("name", ["a file", "a file/below"])
+def test_a_directory_that_cannot_be_made_is_a_run_error(tmp_path, name):
+    (tmp_path / "a file").touch()
+    with pytest.raises(RunError, match="a file"):
+        runs.create("name", str(tmp_path / name))
+
+
+def test_a_directory_that_is_no_run_or_is_unfinished_is_a_run_error(tmp_path, tiny):
+    with pytest.raises(RunError, match="no run directory"):
+        experiment.resume_final(RunDirectory(tmp_path))
+    (tmp_path / "resolved.toml").write_text(tiny.read("resolved.toml"))
+    with pytest.raises(RunError, match="no such checkpoint"):
+        experiment.resume_final(RunDirectory(tmp_path))
+
+
+def test_a_checkpoint_of_another_network_is_a_run_error(tiny, resumed):
+    prepared, _ = resumed
+    like = jax.eval_shape(prepared.initial)
+    with pytest.raises(RunError, match="not a checkpoint of this network"):
+        tiny.restore("final", {"other": like["dense_1"]})

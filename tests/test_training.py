@@ -1,0 +1,365 @@
+"""The loop learns, keeps what it says, and is a function of its seed."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from bss2jax import Mismatch, Substrate, sample_chip
+from bss2jax.kernels.coding import encode_activations
+from bss2jax.networks.layers import Dense, Flatten
+from bss2jax.networks.network import build
+from bss2jax.training import loop
+from bss2jax.training.augment import augment
+from bss2jax.training.loop import Samples, Task
+from bss2jax.training.phase import Augmentation, Phase, make_optimizer
+
+SMALL = Substrate(rows=16, columns=8)
+NETWORK = build([Dense(outputs=3)], (12,), SMALL)
+TASK = Task(NETWORK, 31.0, Mismatch(), SMALL)
+CHIP = sample_chip(jax.random.key(1), TASK.mismatch, SMALL)
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compiler():
+    """Compiles in half the time; a few small steps have no use for fast code."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def clusters(samples, seed):
+    """Three classes of 12 values around three centres, with some overlap."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).uniform(0, 31, (3, 12))
+    y = rng.integers(0, 3, samples, np.int32)
+    x = np.clip(centres[y] + rng.normal(0, 8, (samples, 12)), 0, 31)
+    return Samples(jnp.asarray(x, jnp.float32), jnp.asarray(y))
+
+
+TRAINING, VALIDATION = clusters(96, 1), clusters(50, 2)
+START = NETWORK.init(jax.random.key(3))
+
+
+def phase(**settings):
+    return Phase(**{"on": "ideal", "epochs": 2, "batch_size": 32, "learning_rate": 0.5} | settings)
+
+
+def train(key=KEY, task=TASK, params=START, training=TRAINING, **settings):
+    """Trains through one phase; returns the kept parameters and what was reported."""
+    epochs, steps = [], []
+    kept = loop.train(
+        task,
+        phase(**settings),
+        params,
+        CHIP,
+        training,
+        VALIDATION,
+        key,
+        on_step=lambda step, state: steps.append((step, float(state.loss))),
+        on_epoch=lambda epoch, params, best: epochs.append((epoch, weight(params), best)),
+    )
+    return kept, epochs, steps
+
+
+def weight(params):
+    return np.asarray(params["dense_0"]["weight"])
+
+
+@pytest.mark.parametrize("on", ["float", "ideal", "chip", {"dense_0": "chip"}])
+def test_training_learns_on_every_execution(on):
+    before = loop.evaluate(TASK, START, VALIDATION, CHIP, KEY, on=on)
+    kept, _, _ = train(on=on, epochs=8, learning_rate=3.0)
+    after = loop.evaluate(TASK, kept, VALIDATION, CHIP, KEY, on=on)
+    assert before.accuracy < 0.6 and after.accuracy > 0.8
+    assert after.loss < before.loss / 2
+
+
+def test_training_leaves_the_parameters_it_was_given():
+    before = weight(START).copy()
+    train()
+    assert_array_equal(weight(START), before)
+
+
+def test_best_keeps_the_epoch_that_validates_best_and_last_the_last():
+    settings = {"on": "chip", "epochs": 5, "learning_rate": 20.0}
+    best, epochs, _ = train(**settings, keep="best")
+    last, same, _ = train(**settings, keep="last")
+    ranks = [(e.validation.accuracy, -e.validation.loss) for e, _, _ in epochs]
+    top = ranks.index(max(ranks))
+    assert top < 4, "the last epoch is the best: this shows nothing"
+    assert_array_equal(weight(best), epochs[top][1])
+    assert_array_equal(weight(last), epochs[-1][1])
+    assert [flag for _, _, flag in epochs] == [r > max([(-1, 0), *ranks[:i]])
+                                               for i, r in enumerate(ranks)]  # fmt: skip
+    assert [e.validation for e, _, _ in same] == [e.validation for e, _, _ in epochs]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "nadam", "lion", "rmsprop", "sgd"])
+def test_every_optimizer_takes_two_steps(optimizer):
+    kept, _, steps = train(optimizer=optimizer, epochs=1, max_steps=2)
+    assert len(steps) == 2
+    assert np.isfinite(weight(kept)).all() and (weight(kept) != weight(START)).any()
+
+
+@pytest.mark.parametrize(
+    "schedule, expected",
+    [
+        ("constant", lambda t: 0.5),
+        ("linear", lambda t: 0.5 * (1 - t / 12)),
+        ("cosine", lambda t: 0.25 * (1 + np.cos(np.pi * t / 12))),
+        ("exponential", lambda t: 0.5 * 0.7 ** (t // 3)),
+    ],
+)
+def test_a_schedule_ends_with_the_phase(schedule, expected):
+    # Plain descent on a gradient of 1 shows the rate: 4 epochs of 3 steps.
+    settings = phase(optimizer="sgd", schedule=schedule, decay=0.7, epochs=4)
+    optimizer = make_optimizer(settings, 96)
+    state, rates = optimizer.init(jnp.zeros(())), []
+    for _ in range(12):
+        update, state = optimizer.update(jnp.ones(()), state)
+        rates.append(-float(update))
+    assert_allclose(rates, [expected(t) for t in range(12)], atol=1e-6)
+
+
+def test_a_schedule_ends_with_max_steps():
+    optimizer = make_optimizer(phase(optimizer="sgd", schedule="linear", max_steps=2), 96)
+    state = optimizer.init(jnp.zeros(()))
+    for rate in (0.5, 0.25, 0.0):
+        update, state = optimizer.update(jnp.ones(()), state)
+        assert_allclose(-update, rate)
+
+
+def test_clip_norm_bounds_the_gradient():
+    # Plain descent with rate 1 moves by the gradient.
+    settings = {"optimizer": "sgd", "learning_rate": 1.0, "epochs": 1, "max_steps": 1}
+    free = weight(train(**settings)[0]) - weight(START)
+    bound = float(np.linalg.norm(free)) / 3
+    clipped = weight(train(**settings, clip_norm=bound)[0]) - weight(START)
+    assert_allclose(clipped, free / 3, rtol=1e-3, atol=1e-4)
+    loose = weight(train(**settings, clip_norm=10 * bound)[0]) - weight(START)
+    assert_allclose(loose, free, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_stay_within_what_a_synapse_holds():
+    kept, _, _ = train(optimizer="sgd", learning_rate=1e6, keep="last")
+    assert np.abs(weight(kept)).max() == SMALL.weight_max == 63
+
+
+# A rate so small that no weight moves: the loss of a step shows what the step has seen. One batch
+# of all samples, so that their order changes no more than the last bits of a sum.
+STILL = {"learning_rate": 1e-20, "batch_size": 96, "on": "chip", "optimizer": "sgd"}
+
+
+def losses(**settings):
+    return np.array([loss for _, loss in train(**STILL | {"epochs": 4} | settings)[2]])
+
+
+def test_resample_draws_another_chip_each_step_and_fixed_keeps_this_runs():
+    fixed = losses(noise=False)
+    assert_allclose(fixed, fixed[0], rtol=1e-5)
+    other = losses(noise=False, chip="resample")
+    assert len(np.unique(other.round(3))) == 4 and (np.abs(other - fixed) > 1e-3 * fixed).all()
+    assert_array_equal(other, losses(noise=False, chip="resample"))
+
+
+def test_resample_draws_from_the_tasks_mismatch():
+    task = replace(TASK, mismatch=Mismatch(0, 0, 0, 0, 0))
+    ideal = losses(on="ideal")
+    assert_allclose(losses(task=task, noise=False, chip="resample"), ideal, rtol=1e-5)
+
+
+def test_resample_changes_nothing_where_nothing_runs_on_the_chip():
+    assert_allclose(losses(on="ideal", chip="resample"), losses(on="ideal"), rtol=1e-6)
+
+
+def test_noise_differs_from_step_to_step_and_goes_where_it_is_off():
+    noisy, silent = losses(noise=True), losses(noise=False)
+    assert len(np.unique(noisy.round(3))) == 4
+    assert_allclose(silent, silent[0], rtol=1e-5)
+
+
+def test_validation_is_as_noisy_as_the_phase():
+    def validation(noise):
+        return [epoch.validation for epoch, _, _ in train(**STILL, epochs=1, noise=noise)[1]]
+
+    silent = loop.evaluate(TASK, START, VALIDATION, CHIP, None, on="chip")
+    assert validation(False) == [silent] != validation(True)
+
+
+@pytest.mark.parametrize("most, epochs", [(1, [1]), (3, [3]), (4, [3, 4]), (99, [3, 6])])
+def test_max_steps_ends_a_phase_early(most, epochs):
+    _, figures, steps = train(max_steps=most)
+    assert [step for step, _ in steps] == list(range(1, epochs[-1] + 1))
+    assert [epoch.step for epoch, _, _ in figures] == epochs
+
+
+def test_a_batch_larger_than_the_set_is_the_set():
+    large, figures, steps = train(batch_size=1000)
+    assert len(steps) == 2
+    assert_array_equal(weight(large), weight(train(batch_size=96)[0]))
+    assert figures[0][0].train_loss < 100
+
+
+def test_the_figures_of_an_epoch_are_means_over_its_samples():
+    _, figures, _ = train(**STILL | {"on": "ideal", "batch_size": 32})
+    expected = loop.evaluate(TASK, START, TRAINING, None, None, on="ideal")
+    for epoch, _, _ in figures:
+        # Every sample once: else the means would not agree.
+        assert_allclose(epoch.train_loss, expected.loss, rtol=1e-5)
+        assert_allclose(epoch.train_accuracy, expected.accuracy, rtol=1e-6)
+
+
+def test_an_order_has_every_sample_once_and_differs_by_epoch():
+    orders = [np.asarray(loop._order(jax.random.fold_in(KEY, epoch), 1000)) for epoch in (1, 2)]
+    for order in orders:
+        assert_array_equal(np.sort(order), np.arange(1000))
+    assert (orders[0] != orders[1]).mean() > 0.9
+
+
+def test_the_same_seed_gives_the_same_training_to_the_bit_and_another_does_not():
+    settings = {"on": "chip", "chip": "resample", "keep": "last"}
+    first, figures, _ = train(**settings)
+    again, same, _ = train(**settings)
+    other, _, _ = train(jax.random.key(1), **settings)
+    assert_array_equal(weight(first), weight(again))
+    assert [e.validation for e, _, _ in figures] == [e.validation for e, _, _ in same]
+    assert (weight(first) != weight(other)).any()
+
+
+@pytest.mark.parametrize("count", [1, 3, 500, 1037])
+def test_evaluation_counts_every_sample_once(count):
+    # 1,037: two batches of 500, and one that repeats what it has too few of.
+    samples = clusters(count, 5)
+    result = loop.evaluate(TASK, START, samples, None, None, on="ideal")
+    x = encode_activations(samples.x, 31.0, SMALL)
+    scores = np.asarray(NETWORK.apply(START, x, on="ideal")[0], np.float64)
+    y = np.asarray(samples.y)
+    assert round(result.accuracy * count, 6) == (scores.argmax(-1) == y).sum()
+    logits = TASK.objective.scale * scores
+    expected = np.log(np.exp(logits).sum(-1)) - logits[np.arange(count), y]
+    assert_allclose(result.loss, expected.mean(), rtol=1e-5)
+
+
+def test_evaluation_without_a_key_is_silent_and_with_one_repeats():
+    def loss(key):
+        return loop.evaluate(TASK, START, VALIDATION, CHIP, key, on="chip").loss
+
+    assert loss(None) == loss(None)
+    assert loss(KEY) == loss(KEY) != loss(None)
+    assert loss(jax.random.key(1)) != loss(KEY)
+
+
+def test_accuracy_over_chips_is_the_accuracy_on_each():
+    keys = jax.random.split(jax.random.key(4), 3)
+    chips = jax.vmap(lambda key: sample_chip(key, TASK.mismatch, SMALL))(keys)
+    many = loop.accuracy_over_chips(TASK, START, VALIDATION, chips, KEY, on="chip")
+    for i, key in enumerate(jax.random.split(KEY, 3)):
+        chip = jax.tree.map(lambda leaf: leaf[i], chips)  # noqa: B023
+        one = loop.evaluate(TASK, START, VALIDATION, chip, key, on="chip")
+        assert_allclose(many[i], one.accuracy, atol=1e-6)
+
+
+def test_a_layer_may_run_on_the_chip_while_others_do_not():
+    network = build(
+        [Dense(outputs=8, activation="converting_relu"), Dense(outputs=3)], (12,), SMALL
+    )
+    task, params = replace(TASK, network=network), network.init(KEY)
+
+    def loss(on):
+        return loop.evaluate(task, params, VALIDATION, CHIP, None, on=on).loss
+
+    mixed = loss({"dense_1": "chip"})
+    assert len({mixed, loss("chip"), loss("ideal"), loss({"dense_0": "chip"})}) == 4
+    assert mixed == loss({"dense_0": "ideal", "dense_1": "chip"})
+
+
+# Augmentation
+
+
+def images(batch=2, size=12):
+    """Random content in the middle, zeros around it."""
+    content = np.random.default_rng(0).uniform(0, 16, (batch, size - 6, size - 6, 2))
+    return np.pad(content, ((0, 0), (3, 3), (3, 3), (0, 0))).astype(np.float32)
+
+
+@pytest.fixture
+def extreme(monkeypatch):
+    """Every draw at the upper end of its range: the full shift, the full rotation."""
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape, minval: jnp.ones(shape))
+
+
+def test_no_augmentation_is_the_identity():
+    x = np.random.default_rng(0).integers(0, 256, (3, 9, 8, 1), np.uint8)
+    assert_allclose(augment(x, KEY, Augmentation()), x, atol=1e-3)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 3])
+def test_a_shift_of_whole_pixels_is_a_roll(extreme, pixels):
+    x = images()
+    expected = np.roll(x, (-pixels, -pixels), (1, 2))
+    assert_allclose(augment(x, KEY, Augmentation(shift=pixels)), expected, atol=1e-4)
+
+
+def test_a_shift_of_half_a_pixel_is_a_mean_of_four(extreme):
+    x = images()
+    expected = (x + np.roll(x, -1, 1) + np.roll(x, -1, 2) + np.roll(x, (-1, -1), (1, 2))) / 4
+    assert_allclose(augment(x, KEY, Augmentation(shift=0.5)), expected, atol=1e-4)
+
+
+def test_what_is_shifted_in_is_zero(extreme):
+    x = np.full((1, 8, 8, 1), 9, np.uint8)
+    shifted = np.asarray(augment(x, KEY, Augmentation(shift=3)))[0, ..., 0]
+    assert_allclose(shifted, np.pad(np.full((5, 5), 9.0), ((0, 3), (0, 3))), atol=1e-4)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("size", [11, 12])
+def test_a_rotation_by_right_angles_is_rot90(extreme, turns, size):
+    x = images(size=size)
+    turned = np.asarray(augment(x, KEY, Augmentation(rotation=90 * turns)))
+    expected = [np.rot90(x, way * turns, (1, 2)) for way in (1, -1)]
+    assert min(np.abs(turned - e).max() for e in expected) < 1e-3
+
+
+def test_augmentation_moves_each_image_by_its_own_draw_within_the_settings():
+    x = np.zeros((300, 17, 17, 1), np.float32)
+    x[:, 8, 8] = 1.0
+    moved = np.asarray(augment(x, KEY, Augmentation(shift=4.5)))[..., 0]
+    places = np.stack([(moved * np.arange(17)[:, None]).sum((1, 2)),
+                       (moved * np.arange(17)).sum((1, 2))])  # fmt: skip
+    distance = places - 8
+    assert np.abs(distance).max() <= 4.5 + 1e-4
+    # Uniform over -4.5..4.5: std 4.5/sqrt(3) = 2.6; 600 draws give it to 0.07, the mean to 0.11.
+    assert abs(distance.std() - 2.6) < 0.25 and abs(distance.mean()) < 0.4
+    assert len(np.unique(distance.round(3))) > 500
+
+
+def test_augmentation_keeps_about_the_intensity():
+    x = images(50)
+    moved = augment(x, KEY, Augmentation(shift=1.5, rotation=10))
+    assert_allclose(np.sum(moved, (1, 2, 3)), x.sum((1, 2, 3)), rtol=0.05)
+
+
+def test_augmentation_is_the_phases_choice():
+    network = build([Flatten(), Dense(outputs=3, name="dense_0")], (4, 3, 1), SMALL)
+    images = Samples(TRAINING.x.reshape(-1, 4, 3, 1), TRAINING.y)
+    task = replace(TASK, network=network, augmentation=Augmentation(shift=2, rotation=90))
+
+    def training_loss(augment):
+        settings = STILL | {"on": "ideal", "epochs": 2, "augment": augment}
+        seen = []
+        loop.train(
+            task, phase(**settings), START, CHIP, images, images, KEY,
+            on_epoch=lambda epoch, *_: seen.append((epoch.train_loss, epoch.validation.loss)),
+        )  # fmt: skip
+        return np.array(seen)
+
+    plain, augmented = training_loss(False), training_loss(True)
+    assert_allclose(plain, plain[0, 0], rtol=1e-5)
+    assert_allclose(augmented[:, 1], plain[:, 1], rtol=1e-6)
+    assert len({*plain[0, :1].round(3), *augmented[:, 0].round(3)}) == 3
