@@ -100,11 +100,13 @@ def _train(arguments):
     parsed, text = config.load(arguments.config, arguments.overrides)
     run = experiment.run(parsed, text)
     summary = json.loads(run.read("summary.json"))
+    in_loop = any(phase.on_chip for phase in parsed.phases)
+    trained = "trained in the loop" if in_loop else "as trained, without the chip"
     meaning = {
         "float": "without rounding, saturation and noise",
         "ideal": "quantised, on a perfect chip",
         "transfer": f"moved to chip {parsed.chip.seed}, as trained so far",
-        "chip": f"trained in the loop, on chip {parsed.chip.seed}",
+        "chip": f"{trained}, on chip {parsed.chip.seed}",
     }
     accuracy = summary["test_accuracy"]
     rows = [(name, f"{accuracy[name]:.2%}", text) for name, text in meaning.items()]
@@ -120,9 +122,8 @@ def _evaluate(arguments):
     from bss2jax.training.runs import RunDirectory
 
     prepared, params = experiment.resume_final(RunDirectory(Path(arguments.run)))
-    rows = [
-        (name, f"{prepared.test_accuracy(params, name):.2%}") for name in ("float", "ideal", "chip")
-    ]
+    executions = {"float": "float", "ideal": "ideal", "chip": prepared.on_chip}
+    rows = [(name, f"{prepared.test_accuracy(params, on):.2%}") for name, on in executions.items()]
     print(table((f"chip {prepared.config.chip.seed}", "test accuracy"), rows))
     if arguments.chips:
         accuracy = experiment.over_chips(prepared, params, arguments.chips)

@@ -1,6 +1,7 @@
 """One experiment from its config to its summary: the glue between all the rooms."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import jax
@@ -15,7 +16,7 @@ from bss2jax.hardware.substrate import BSS2
 from bss2jax.mapping.circuits import SpikingPlan, describe_populations
 from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
 from bss2jax.mapping.partition import describe
-from bss2jax.networks.execution import Network, Params, executions
+from bss2jax.networks.execution import Execution, Network, Params, executions
 from bss2jax.networks.network import build
 from bss2jax.training import loop, runs
 from bss2jax.training.loop import Samples, Task
@@ -39,6 +40,11 @@ class Experiment:
     training: Samples
     validation: Samples
     test: Samples
+
+    @property
+    def on_chip(self) -> Execution | Mapping[str, Execution]:
+        """What "on the chip" means in this run: as in its first phase there; else all layers."""
+        return next((phase.on for phase in self.config.phases if phase.on_chip), "chip")
 
     def initial(self) -> Params:
         """Returns the parameters that training starts from."""
@@ -140,15 +146,14 @@ def run(config: Config, text: str = "", dataset: data.Dataset | None = None) -> 
     rungs, params, seconds = None, experiment.initial(), []
     for i, phase in enumerate(config.phases):
         if phase.on_chip and rungs is None:
-            rungs = _rungs(experiment, params, phase.on)
+            rungs = _rungs(experiment, params)
         start = time.perf_counter()
         params = _train_phase(experiment, i, params, directory)
         seconds.append(time.perf_counter() - start)
         directory.save(f"phase-{i}", params)
     if rungs is None:
-        rungs = _rungs(experiment, params, "chip")
-    on_chip = next((phase.on for phase in config.phases if phase.on_chip), "chip")
-    rungs["chip"] = experiment.test_accuracy(params, on_chip)
+        rungs = _rungs(experiment, params)
+    rungs["chip"] = experiment.test_accuracy(params, experiment.on_chip)
     directory.save("final", params)
     directory.write(
         "summary.json",
@@ -185,7 +190,9 @@ def over_chips(experiment: Experiment, params: Params, count: int) -> np.ndarray
     keys = jax.vmap(jax.random.key)(jnp.arange(first, first + count))
     chips = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)
-    return loop.accuracy_over_chips(experiment.task, params, experiment.test, chips, key, on="chip")
+    return loop.accuracy_over_chips(
+        experiment.task, params, experiment.test, chips, key, on=experiment.on_chip
+    )
 
 
 def _train_phase(experiment, number, params, directory):
@@ -224,8 +231,8 @@ def _train_phase(experiment, number, params, directory):
         )
 
 
-def _rungs(experiment, params, on_chip):
-    executions = {"float": "float", "ideal": "ideal", "transfer": on_chip}
+def _rungs(experiment, params):
+    executions = {"float": "float", "ideal": "ideal", "transfer": experiment.on_chip}
     return {name: experiment.test_accuracy(params, on) for name, on in executions.items()}
 
 

@@ -24,7 +24,7 @@ def encode_activations(
 
 
 def latency(values: jax.Array, steps: int) -> Events:
-    """Codes each value by the time of one spike, linearly: step T - round(T x), none where that is T.
+    """Codes each value by one spike at step T - round(T x), and by none where that is T.
 
     Args:
         values: `[B, K]`, 0..1.

@@ -1,7 +1,7 @@
 """Spike trains as events, and the product of events with weights.
 
 A raster `[T, B, K]` of a time-to-first-spike code is empty but for one entry a pixel. Multiplying
-only the entries that are there is tens of times faster than the dense product, forward and backward.
+only the entries that are there is several times faster than the dense product, both ways.
 """
 
 from dataclasses import dataclass, field

@@ -317,7 +317,7 @@ def li_gradient(dynamics: Dynamics, params: LIParams | LIFParams, dv: jax.Array)
 
 
 def recurrent_gradient(z: jax.Array, dx: jax.Array) -> jax.Array:
-    """Returns the gradient `[N, N]` of recurrent weights: spikes of one step, current of the next."""
+    """Returns the gradient `[N, N]` of recurrent weights: spikes, then the next step's current."""
     n = z.shape[-1]
     return z[:-1].reshape(-1, n).T @ dx[1:].reshape(-1, n)
 

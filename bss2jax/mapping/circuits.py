@@ -1,9 +1,9 @@
 """Where spiking populations go on the chip: circuits per neuron, neurons per run, runs.
 
-A neuron circuit takes 128 signed inputs. Larger fan-in joins c circuits to a neuron: c is the number
-of circuits that the inputs need, rounded up to even above one, as both neuron rows take part.
-There are no digital partial sums: a population that does not fit is cut by neurons, and the cuts
-run one after the other, each with its whole time axis.
+A neuron circuit takes 128 signed inputs. Larger fan-in joins c circuits to a neuron: c is the
+number of circuits that the inputs need, rounded up to even above one, as both neuron rows take
+part. There are no digital partial sums: a population that does not fit is cut by neurons, and the
+cuts run one after the other, each with its whole time axis.
 
 References: Arnold et al. 2025; brainscales2-demos ts_13. That c is even is assumed (7 -> 8 is
 published).
@@ -46,8 +46,8 @@ class Population:
         circuits = self.circuits_on_chip
         if self.circuits_per_neuron > circuits:
             raise ValueError(
-                f"a fan-in of {self.inputs} needs {self.circuits_per_neuron} circuits a neuron, the "
-                f"chip has {circuits}: at most {circuits * self.substrate.rows} inputs fit"
+                f"a fan-in of {self.inputs} needs {self.circuits_per_neuron} circuits a neuron, "
+                f"the chip has {circuits}: at most {circuits * self.substrate.rows} inputs fit"
             )
         if self.recurrent and self.circuits > circuits:
             outside = self.inputs - self.neurons
@@ -126,7 +126,7 @@ def circuit_pattern(pattern: jax.Array) -> jax.Array:
 
 
 def joined(circuits: Circuits, population: Population) -> Circuits:
-    """Returns the circuits of a run's neurons: each the mean of its members', `[n]`; strength as is.
+    """Returns a run's neurons, `[n]`: each the mean of its member circuits.
 
     Neurons of all runs of a population meet the same circuits.
     """

@@ -191,12 +191,9 @@ def unfold(
     stride, dilation = _each(stride, window), _each(dilation, window)
     lead = x.ndim - len(window) - 1
     x = _pad(x, window, stride, padding, dilation)
-    for i, (k, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
-        x = _windows(x, lead + 2 * i, k, s, d)
-    # [..., position, tap, position, tap, C]: channel goes outermost among what a kernel meets, so
-    # that a group is a contiguous share of it.
-    axes = range(lead, lead + 2 * len(window))
-    x = x.transpose(*range(lead), *axes[::2], x.ndim - 1, *axes[1::2])
+    for axis, (k, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
+        x = _taps(x, lead + axis, k, s, d)
+    # Channel is outermost, so a group is a contiguous share of it.
     inputs = x.reshape(*x.shape[: lead + len(window)], groups, -1)
     weights = w.reshape(*w.shape[:-1], groups, outputs // groups)
     return jnp.moveaxis(inputs, -2, 0), jax.vmap(as_matrix)(jnp.moveaxis(weights, -2, 0))
@@ -278,21 +275,6 @@ def _window(x, w, groups):
     return tuple(window), channels, outputs
 
 
-def _windows(x, axis, k, s, d):
-    """Cuts an axis into windows: two axes, position and tap, in its place.
-
-    One slice for each position or for each tap, whichever are fewer.
-    """
-    positions = _positions(x.shape[axis], k, s, d)
-    if positions <= k:
-        span = (k - 1) * d + 1
-        cuts = [lax.slice_in_dim(x, p * s, p * s + span, d, axis) for p in range(positions)]
-        return jnp.stack(cuts, axis)
-    span = (positions - 1) * s + 1
-    cuts = [lax.slice_in_dim(x, t * d, t * d + span, s, axis) for t in range(k)]
-    return jnp.stack(cuts, axis + 1)
-
-
 def _pad(x, window, stride, padding, dilation):
     lead = x.ndim - len(window) - 1
     pads = _pads(x.shape[lead:-1], window, stride, padding, dilation)
@@ -310,6 +292,23 @@ def _pads(size, window, stride, padding, dilation):
     if any(len(p) != 2 or min(p) < 0 for p in pads):
         raise ValueError(f"padding: expected numbers >= 0 or pairs of them, got {padding!r}")
     return pads
+
+
+def _taps(x, axis, k, s, d):
+    """Moves the window of one axis to the end: `[..., size, ...]` to `[..., positions, ..., k]`."""
+    positions = _positions(x.shape[axis], k, s, d)
+    if d > 1:
+        span = (positions - 1) * s + 1
+        taps = [lax.slice_in_dim(x, i * d, i * d + span, s, axis=axis) for i in range(k)]
+        return jnp.stack(taps, axis=-1)
+    # A window is -(-k // s) neighbouring runs of s taps: few, contiguous copies.
+    runs = -(-k // s)
+    size = (positions + runs - 1) * s
+    missing = [(0, max(0, size - x.shape[axis]) if i == axis else 0) for i in range(x.ndim)]
+    x = lax.slice_in_dim(jnp.pad(x, missing), 0, size, axis=axis)
+    x = jnp.moveaxis(x.reshape(*x.shape[:axis], -1, s, *x.shape[axis + 1 :]), axis + 1, -1)
+    shifted = [lax.slice_in_dim(x, i, i + positions, axis=axis) for i in range(runs)]
+    return jnp.concatenate(shifted, axis=-1)[..., :k]
 
 
 def _positions(size, k, s, d):

@@ -167,11 +167,17 @@ def saturation(
     codes = jnp.round(x)
     shares = {
         "inputs": (codes < 0) | (codes > substrate.activation_max),
-        "weights": jnp.abs(w) >= substrate.weight_max,
         "outputs": clipped.readouts,
         "sums": clipped.sums,
     }
-    return {name: lax.stop_gradient(jnp.mean(s, dtype=jnp.float32)) for name, s in shares.items()}
+    means = {name: lax.stop_gradient(jnp.mean(s, dtype=jnp.float32)) for name, s in shares.items()}
+    return means | {"weights": saturated_weights(w, substrate)}
+
+
+def saturated_weights(w: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
+    """Returns the share of weights at or beyond the limits of a synapse, a float32 scalar."""
+    at_limit = jnp.abs(w) >= substrate.weight_max
+    return lax.stop_gradient(jnp.mean(at_limit, dtype=jnp.float32))
 
 
 @dataclass(frozen=True)
@@ -294,6 +300,8 @@ def _run(x, synapses, outputs, chip, key, settings, *, observe=False):
         p, clipped_last = read(codes[:, split:], synapses.last, 0, normal)
         total = total + p
     y = jnp.clip(total, substrate.readout_min, substrate.readout_max)
+    # Once: XLA would draw the noise and read out again in each fusion that uses y.
+    y = lax.optimization_barrier(y)
     if not observe:
         return y, None
     readouts = [] if clipped is None else [jnp.stack(clipped, 1).reshape(2 * pairs, samples, -1)]

@@ -131,7 +131,9 @@ class LayerPlan:
     Attributes:
         name: path in the parameter tree.
         shape: of the logical parameter.
-        placement: of its matrix; of one group's where `groups` > 1.
+        placement: of what is on the chip: the parameter's matrix; where `groups` > 1 that of one
+            group; with columns averaged or kernels expanded, the larger matrix made of it.
+        order: when it runs, among the layers of a plan.
         mode: what runs it, such as `dense` or `conv2d`.
         vectors: input vectors per sample (positions of a convolution's kernel).
         num_sends: times each input is sent.
@@ -141,10 +143,16 @@ class LayerPlan:
     name: str
     shape: tuple[int, ...]
     placement: Placement
+    order: int = 0
     mode: str = "matmul"
     vectors: int = 1
     num_sends: int = 1
     groups: int = 1
+
+    @property
+    def matrix(self) -> Placement:
+        """The blocks of the parameter itself, by which `split` cuts it."""
+        return Placement(*matrix_shape(self.shape), self.placement.substrate)
 
     @property
     def num_blocks(self) -> int:
@@ -172,7 +180,9 @@ class Plan:
 
     @property
     def weights(self) -> tuple[LayerPlan, ...]:
-        return tuple(layer for layer in self.layers if layer is not None)
+        """The layers on the chip, in the order in which they run."""
+        on_chip = (layer for layer in self.layers if layer is not None)
+        return tuple(sorted(on_chip, key=lambda layer: layer.order))
 
     @property
     def configurations(self) -> int:
@@ -203,7 +213,7 @@ def plan(tree: Any, substrate: Substrate = BSS2) -> Plan:
         if 0 in shape:
             raise ValueError(f"plan: {name} has shape {shape}; every dimension must be at least 1")
         layers.append(
-            LayerPlan(_plain(name), shape, Placement(*matrix_shape(shape), substrate))
+            LayerPlan(_plain(name), shape, Placement(*matrix_shape(shape), substrate), len(layers))
             if len(shape) >= 2
             else None
         )
@@ -224,7 +234,7 @@ def split(params: Any, plan: Plan) -> Any:
     Raises:
         ValueError: the tree or a shape is not the plan's.
     """
-    return _map(lambda layer, w: layer.placement.split(as_matrix(w)), params, plan, blocks=False)
+    return _map(lambda layer, w: layer.matrix.split(as_matrix(w)), params, plan, blocks=False)
 
 
 def merge(blocks: Any, plan: Plan) -> Any:
@@ -238,7 +248,7 @@ def merge(blocks: Any, plan: Plan) -> Any:
         ValueError: the tree or a shape is not the plan's.
     """
     return _map(
-        lambda layer, b: from_matrix(layer.placement.merge(b), layer.shape),
+        lambda layer, b: from_matrix(layer.matrix.merge(b), layer.shape),
         blocks,
         plan,
         blocks=True,
@@ -302,7 +312,7 @@ def _map(function, tree, plan, *, blocks):
     out = []
     for layer, leaf in zip(plan.layers, leaves, strict=True):
         if layer is not None:
-            place = layer.placement
+            place = layer.matrix
             expected = (place.num_blocks, *place.block_shape) if blocks else layer.shape
             if jnp.shape(leaf) != tuple(expected):
                 raise ValueError(

@@ -179,7 +179,7 @@ class _Settings:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _OnChip:
-    """A run's neurons and synapses as they are: strengths `[2, K, n]`, `[2, N, n]`; others `[n]`."""
+    """A run's synapses and neurons as they are: strengths `[2, K, n]`, others `[n]`."""
 
     strength: jax.Array
     recurrent_strength: jax.Array | None

@@ -15,7 +15,7 @@ from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.kernels import digital, vmm
 from bss2jax.kernels.coding import encode_activations
 from bss2jax.mapping import convolution
-from bss2jax.mapping.execute import matmul, saturation
+from bss2jax.mapping.execute import matmul, saturated_weights, saturation
 from bss2jax.mapping.partition import LayerPlan, Placement, matrix_shape
 from bss2jax.mapping.partition import plan as plan_tree
 from bss2jax.networks.execution import (
@@ -44,7 +44,7 @@ def build_analog(layers: Sequence[Layer], shape: Sequence[int], substrate: Subst
     shapes, names = [tuple(shape)], layer_names(layers)
     for layer, name in zip(layers, names, strict=True):
         try:
-            shapes.append(_output_shape(layer, shapes[-1]))
+            shapes.append(_output_shape(layer, shapes[-1], substrate))
         except ValueError as error:
             raise ValueError(f"layer {name} on an input of {shapes[-1]}: {error}") from None
     steps = tuple(
@@ -162,7 +162,11 @@ def _weighted_layer(step, params, x, chip, key, on):
     if layer.bias:
         saturating = isinstance(layer, Dense) and on != "float"
         y = digital.add(y, params["bias"]) if saturating else y + params["bias"]
-    return _activate(layer, y, exact=on == "float"), jax.tree.map(jnp.mean, stats)
+    stats = jax.tree.map(jnp.mean, stats)
+    if stats:
+        # Of the parameter: the matrix on the chip may repeat it, or hold zeros beside it.
+        stats["weights"] = saturated_weights(params["weight"], step.substrate)
+    return _activate(layer, y, exact=on == "float"), stats
 
 
 def _products(step, x, w):
@@ -198,7 +202,7 @@ def _pool(layer, x, *, exact):
     return mean if exact else digital.add(mean, 0.0)
 
 
-def _output_shape(layer, before):
+def _output_shape(layer, before, substrate):
     match layer:
         case Flatten():
             return (math.prod(before),)
@@ -219,7 +223,9 @@ def _output_shape(layer, before):
             if isinstance(layer, Conv1d) and layer.expanded:
                 if (layer.groups, layer.dilation, layer.avg) != (1, 1, 1):
                     raise ValueError("expanded goes without groups, dilation and avg")
-                convolution.num_expansions(layer.window, before[-1], layer.outputs, layer.stride)
+                convolution.num_expansions(
+                    layer.window, before[-1], layer.outputs, layer.stride, substrate
+                )
             window = pair(layer.window, axes)
             positions = convolution.output_shape(
                 before[:-1], window, layer.stride, layer.padding, layer.dilation
@@ -240,15 +246,15 @@ def _plan(steps, substrate):
     """The plan of the parameter tree, with what the layers know: mode, vectors, sends."""
     shapes = jax.eval_shape(partial(_init, steps), jax.random.key(0))
     planned = plan_tree(shapes, substrate)
-    # A tree's dicts are in the order of their keys.
-    weighted = iter(sorted(_weighted(steps), key=lambda step: step.name))
+    # A tree's dicts are in the order of their keys; a layer runs in the order of the network.
+    weighted = iter(sorted(enumerate(_weighted(steps)), key=lambda item: item[1].name))
     layers = tuple(
-        None if layer is None else _plan_layer(layer, next(weighted)) for layer in planned.layers
+        None if layer is None else _plan_layer(layer, *next(weighted)) for layer in planned.layers
     )
     return replace(planned, layers=layers)
 
 
-def _plan_layer(planned: LayerPlan, step) -> LayerPlan:
+def _plan_layer(planned: LayerPlan, order: int, step: _Step) -> LayerPlan:
     layer = step.layer
     rows, columns = matrix_shape(step.weight_shape)
     vectors, groups, mode = math.prod(step.after[:-1]), getattr(layer, "groups", 1), layer.kind
@@ -261,6 +267,7 @@ def _plan_layer(planned: LayerPlan, step) -> LayerPlan:
     return replace(
         planned,
         name=step.name,
+        order=order,
         placement=Placement(rows, columns // groups * layer.avg, step.substrate),
         mode=mode,
         vectors=vectors,

@@ -195,10 +195,15 @@ def initial_scale(
 
     21 is a third of the weight range: three deviations fit it.
 
+    Raises:
+        ValueError: `num_sends` is below 1.
+
     References: hxtorch `perceptron/nn` initialisation.
     """
     std = 2**shift * math.sqrt(2) / (substrate.gain * math.sqrt(fan_in))
-    sends = num_sends or math.ceil(std / (substrate.weight_max / 3))
+    sends = math.ceil(std / (substrate.weight_max / 3)) if num_sends is None else num_sends
+    if sends < 1:
+        raise ValueError(f"num_sends: expected a number >= 1, got {num_sends}")
     return std / sends, sends
 
 

@@ -53,7 +53,7 @@ def _plan(layers, names, shape, spec, substrate):
 
 
 def _init(layers, names, inputs, spec, substrate, key):
-    """Draws the weights of every population, software units: normal, cut at what a synapse holds."""
+    """Draws every population's weights, software units: normal, cut at what a synapse holds."""
     params, limit = {}, substrate.weight_max / spec.weight_scale
     for layer, name, layer_key in zip(
         layers, names, jax.random.split(key, len(layers)), strict=True
