@@ -113,7 +113,7 @@ def integrate(
     population: Population | None = None,
     quantised: bool = True,
     weight_scale: float = 60.0,
-    readout_scale: float = 60.0,
+    readout_scale: float = 40.0,
     dt: float = 1e-6,
     integrator: Integrator = "exponential",
 ) -> jax.Array:
@@ -156,7 +156,8 @@ def cadc_trace(v: jax.Array, dt: float, scale: float, substrate: Substrate = BSS
         substrate: sampling period and range.
 
     Returns:
-        `[T, B, N]` as the host sees it, software units. The gradient passes straight through.
+        `[T, B, N]` as the host sees it, software units. The gradient passes straight through,
+        except where what is read is the limit of the range.
     """
     grid = np.arange(len(v)) * dt
     sampled = np.arange(0, grid[-1] + substrate.cadc_period / 2, substrate.cadc_period)
@@ -166,7 +167,9 @@ def cadc_trace(v: jax.Array, dt: float, scale: float, substrate: Substrate = BSS
     codes = jnp.floor(scale * jnp.einsum("st,tbn->sbn", to_samples, v))
     codes = jnp.clip(codes, substrate.readout_min, substrate.readout_max)
     read = jnp.einsum("ts,sbn->tbn", to_grid, codes) / scale
-    return v + lax.stop_gradient(read - v)
+    inside = (read * scale > substrate.readout_min) & (read * scale < substrate.readout_max)
+    through = jnp.where(inside, v, lax.stop_gradient(v))
+    return through + lax.stop_gradient(read - v)
 
 
 @dataclass(frozen=True)

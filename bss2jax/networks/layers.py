@@ -118,6 +118,8 @@ class Spiking:
         decoder: scores from the readout's traces: `max`, `mean`, `sum` or `last` over time.
         surrogate: of the spike's derivative, by name; `slope` is its steepness parameter.
         weight_scale: LSB of a weight per software unit, 50..70 on silicon.
+        readout_scale: LSB of a membrane at the CADC per software unit, 40..70 on silicon; 8 bits
+            hold 127 / readout_scale units.
     """
 
     __pydantic_config__ = _STRICT
@@ -137,6 +139,7 @@ class Spiking:
     )
     slope: Annotated[float, Gt(0), Lt(float("inf"))] = 50.0
     weight_scale: Annotated[float, Gt(0), Lt(float("inf"))] = 60.0
+    readout_scale: Annotated[float, Gt(0), Lt(float("inf"))] = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,9 @@ def _apply(layers, plan, spec, params, x, chip=None, key=None, *, on, training=F
         here, noise = (chip, next(keys)) if on == "chip" else (None, None)
         if isinstance(layer, LI):
             neuron = LIParams(layer.tau_mem, layer.tau_syn)
-            v = integrate(spikes, weights["weight"], neuron, here, **settings)
+            v = integrate(
+                spikes, weights["weight"], neuron, here, readout_scale=spec.readout_scale, **settings
+            )
             stats[name] = {"amplitude": jnp.abs(v).max(axis=0)}
             scores = DECODERS[spec.decoder](v)
             break
