@@ -6,38 +6,104 @@ What is importable from here needs only JAX and NumPy; `bss2jax.networks`, `bss2
 
 from bss2jax.hardware.chip import Chip, Mismatch, ideal_chip, sample_chip
 from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels.coding import encode_activations, scale_input, scale_weight
+from bss2jax.kernels.coding import (
+    constant_current,
+    encode_activations,
+    first_spike,
+    latency,
+    log_latency,
+    max_over_time,
+    poisson,
+    scale_input,
+    scale_weight,
+    spike_time,
+)
 from bss2jax.kernels.digital import add, argmax, converting_relu, relu
+from bss2jax.kernels.events import Events, to_events, to_raster
+from bss2jax.kernels.neuron import (
+    LIFParams,
+    LIFState,
+    LIParams,
+    LIState,
+    li,
+    li_state,
+    li_step,
+    lif,
+    lif_state,
+    lif_step,
+)
+from bss2jax.kernels.surrogate import (
+    Arctan,
+    Box,
+    FastSigmoid,
+    Gaussian,
+    SuperSpike,
+    Triangle,
+    spike,
+)
+from bss2jax.mapping.circuits import Population
 from bss2jax.mapping.convolution import conv1d, conv2d, expanded_conv1d
 from bss2jax.mapping.execute import Synapses, matmul, program, saturation
 from bss2jax.mapping.partition import Plan, describe, merge, plan, split
+from bss2jax.mapping.spiking import cadc_trace, integrate, spiking
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BSS2",
+    "Arctan",
+    "Box",
     "Chip",
+    "Events",
+    "FastSigmoid",
+    "Gaussian",
+    "LIFParams",
+    "LIFState",
+    "LIParams",
+    "LIState",
     "Mismatch",
     "Plan",
+    "Population",
     "Substrate",
+    "SuperSpike",
     "Synapses",
+    "Triangle",
     "add",
     "argmax",
+    "cadc_trace",
+    "constant_current",
     "conv1d",
     "conv2d",
     "converting_relu",
     "describe",
     "encode_activations",
     "expanded_conv1d",
+    "first_spike",
     "ideal_chip",
+    "integrate",
+    "latency",
+    "li",
+    "li_state",
+    "li_step",
+    "lif",
+    "lif_state",
+    "lif_step",
+    "log_latency",
     "matmul",
+    "max_over_time",
     "merge",
     "plan",
+    "poisson",
     "program",
     "relu",
     "sample_chip",
     "saturation",
     "scale_input",
     "scale_weight",
+    "spike",
+    "spike_time",
+    "spiking",
     "split",
+    "to_events",
+    "to_raster",
 ]

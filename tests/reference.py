@@ -1,4 +1,4 @@
-"""Plain NumPy twins of the kernels, written from the equations of bss2.md (sections 1, 2) alone.
+"""Plain NumPy twins of the kernels, written from the published equations alone.
 
 A block is one range of 128 rows and 256 columns; blocks are visited in the order of the chip
 (columns outer, rows inner) and lie on hemisphere block % 2. A chip is a dict of float64 arrays:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental import sparse
 
 
 @jax.tree_util.register_dataclass
@@ -139,6 +138,8 @@ def _sum_rows(rows, matrix):
 
     JAX's sparse formats are experimental; this is the one place that uses them.
     """
+    from jax.experimental import sparse  # a tenth of a second that few need
+
     ones = jnp.ones(rows.column.shape, matrix.dtype)
     shape = (len(rows.first) - 1, matrix.shape[0])
     return sparse.BCSR((ones, rows.column, rows.first), shape=shape) @ matrix

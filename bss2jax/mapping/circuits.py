@@ -49,6 +49,13 @@ class Population:
                 f"a fan-in of {self.inputs} needs {self.circuits_per_neuron} circuits a neuron, "
                 f"the chip has {circuits}: at most {circuits * self.substrate.rows} inputs fit"
             )
+        if self.parts < 1 or self.first_circuit < 0:
+            raise ValueError(f"a population needs parts >= 1 and first_circuit >= 0, got {self}")
+        if self.first_circuit + self.neurons_per_run * self.circuits_per_neuron > circuits:
+            raise ValueError(
+                f"a run of {self.neurons_per_run} neurons that starts at circuit "
+                f"{self.first_circuit} ends beyond the chip's {circuits} circuits"
+            )
         if self.recurrent and self.circuits > circuits:
             outside = self.inputs - self.neurons
             raise ValueError(
@@ -234,4 +241,5 @@ def describe_populations(plan: SpikingPlan) -> str:
         )
     ]
     full = (*header, "utilisation", "input events per run", "shares")
-    return f"{table(full, rows)}\n\n{plan.partitions} partitions"
+    plural = "" if plan.partitions == 1 else "s"
+    return f"{table(full, rows)}\n\n{plan.partitions} partition{plural}"

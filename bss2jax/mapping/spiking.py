@@ -78,6 +78,7 @@ def spiking(
     References: hxtorch `snn`; Cramer et al. 2022; Arnold et al. 2025; DelGrad (noise).
     """
     place = population or _place(w, recurrent)
+    _check(spikes, w, recurrent, place, chip)
     spikes = _prepared(spikes, w.shape[0], _steps(spikes, steps))
     settings = _Settings(
         Dynamics(dt, refractory_steps(t_ref, dt), integrator, surrogate),
@@ -128,6 +129,7 @@ def integrate(
         `[T, B, N]` membrane potential, software units.
     """
     place = population or _place(w, None)
+    _check(spikes, w, None, place, chip)
     spikes = _prepared(spikes, w.shape[0], _steps(spikes, steps))
     scale = weight_scale if quantised or chip is not None else None
     settings = _Settings(
@@ -166,10 +168,11 @@ def cadc_trace(v: jax.Array, dt: float, scale: float, substrate: Substrate = BSS
     to_grid = _interpolation(grid, sampled)
     codes = jnp.floor(scale * jnp.einsum("st,tbn->sbn", to_samples, v))
     codes = jnp.clip(codes, substrate.readout_min, substrate.readout_max)
-    read = jnp.einsum("ts,sbn->tbn", to_grid, codes) / scale
-    inside = (read * scale > substrate.readout_min) & (read * scale < substrate.readout_max)
+    read = jnp.einsum("ts,sbn->tbn", to_grid, codes)
+    # In LSB: divided by the scale and multiplied again, a limit may be rounded to the inside.
+    inside = (read > substrate.readout_min) & (read < substrate.readout_max)
     through = jnp.where(inside, v, lax.stop_gradient(v))
-    return through + lax.stop_gradient(read - v)
+    return through + lax.stop_gradient(read / scale - v)
 
 
 @dataclass(frozen=True)
@@ -331,6 +334,29 @@ def _place(w, recurrent):
     if recurrent is None:
         return Population(inputs, neurons)
     return Population(inputs + neurons, neurons, recurrent=True)
+
+
+def _check(spikes, w, recurrent, place, chip):
+    """Refuses shapes that do not belong together."""
+    if w.ndim != 2 or (not isinstance(spikes, Events) and spikes.ndim != 3):
+        raise ValueError(f"expected spikes [T, B, K] and w [K, N], got w {w.shape}")
+    if not isinstance(spikes, Events) and spikes.shape[-1] != w.shape[0]:
+        raise ValueError(f"spikes {spikes.shape} and w {w.shape} do not fit: K differs")
+    inputs, neurons = w.shape
+    if recurrent is not None and recurrent.shape != (neurons, neurons):
+        raise ValueError(f"recurrent: expected {(neurons, neurons)}, got {recurrent.shape}")
+    fan_in = inputs if recurrent is None else inputs + neurons
+    if (place.inputs, place.neurons) != (fan_in, neurons):
+        raise ValueError(
+            f"population: it has {place.neurons} neurons of fan-in {place.inputs}, the weights "
+            f"make {neurons} of {fan_in}"
+        )
+    expected = (place.substrate.hemispheres, 2, place.substrate.rows, place.substrate.columns)
+    if chip is not None and chip.synapse_gain.shape != expected:
+        raise ValueError(
+            f"chip: its synapses are {chip.synapse_gain.shape}, the population's substrate has "
+            f"{expected}"
+        )
 
 
 def _steps(spikes, steps):

@@ -116,7 +116,8 @@ class Spiking:
         early, late, bias_time: of `time` coding, s.
         latency_tau, latency_theta: of `log_latency`, s and a value.
         decoder: scores from the readout's traces: `max`, `mean`, `sum` or `last` over time.
-        surrogate: of the spike's derivative, by name; `slope` is its steepness parameter.
+        surrogate: of the spike's derivative, by name: see `kernels.surrogate`.
+        surrogate_parameter: its alpha, slope, width or sigma; by default the surrogate's own.
         weight_scale: LSB of a weight per software unit, 50..70 on silicon.
         readout_scale: LSB of a membrane at the CADC per software unit, 40..70 on silicon; 8 bits
             hold 127 / readout_scale units.
@@ -137,7 +138,7 @@ class Spiking:
     surrogate: Literal["superspike", "fast_sigmoid", "arctan", "triangle", "gaussian", "box"] = (
         "superspike"
     )
-    slope: Annotated[float, Gt(0), Lt(float("inf"))] = 50.0
+    surrogate_parameter: Annotated[float, Gt(0), Lt(float("inf"))] | None = None
     weight_scale: Annotated[float, Gt(0), Lt(float("inf"))] = 60.0
     readout_scale: Annotated[float, Gt(0), Lt(float("inf"))] = 40.0
 

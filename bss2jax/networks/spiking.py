@@ -8,21 +8,22 @@ import jax
 import jax.numpy as jnp
 
 from bss2jax.hardware.substrate import Substrate
-from bss2jax.kernels import coding, surrogate
+from bss2jax.kernels import coding
 from bss2jax.kernels.events import Events
 from bss2jax.kernels.neuron import LIFParams, LIParams
+from bss2jax.kernels.surrogate import Arctan, Box, FastSigmoid, Gaussian, SuperSpike, Triangle
 from bss2jax.mapping.circuits import Population, plan_populations
 from bss2jax.mapping.spiking import integrate, spiking
 from bss2jax.networks.execution import Network, executions, layer_names
 from bss2jax.networks.layers import LI, LIF, Layer, Spiking
 
 SURROGATES = {
-    "superspike": surrogate.SuperSpike,
-    "fast_sigmoid": surrogate.FastSigmoid,
-    "arctan": surrogate.Arctan,
-    "triangle": surrogate.Triangle,
-    "gaussian": surrogate.Gaussian,
-    "box": surrogate.Box,
+    "superspike": SuperSpike,
+    "fast_sigmoid": FastSigmoid,
+    "arctan": Arctan,
+    "triangle": Triangle,
+    "gaussian": Gaussian,
+    "box": Box,
 }
 DECODERS = {
     "max": coding.max_over_time,
@@ -102,7 +103,8 @@ def _apply(layers, plan, spec, params, x, chip=None, key=None, *, on, training=F
         raise ValueError('on="chip" needs a chip: give one, or use on="ideal" for a perfect one')
     keys = iter([None] * 3 * len(layers) if key is None else jax.random.split(key, 3 * len(layers)))
     spikes = encode(x, spec, next(keys))
-    slope = SURROGATES[spec.surrogate](spec.slope)
+    parameter = () if spec.surrogate_parameter is None else (spec.surrogate_parameter,)
+    surrogate = SURROGATES[spec.surrogate](*parameter)
     stats, scores = {}, None
     for layer, name, place in zip(layers, plan.names, plan.populations, strict=True):
         on, weights = each[name], params[name]
@@ -114,14 +116,19 @@ def _apply(layers, plan, spec, params, x, chip=None, key=None, *, on, training=F
         if isinstance(layer, LI):
             neuron = LIParams(layer.tau_mem, layer.tau_syn)
             v = integrate(
-                spikes, weights["weight"], neuron, here, readout_scale=spec.readout_scale, **settings
+                spikes,
+                weights["weight"],
+                neuron,
+                here,
+                readout_scale=spec.readout_scale,
+                **settings,
             )
             stats[name] = {"amplitude": jnp.abs(v).max(axis=0)}
             scores = DECODERS[spec.decoder](v)
             break
         spikes = spiking(
             spikes, weights["weight"], LIFParams(layer.tau_mem, layer.tau_syn), here, noise,
-            recurrent=weights.get("recurrent"), t_ref=layer.t_ref, surrogate=slope, **settings,
+            recurrent=weights.get("recurrent"), t_ref=layer.t_ref, surrogate=surrogate, **settings,
         )  # fmt: skip
         drop = next(keys)
         if training and layer.dropout and drop is not None:
@@ -129,15 +136,6 @@ def _apply(layers, plan, spec, params, x, chip=None, key=None, *, on, training=F
             spikes = spikes * kept / (1 - layer.dropout)
         stats[name] = {"spikes": spikes.sum(axis=0)}
     return scores, stats
-
-
-def check(layers: Sequence[Layer]) -> None:
-    """Raises `ValueError` where layers cannot follow each other in a spiking network."""
-    for i, layer in enumerate(layers):
-        last = i == len(layers) - 1
-        if not isinstance(layer, LI if last else LIF):
-            expected = "the last layer li" if last else "lif before the last"
-            raise ValueError(f"a spiking network has {expected}, got {layer.kind} at layer {i}")
 
 
 def build_spiking(

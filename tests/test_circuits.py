@@ -1,0 +1,169 @@
+"""Populations go where the NumPy arithmetic puts them, and meet the synapses that are there."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_spiking as twin
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bss2jax import BSS2
+from bss2jax.mapping.circuits import (
+    Population,
+    circuit_pattern,
+    describe_populations,
+    joined,
+    plan_populations,
+    share_runs,
+    synapse_strength,
+)
+from bss2jax.networks.layers import LI, LIF
+from bss2jax.networks.network import build
+
+
+def planned(*layers):
+    populations = [Population(k, n) for k, n in layers]
+    return plan_populations([f"l{i}" for i in range(len(layers))], populations, [None] * 2, 3e-5)
+
+
+def test_mnist_takes_five_partitions():
+    plan = planned((784, 256), (256, 10))
+    hidden, readout = plan.populations
+    assert (hidden.circuits_per_neuron, hidden.neurons_per_run, hidden.runs) == (8, 64, 4)
+    assert (readout.circuits_per_neuron, readout.neurons_per_run, readout.runs) == (2, 10, 1)
+    assert plan.groups == ((0,), (1,)) and plan.partitions == 5
+    assert hidden.utilisation == 1 and readout.utilisation == 20 / 512
+
+
+def test_small_mnist_fills_the_chip_in_one_partition():
+    plan = planned((256, 246), (246, 10))
+    assert [p.circuits for p in plan.populations] == [492, 20]
+    assert plan.groups == ((0, 1),) and plan.partitions == 1
+    circuits = np.concatenate([np.ravel(p.members()) for p in plan.populations])
+    np.testing.assert_array_equal(np.sort(circuits), np.arange(512))
+    assert describe_populations(plan).endswith("\n1 partition")
+    assert planned((256, 247), (247, 10)).partitions == 2  # two circuits too many
+
+
+def test_networks_are_planned_as_their_populations():
+    network = build([LIF(outputs=256), LI(outputs=10)], (28, 28))
+    assert network.plan.partitions == 5
+    recurrent = build([LIF(outputs=186, recurrent=True), LI(outputs=20)], (70,))
+    assert recurrent.plan.populations[0].inputs == 256
+    with pytest.raises(ValueError, match=r"layer.*186 neurons would fit"):
+        build([LIF(outputs=187, recurrent=True), LI(outputs=20)], (70,))
+
+
+@given(st.integers(1, 65536))
+@example(128)
+@example(129)
+@example(784)
+@example(65536)
+def test_circuits_per_neuron_are_the_twins(inputs):
+    place = Population(inputs, 1)
+    c = place.circuits_per_neuron
+    assert c == twin.circuits_per_neuron(inputs)
+    assert c * 128 >= inputs and (c == 1 or c % 2 == 0)
+
+
+@given(st.integers(1, 3000), st.integers(1, 1500), st.integers(1, 9))
+def test_every_neuron_is_in_exactly_one_run(inputs, neurons, parts):
+    place = Population(inputs, neurons, parts=parts)
+    runs = twin.runs(inputs, neurons, parts)
+    assert place.runs == len(runs) and place.neurons_per_run == len(runs[0])
+    # Neuron j is number j % n of run j // n: runs are full but the last, which is not empty.
+    n = place.neurons_per_run
+    assert [neuron for run in runs for neuron in run] == list(range(neurons))
+    assert all(neuron // n == i for i, run in enumerate(runs) for neuron in run)
+    assert n * place.circuits_per_neuron <= 512
+    assert place.utilisation <= 1
+
+
+@settings(max_examples=20)  # each shape is compiled
+@given(st.integers(1, 3000), st.integers(1, 600))
+def test_members_are_distinct_circuits_of_the_chip(inputs, neurons):
+    place = Population(inputs, neurons)
+    members = np.asarray(place.members())
+    assert members.shape == (place.neurons_per_run, place.circuits_per_neuron)
+    assert len(np.unique(members)) == members.size
+    assert members.min() >= 0 and members.max() <= 511
+
+
+@given(st.lists(st.tuples(st.integers(1, 900), st.integers(1, 300)), min_size=1, max_size=6))
+def test_populations_that_share_a_run_have_circuits_of_their_own(layers):
+    populations = [Population(k, n) for k, n in layers]
+    groups = share_runs(populations)
+    assert [i for group in groups for i in group] == list(range(len(layers)))
+    plan = plan_populations(["p"] * len(layers), populations, [None] * len(layers), 3e-5)
+    for group in groups:
+        assert len(group) == 1 or all(populations[i].runs == 1 for i in group)
+        first = [plan.populations[i].first_circuit for i in group]
+        sizes = [min(populations[i].circuits, 512) for i in group]
+        np.testing.assert_array_equal(first, np.cumsum([0, *sizes[:-1]]))
+        assert sum(sizes) <= 512
+
+
+def test_a_fan_in_beyond_the_chip_is_an_error_that_says_what_fits():
+    Population(65536, 1)
+    with pytest.raises(ValueError, match=r"65537.*at most 65536 inputs fit"):
+        Population(65537, 1)
+    for inputs, neurons in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="needs inputs and neurons"):
+            Population(inputs, neurons)
+
+
+@pytest.mark.parametrize(("outside", "too_many"), [(1, 600), (70, 187), (300, 400), (2000, 60)])
+def test_a_recurrent_population_too_large_is_told_how_many_fit(outside, too_many):
+    with pytest.raises(ValueError, match="neurons would fit") as error:
+        Population(outside + too_many, too_many, recurrent=True)
+    most = int(str(error.value).split(";")[1].split()[0])
+    assert 0 < most < too_many
+    Population(outside + most, most, recurrent=True)
+    with pytest.raises(ValueError, match=f"{most} neurons would fit"):
+        Population(outside + most + 1, most + 1, recurrent=True)
+
+
+def test_circuits_count_both_rows_of_a_column_before_the_next_column():
+    pattern = np.arange(2 * 256).reshape(2, 256)
+    ordered = circuit_pattern(jnp.asarray(pattern))
+    for circuit in (0, 1, 2, 3, 510, 511):
+        assert ordered[circuit] == pattern[circuit % 2, circuit // 2]
+
+
+def test_input_k_meets_row_k_mod_128_of_member_k_div_128(chip):
+    for inputs, first in ((300, 20), (128, 0), (3, 511)):
+        neurons = 1 if first == 511 else 3
+        place = Population(inputs, neurons, first_circuit=first)
+        expected = twin.strength(chip, inputs, neurons, place.circuits_per_neuron, first)
+        got = synapse_strength(chip, place, inputs)
+        np.testing.assert_allclose(got, expected, rtol=4 * 2.0**-24)  # two products are rounded
+
+
+def test_recurrent_inputs_follow_on_the_others(chip):
+    place = Population(130 + 4, 4, recurrent=True)
+    whole = synapse_strength(chip, place, 134)
+    np.testing.assert_array_equal(synapse_strength(chip, place, 130), whole[:, :130])
+
+
+def test_a_joined_neuron_is_the_mean_of_its_circuits(chip):
+    place = Population(300, 3, first_circuit=20)
+    mean = joined(chip.circuits, place)
+    for name in ("leak", "reset", "threshold", "tau_mem", "tau_syn", "threshold_noise", "strength"):
+        pattern = np.asarray(getattr(chip.circuits, name), np.float64)
+        for j in range(3):
+            members = [20 + 4 * j + i for i in range(4)]
+            expected = np.mean([pattern[..., c % 2, c // 2] for c in members], axis=0)
+            got = np.asarray(getattr(mean, name))[..., j]
+            np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
+    assert mean.jitter == chip.circuits.jitter
+
+
+def test_a_smaller_substrate_has_smaller_circuits():
+    small = replace(BSS2, rows=4, columns=4)
+    place = Population(10, 7, substrate=small)
+    assert (place.circuits_per_neuron, place.neurons_per_run, place.runs) == (4, 2, 4)
+    stack = jax.vmap(lambda n: place.members() + n)(jnp.arange(2))
+    assert stack.shape == (2, 2, 4)

@@ -1,0 +1,112 @@
+"""Spikes come when the codes' formulas say; decoders and scales do what they are called."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bss2jax.kernels.coding import (
+    constant_current,
+    first_spike,
+    latency,
+    log_latency,
+    max_over_time,
+    poisson,
+    scale_input,
+    scale_weight,
+    spike_time,
+)
+from bss2jax.kernels.events import to_raster
+from bss2jax.networks.layers import Spiking
+from bss2jax.networks.spiking import DECODERS, encode
+
+STEPS = 30
+PIXELS = jnp.arange(256, dtype=jnp.float32).reshape(2, 128) / 255
+
+
+def test_latency_is_the_time_left_and_black_is_silent():
+    events = latency(PIXELS, STEPS)
+    np.testing.assert_array_equal(events.time, STEPS - np.rint(STEPS * np.asarray(PIXELS)))
+    np.testing.assert_array_equal(events.index, np.tile(np.arange(128), (2, 1)))
+    raster = to_raster(events, STEPS, 128)
+    assert raster[:, 0, 0].sum() == 0 and raster[0, 1, 127] == 1
+    spiking = np.rint(STEPS * np.asarray(PIXELS)) > 0
+    np.testing.assert_array_equal(raster.sum(0), spiking)
+
+
+def test_log_latency_is_when_a_neuron_of_that_input_reaches_theta():
+    tau, theta, dt = 8e-6, 0.2, 1e-6
+    events = log_latency(PIXELS, STEPS, dt, tau, theta)
+    x = np.float64(PIXELS)
+    with np.errstate(all="ignore"):
+        t = tau * np.log(x / (x - theta)) / dt
+    for value, steps, got in zip(x.flat, t.flat, np.asarray(events.time).flat):
+        if value <= theta:
+            assert got >= STEPS
+        elif abs(steps % 1 - 0.5) > 1e-3:  # float32 decides which way a tie is rounded
+            assert got == min(round(steps), STEPS)
+    # The membrane of that neuron, x (1 - e^(-t / tau)), is theta then.
+    above = x > theta
+    assert x[above] * (1 - np.exp(-t[above] * dt / tau)) == pytest.approx(theta)
+    assert (np.asarray(events.time)[~above] >= STEPS).all()
+    nothing = log_latency(jnp.full((1, 1), theta), STEPS, dt, tau, theta)
+    assert nothing.time[0, 0] >= STEPS
+
+
+def test_spike_time_runs_from_early_to_late():
+    values = jnp.array([[0.0, 0.25, 0.5, 1.0]])
+    np.testing.assert_array_equal(spike_time(values, 1e-6, 2e-6, 26e-6).time, [[2, 8, 14, 26]])
+
+
+def test_time_coding_adds_one_bias_input():
+    values = jnp.array([[0.0, 1.0], [0.5, 0.25]])
+    events = encode(values, Spiking(coding="time", steps=38, bias_time=4e-6), None)
+    np.testing.assert_array_equal(events.time, [[2, 26, 4], [14, 8, 4]])
+    np.testing.assert_array_equal(events.index, [[0, 1, 2], [0, 1, 2]])
+
+
+def test_rate_coding_needs_a_key():
+    with pytest.raises(ValueError, match="key"):
+        encode(PIXELS, Spiking(coding="rate"), None)
+
+
+def test_poisson_spikes_are_as_likely_as_the_values_say():
+    steps, batch = 200, 100
+    p = jnp.array([0.0, 0.05, 0.3, 0.9, 1.0])
+    z = poisson(jnp.broadcast_to(p, (batch, 5)), jax.random.key(0), steps)
+    assert z.shape == (steps, batch, 5) and set(np.unique(z)) == {0.0, 1.0}
+    bound = 5 * np.sqrt(p * (1 - p) / (steps * batch))  # 5 standard deviations of a mean
+    assert (np.abs(z.mean((0, 1)) - p) <= bound).all()
+    # Steps are independent: so are products of neighbours, whose mean is p^2.
+    pairs = (z[1:] * z[:-1]).mean((0, 1))
+    # Neighbouring products share a step: at most three times the variance of independent ones.
+    bound = 5 * np.sqrt(3 * p**2 * (1 - p**2) / ((steps - 1) * batch))
+    assert (np.abs(pairs - p**2) <= bound + 1e-6).all()
+
+
+def test_a_constant_current_stays():
+    current = constant_current(PIXELS, 3)
+    assert current.shape == (3, 2, 128) and (current == PIXELS).all()
+
+
+def test_first_spike_scores_the_earliest_highest():
+    z = jnp.zeros((5, 1, 3)).at[jnp.array([1, 3]), 0, 0].set(1.0).at[4, 0, 1].set(1.0)
+    np.testing.assert_array_equal(first_spike(z), [[-1, -4, -5]])
+    assert (jax.grad(lambda z: first_spike(z).sum())(z) == 0).all()
+
+
+def test_decoders_reduce_time():
+    v = np.random.default_rng(15).normal(size=(7, 2, 3)).astype(np.float32)
+    expected = {"max": v.max(0), "mean": v.mean(0), "sum": v.sum(0), "last": v[-1]}
+    assert set(DECODERS) == set(expected)
+    for name, decode in DECODERS.items():
+        np.testing.assert_allclose(decode(jnp.asarray(v)), expected[name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(max_over_time(jnp.asarray(v)), v.max(0))
+
+
+@pytest.mark.parametrize(("scale", "limit"), [(scale_input, 31), (scale_weight, 63)])
+def test_scaling_fills_the_range_with_a_detached_factor(scale, limit):
+    x = jnp.array([0.5, 0.2, 0.1])
+    np.testing.assert_allclose(scale(x), limit * x / 0.5, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda x: scale(x).sum())(x), limit / 0.5, rtol=1e-6)
+    assert (scale(jnp.zeros(3)) == 0).all()
