@@ -19,7 +19,7 @@ from bss2jax.kernels.coding import (
     spike_time,
 )
 from bss2jax.kernels.digital import add, argmax, converting_relu, relu
-from bss2jax.kernels.events import Events, to_events, to_raster
+from bss2jax.kernels.events import Events, SortedEvents, sort_events, to_events, to_raster
 from bss2jax.kernels.neuron import (
     LIFParams,
     LIFState,
@@ -64,6 +64,7 @@ __all__ = [
     "Mismatch",
     "Plan",
     "Population",
+    "SortedEvents",
     "Substrate",
     "SuperSpike",
     "Synapses",
@@ -100,6 +101,7 @@ __all__ = [
     "saturation",
     "scale_input",
     "scale_weight",
+    "sort_events",
     "spike",
     "spike_time",
     "spiking",

@@ -251,7 +251,7 @@ def lif_gradient(
     dynamics: Dynamics,
     params: LIFParams,
     u: jax.Array,
-    z: jax.Array,
+    z: jax.Array | None,
     dz: jax.Array,
     recurrent: jax.Array | None = None,
 ) -> jax.Array:
@@ -266,7 +266,8 @@ def lif_gradient(
     Args:
         dynamics, params, recurrent: of the model that is differentiated.
         u: `[T, B, N]` membrane before reset.
-        z: `[T, B, N]` spikes.
+        z: `[T, B, N]` spikes; None where they are just u > threshold, without refractory time:
+            one array less to read.
         dz: `[T, B, N]` gradient with respect to the spikes.
 
     Returns:
@@ -274,20 +275,19 @@ def lif_gradient(
     """
     keep_v = decay(params.tau_mem, dynamics.dt, dynamics.integrator)
     keep_i = decay(params.tau_syn, dynamics.dt, dynamics.integrator)
-    slope = dynamics.surrogate.derivative(u - params.threshold)
-    if dynamics.refractory:
-        active = _active(z, dynamics.refractory)
-        slope, through = jnp.where(active, slope, 0), jnp.where(active, 1 - z, 0)
-    else:
-        through = 1 - z
+    active = _active(z, dynamics.refractory) if dynamics.refractory else None
     late = dynamics.integrator == "euler"
 
     def step(carry, at):
         dv, di, back = carry
-        dz, slope, through = at
+        dz, u, z, active = at
         if recurrent is not None:
             dz = dz + back
-        du = dv * through + dz * slope
+        # The slope here, not for the whole sequence: one array less to write and read.
+        fired = u > params.threshold if z is None else z > 0
+        du = jnp.where(fired, 0, dv) + dz * dynamics.surrogate.derivative(u - params.threshold)
+        if active is not None:
+            du = jnp.where(active, du, 0)
         drive = (1 - keep_v) * du
         # Euler's membrane sees the current of the step before.
         dx = di if late else di + drive
@@ -296,7 +296,7 @@ def lif_gradient(
 
     zero = jnp.zeros(u.shape[1:])
     start = (zero, zero, None if recurrent is None else zero)
-    return lax.scan(step, start, (dz, slope, through), reverse=True)[1]
+    return lax.scan(step, start, (dz, u, z, active), reverse=True)[1]
 
 
 def li_gradient(dynamics: Dynamics, params: LIParams | LIFParams, dv: jax.Array) -> jax.Array:
@@ -375,7 +375,7 @@ def _lif_backward(dynamics, residuals, dz):
     if callable(residuals):
         return residuals(dz)
     params, u, z, recurrent = residuals
-    dx = lif_gradient(dynamics, params, u, z, dz, recurrent)
+    dx = lif_gradient(dynamics, params, u, z if dynamics.refractory else None, dz, recurrent)
     return None, dx, None if recurrent is None else recurrent_gradient(z, dx)
 
 

@@ -333,7 +333,8 @@ def _lay_out(pattern, place):
         tile = jnp.concatenate([pattern[h, ..., :columns] for h in hemispheres], axis=-1)
         repeats = -(-outputs // (period * columns))
         by_parity.append(jnp.tile(tile, repeats)[..., :outputs])
-    return jnp.stack(by_parity)
+    # Laid out once: fused into its use, every weight would look up its place again.
+    return lax.optimization_barrier(jnp.stack(by_parity))
 
 
 def _programmed_shape(synapses):

@@ -29,7 +29,7 @@ from bss2jax.kernels.neuron import Dynamics, Integrator, LIFParams, LIParams, re
 from bss2jax.kernels.surrogate import SuperSpike, Surrogate
 from bss2jax.mapping.circuits import Population, joined, synapse_strength
 
-Spikes = jax.Array | Events
+Spikes = jax.Array | Events | SortedEvents
 
 
 def spiking(
@@ -57,7 +57,8 @@ def spiking(
     neurons with unquantised weights, at the membranes and spikes that the forward pass saw.
 
     Args:
-        spikes: `[T, B, K]`, or `Events` of K inputs (then `steps` is T; no gradient to events).
+        spikes: `[T, B, K]`; or `Events` of K inputs (then `steps` is T), sorted here in each call;
+            or `SortedEvents`, where they stay the same. No gradient flows to events.
         w: `[K, N]` weights in software units; 1 brings a membrane at rest near the threshold.
         params: nominal neurons, scalars.
         chip: whose circuits and synapses apply; None for perfect ones.
@@ -294,6 +295,11 @@ def _effective(w, strength, settings):
 
 def _prepared(spikes, inputs, steps):
     """Sorts events once for all runs; a raster stays one."""
+    if isinstance(spikes, SortedEvents) and (spikes.steps, spikes.inputs) != (steps, inputs):
+        raise ValueError(
+            f"events sorted for {spikes.steps} steps and {spikes.inputs} inputs, used for {steps} "
+            f"and {inputs}"
+        )
     return sort_events(spikes, steps, inputs) if isinstance(spikes, Events) else spikes
 
 
@@ -338,9 +344,10 @@ def _place(w, recurrent):
 
 def _check(spikes, w, recurrent, place, chip):
     """Refuses shapes that do not belong together."""
-    if w.ndim != 2 or (not isinstance(spikes, Events) and spikes.ndim != 3):
+    raster = not isinstance(spikes, Events | SortedEvents)
+    if w.ndim != 2 or (raster and spikes.ndim != 3):
         raise ValueError(f"expected spikes [T, B, K] and w [K, N], got w {w.shape}")
-    if not isinstance(spikes, Events) and spikes.shape[-1] != w.shape[0]:
+    if raster and spikes.shape[-1] != w.shape[0]:
         raise ValueError(f"spikes {spikes.shape} and w {w.shape} do not fit: K differs")
     inputs, neurons = w.shape
     if recurrent is not None and recurrent.shape != (neurons, neurons):
@@ -360,6 +367,8 @@ def _check(spikes, w, recurrent, place, chip):
 
 
 def _steps(spikes, steps):
+    if isinstance(spikes, SortedEvents):
+        return spikes.steps if steps is None else steps
     if isinstance(spikes, Events):
         if steps is None:
             raise ValueError(
