@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench lint format clean
+.PHONY: demo test test-slow bench format clean
 
 demo: .venv/demo
 	$(BIN)/bss2jax train configs/digits.toml
@@ -18,6 +18,7 @@ test-slow: .venv/test
 
 bench: .venv/test
 	$(BIN)/python benchmarks/vmm.py
+	$(BIN)/python benchmarks/spiking.py
 
 format: .venv/test
 	$(BIN)/ruff check --fix .

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.kernels.dense import dot
 from bss2jax.kernels.surrogate import SuperSpike, Surrogate, spike
 
 Integrator = Literal["exponential", "euler"]
@@ -233,7 +234,7 @@ def lif_membrane(
     def step(carry, x):
         state, z = carry
         if recurrent is not None:
-            x = x + z @ recurrent
+            x = x + dot(z, recurrent)
         u, i = _integrate(params, state.v, state.i, x, dynamics.dt, dynamics.integrator)
         fired, waiting = u > params.threshold, state.refractory
         if dynamics.refractory:
@@ -292,7 +293,7 @@ def lif_gradient(
         # Euler's membrane sees the current of the step before.
         dx = di if late else di + drive
         di = dx * keep_i + (drive if late else 0)
-        return (du * keep_v, di, None if recurrent is None else dx @ recurrent.T), dx
+        return (du * keep_v, di, None if recurrent is None else dot(dx, recurrent.T)), dx
 
     zero = jnp.zeros(u.shape[1:])
     start = (zero, zero, None if recurrent is None else zero)
@@ -319,7 +320,7 @@ def li_gradient(dynamics: Dynamics, params: LIParams | LIFParams, dv: jax.Array)
 def recurrent_gradient(z: jax.Array, dx: jax.Array) -> jax.Array:
     """Returns the gradient `[N, N]` of recurrent weights: spikes, then the next step's current."""
     n = z.shape[-1]
-    return z[:-1].reshape(-1, n).T @ dx[1:].reshape(-1, n)
+    return dot(z[:-1].reshape(-1, n).T, dx[1:].reshape(-1, n))
 
 
 def _active(z, refractory):
@@ -343,7 +344,7 @@ def _scanned(dynamics, params, current, recurrent):
     def step(carry, x):
         state, z = carry
         if recurrent is not None:
-            x = x + z @ recurrent
+            x = x + dot(z, recurrent)
         state, z = lif_step(
             params, state, x,
             dt=dynamics.dt, t_ref=dynamics.refractory * dynamics.dt,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bss2jax.hardware.substrate import Substrate
+from bss2jax.kernels.dense import dot
 
 
 def input_codes(x: jax.Array, substrate: Substrate) -> jax.Array:
@@ -67,4 +68,4 @@ def float_product(x: jax.Array, w: jax.Array, *, num_sends: int, substrate: Subs
         num_sends: times each input is sent.
         substrate: whose gain applies.
     """
-    return (x @ w) * nominal_scale(num_sends, substrate)
+    return dot(x, w) * nominal_scale(num_sends, substrate)

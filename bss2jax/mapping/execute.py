@@ -17,6 +17,7 @@ from jax import lax
 from bss2jax.hardware.chip import Chip
 from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.kernels import noise, vmm
+from bss2jax.kernels.dense import dot
 from bss2jax.mapping.partition import Placement
 
 
@@ -214,7 +215,7 @@ def _product_backward(settings, residuals, dy):
     x, w, clipped = residuals
     dy = dy * vmm.nominal_scale(settings.num_sends, settings.substrate)
     if clipped is None:
-        return dy @ w.T, x.T @ dy, None, None
+        return dot(dy, w.T), dot(x.T, dy), None, None
     dy = jnp.where(clipped.sums, 0, dy)
     rows = min(x.shape[1], settings.substrate.rows)
     blocks = clipped.readouts.shape[0]
@@ -225,7 +226,7 @@ def _product_backward(settings, residuals, dy):
     def step(_, block):
         x, w, readouts = block
         masked = jnp.where(readouts, 0, dy)
-        return None, (masked @ w.T, x.T @ masked)
+        return None, (dot(masked, w.T), dot(x.T, masked))
 
     _, (dx, dw) = lax.scan(step, None, (x_blocks, w_blocks, clipped.readouts))
     dx = dx.swapaxes(0, 1).reshape(x.shape[0], -1)[:, : x.shape[1]]
@@ -273,10 +274,14 @@ def _run(x, synapses, outputs, chip, key, settings, *, observe=False):
 
     def read(x, w, parity, normal):
         if chip is None:
-            return vmm.readout(x @ w, scale, substrate=substrate)
+            return vmm.readout(dot(x, w), scale, substrate=substrate)
         disturbance = None if normal is None else columns.noise_std[parity] * normal
         return vmm.readout(
-            x @ w, columns.scale[parity], columns.offset[parity], disturbance, substrate=substrate
+            dot(x, w),
+            columns.scale[parity],
+            columns.offset[parity],
+            disturbance,
+            substrate=substrate,
         )
 
     def draw(words):

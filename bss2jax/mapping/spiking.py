@@ -18,6 +18,7 @@ from jax import lax
 from bss2jax.hardware.chip import Chip
 from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.kernels import neuron, noise
+from bss2jax.kernels.dense import dot
 from bss2jax.kernels.events import (
     Events,
     SortedEvents,
@@ -306,7 +307,7 @@ def _prepared(spikes, inputs, steps):
 def _drive(spikes, w):
     if isinstance(spikes, SortedEvents):
         return event_product(spikes, w)
-    return (spikes.reshape(-1, spikes.shape[-1]) @ w).reshape(*spikes.shape[:-1], -1)
+    return dot(spikes.reshape(-1, spikes.shape[-1]), w).reshape(*spikes.shape[:-1], -1)
 
 
 def _drive_gradient(spikes, w, dx):
@@ -314,7 +315,7 @@ def _drive_gradient(spikes, w, dx):
     if isinstance(spikes, SortedEvents):
         return None, event_product_gradient(spikes, dx)
     flat = dx.reshape(-1, dx.shape[-1])
-    return dx @ w.T, spikes.reshape(-1, spikes.shape[-1]).T @ flat
+    return dot(dx, w.T), dot(spikes.reshape(-1, spikes.shape[-1]).T, flat)
 
 
 def _on_chip(chip, place, inputs, recurrent, params):
