@@ -76,7 +76,9 @@ def random_like(name, train=64, test=32, seed=0):
 
     def draw(samples):
         shape = (samples, *known.shape)
-        x = (rng.random(shape) * known.full_scale).astype(known.dtype)
+        # One step beyond the scale for integers, which are cut to whole numbers.
+        ends = known.full_scale + np.issubdtype(known.dtype, np.integer)
+        x = (rng.random(shape) * ends).astype(known.dtype)
         return Split(x, rng.integers(0, len(known.classes), samples, np.int32))
 
     return Dataset(name, draw(train), draw(test), known.classes, known.full_scale)
