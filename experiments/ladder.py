@@ -65,6 +65,7 @@ def draw(accuracy: np.ndarray, published: tuple[float, ...] | None, out: Path) -
     if published:
         axes.plot(place, published, "s--", color="#D55E00", label="on silicon (Weis et al. 2020)")
     axes.set_xticks(place, LABELS)
+    axes.set_xlim(-0.4, len(RUNGS) - 0.6)
     axes.set_ylabel("test accuracy (%)")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False)
