@@ -273,17 +273,18 @@ def describe(plan: Plan) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows of text as aligned columns under a header; the first column to the left."""
+    """Returns rows of text as aligned columns under a header: numbers to the right, else left."""
     lines = [header, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+    numbers = [
+        all(row[i][:1].isdigit() or row[i] == "-" for row in rows) for i in range(len(header))
     ]
-    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
+
+    def align(line):
+        cells = zip(line, widths, numbers, strict=True)
+        return "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in cells).rstrip()
+
+    return "\n".join([align(header), "  ".join("-" * w for w in widths), *map(align, rows)])
 
 
 def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
