@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from bss2jax.hardware.substrate import Substrate
 
-Positive = Annotated[int, Ge(1)]
-NotNegative = Annotated[int, Ge(0)]
+Positive = Annotated[int, Ge(1), Le(1_000_000)]  # beyond it a plan alone takes for ever
+NotNegative = Annotated[int, Ge(0), Le(1_000_000)]
 Seconds = Annotated[float, Gt(0), Lt(1)]
 Activation = Literal["none", "relu", "converting_relu"]
 Name = Annotated[str, MinLen(1)] | None
