@@ -9,9 +9,9 @@ PyTorch's has float32 and nothing else. The project's limit is a ratio of 1.0.
 Torch is timed with one thread and with two, and the faster counts: on a machine that others use,
 two threads wait for each other and a step takes up to a hundred times as long.
 
-2026-11-21, 2 shared cores of an AMD EPYC (load 2.7 to 3.1), jax 0.10.1, torch 2.13.0, Python
-3.11.7, three runs: bss2jax 2.18, 2.51, 2.23 ms a step; torch 1.97, 2.00, 1.99 with one thread,
-1.37, 1.36, 1.48 with two; ratios 1.60, 1.85, 1.51. The limit is not met.
+2026-11-21, 2 shared cores of an AMD EPYC, jax 0.10.1, torch 2.13.0, Python 3.11.7, three runs:
+bss2jax 2.11, 2.34, 2.23 ms a step; torch 1.99, 1.98, 1.98 with one thread, 1.35, 1.82, 1.38 with
+two; ratios 1.57, 1.29, 1.61. The limit is not met.
 """
 
 import argparse

@@ -2,12 +2,12 @@
 
     python benchmarks/vmm.py [--batch 512 --inputs 1024 --outputs 1024 --repeats 20]
 
-2026-11-21, 2 cores of an AMD EPYC (shared, load 2.5), jax 0.10.1, Python 3.11.7, as ratios (limits
-of the project): forward 0.89 without noise (2.0), 0.96 with noise (2.0), 0.94 with fixed pattern
-(2.0; pattern adds -2 %, that is nothing measurable: 10 %); batched einsum with jax.random.normal
-5.79. Forward and backward 0.75, 0.84, 0.85 (1.4); the batched one 2.64. Prepared weights, 4096 x
-4096 at batch 64: 0.40, 0.50, 0.50 (2.0). The unit is slow here: jnp.dot ran at 125 GFLOP/s, where
-torch reaches 180 on this machine at 512 x 1024 x 1024; against that, multiply forward by 1.4.
+2026-11-21, 2 shared cores of an AMD EPYC, jax 0.10.1, Python 3.11.7, as ratios (limits of the
+project): forward 0.88 without noise (2.0), 0.89 with noise (2.0), 0.88 with fixed pattern (2.0;
+the pattern added -20 % here and +8 % in another run: 10 %); batched einsum with jax.random.normal
+5.38. Forward and backward 0.83, 0.93, 0.93 (1.4); the batched one 2.92. Prepared weights, 4096 x
+4096 at batch 64: 0.40, 0.50, 0.49 (2.0). The unit is slow here: jnp.dot ran at 118 GFLOP/s, where
+torch reaches 180 on this machine at 512 x 1024 x 1024; against that, multiply forward by 1.5.
 """
 
 import argparse
