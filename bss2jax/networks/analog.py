@@ -25,6 +25,7 @@ from bss2jax.networks.execution import (
     Stats,
     executions,
     layer_names,
+    require_chip,
 )
 from bss2jax.networks.layers import (
     Conv1d,
@@ -122,8 +123,7 @@ def _apply(
     training: bool = False,
 ) -> tuple[jax.Array, Stats]:
     each = executions([step.name for step in steps], on)
-    if "chip" in each.values() and chip is None:
-        raise ValueError('on="chip" needs a chip: give one, or use on="ideal" for a perfect one')
+    require_chip(each, chip)
     if x.shape[1:] != steps[0].before:
         raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {steps[0].before}")
     stats = {}

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import jax
 
+from bss2jax.hardware.chip import Chip
 from bss2jax.mapping.circuits import SpikingPlan
 from bss2jax.mapping.partition import Plan
 from bss2jax.networks.layers import Layer
@@ -79,3 +80,9 @@ def executions(
         if execution not in get_args(Execution):
             raise ValueError(f"on: expected one of {get_args(Execution)}, got {execution!r}")
     return dict.fromkeys(names, "ideal") | some
+
+
+def require_chip(each: Mapping[str, Execution], chip: Chip | None) -> None:
+    """Raises `ValueError` where a layer is to run on a chip and there is none."""
+    if "chip" in each.values() and chip is None:
+        raise ValueError('on="chip" needs a chip: give one, or use on="ideal" for a perfect one')

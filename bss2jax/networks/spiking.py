@@ -14,7 +14,7 @@ from bss2jax.kernels.neuron import LIFParams, LIParams
 from bss2jax.kernels.surrogate import Arctan, Box, FastSigmoid, Gaussian, SuperSpike, Triangle
 from bss2jax.mapping.circuits import Population, plan_populations
 from bss2jax.mapping.spiking import integrate, spiking
-from bss2jax.networks.execution import Network, executions, layer_names
+from bss2jax.networks.execution import Network, executions, layer_names, require_chip
 from bss2jax.networks.layers import LI, LIF, Layer, Spiking
 
 SURROGATES = {
@@ -99,8 +99,7 @@ def encode(values: jax.Array, spec: Spiking, key: jax.Array | None) -> Events | 
 
 def _apply(layers, plan, spec, params, x, chip=None, key=None, *, on, training=False):
     each = executions(plan.names, on)
-    if "chip" in each.values() and chip is None:
-        raise ValueError('on="chip" needs a chip: give one, or use on="ideal" for a perfect one')
+    require_chip(each, chip)
     keys = iter([None] * 3 * len(layers) if key is None else jax.random.split(key, 3 * len(layers)))
     spikes = encode(x, spec, next(keys))
     parameter = () if spec.surrogate_parameter is None else (spec.surrogate_parameter,)
