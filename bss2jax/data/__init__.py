@@ -25,6 +25,7 @@ _DIGITS = tuple("0123456789")
 _SPECS = {
     "digits": Spec(shape=(8, 8, 1), dtype="uint8", classes=_DIGITS, full_scale=16.0),
     "mnist": Spec(shape=(28, 28, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, version=1),
+    "mnist16": Spec(shape=(16, 16, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, version=1),
     "yinyang": Spec(shape=(4,), dtype="float32", classes=("yin", "yang", "dot"), full_scale=1.0),
 }
 
