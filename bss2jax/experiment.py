@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,30 @@ class Experiment:
     def initial(self) -> Params:
         """Returns the parameters that training starts from."""
         return self.task.network.init(jax.random.fold_in(self.key, _INIT))
+
+    def with_chip(self, seed: int) -> "Experiment":
+        """Returns the same experiment on another chip; what precedes the chip stays the same."""
+        config = replace(self.config, chip=replace(self.config.chip, seed=seed))
+        chip = sample_chip(jax.random.key(seed), config.spreads)
+        return replace(self, config=config, chip=chip)
+
+    def train(self, number: int, params: Params, **callbacks) -> Params:
+        """Trains through a phase, from the parameters given; callbacks as of `loop.train`."""
+        return loop.train(
+            self.task,
+            self.config.phases[number],
+            params,
+            self.chip,
+            self.training,
+            self.validation,
+            jax.random.fold_in(self.key, _PHASES + number),
+            **callbacks,
+        )
+
+    def rungs(self, params: Params) -> dict[str, float]:
+        """Measures the test accuracy of the same parameters as float, ideal, and on the chip."""
+        executions = {"float": "float", "ideal": "ideal", "transfer": self.on_chip}
+        return {name: self.test_accuracy(params, on) for name, on in executions.items()}
 
     def test_accuracy(self, params: Params, on) -> float:
         """Measures accuracy on the test set, on this run's chip with noise where `on` asks so."""
@@ -146,13 +170,13 @@ def run(config: Config, text: str = "", dataset: data.Dataset | None = None) -> 
     rungs, params, seconds = None, experiment.initial(), []
     for i, phase in enumerate(config.phases):
         if phase.on_chip and rungs is None:
-            rungs = _rungs(experiment, params)
+            rungs = experiment.rungs(params)
         start = time.perf_counter()
         params = _train_phase(experiment, i, params, directory)
         seconds.append(time.perf_counter() - start)
         directory.save(f"phase-{i}", params)
     if rungs is None:
-        rungs = _rungs(experiment, params)
+        rungs = experiment.rungs(params)
     rungs["chip"] = experiment.test_accuracy(params, experiment.on_chip)
     directory.save("final", params)
     directory.write(
@@ -218,22 +242,7 @@ def _train_phase(experiment, number, params, directory):
             directory.save("best", params)
 
     with reporter:
-        return loop.train(
-            experiment.task,
-            phase,
-            params,
-            experiment.chip,
-            experiment.training,
-            experiment.validation,
-            jax.random.fold_in(experiment.key, _PHASES + number),
-            on_step=reporter.step,
-            on_epoch=on_epoch,
-        )
-
-
-def _rungs(experiment, params):
-    executions = {"float": "float", "ideal": "ideal", "transfer": experiment.on_chip}
-    return {name: experiment.test_accuracy(params, on) for name, on in executions.items()}
+        return experiment.train(number, params, on_step=reporter.step, on_epoch=on_epoch)
 
 
 def _split(training, share, seed):

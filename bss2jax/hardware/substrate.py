@@ -22,6 +22,7 @@ class Substrate:
     activation_max: int = 31  # hxtorch: 5-bit input, the pulse length of the synapse driver
     readout_min: int = -128  # halco: 8-bit CADC, signed after the baseline is subtracted
     readout_max: int = 127
+    linear_range: float = 80.0  # brainscales2-demos tp_01: readouts are linear from -80 to 80 LSB
     gain: float = 0.002  # hxtorch mock parameter: LSB of readout per activation x weight and send
 
     # Spiking operation.
