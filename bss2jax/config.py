@@ -69,11 +69,17 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class ChipSeed:
-    """The seed of the fixed pattern, independent of the run's seed."""
+    """Which chip: the seed of its fixed pattern, independent of the run's seed, or a file.
+
+    Attributes:
+        seed: of the pattern; other chips of the run are those of the seeds that follow.
+        file: that `bss2jax chip` wrote; the run's own chip, in place of the seed's.
+    """
 
     __pydantic_config__ = _STRICT
 
     seed: Seed = 0
+    file: Annotated[str, AfterValidator(_path)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

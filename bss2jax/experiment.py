@@ -12,6 +12,7 @@ from bss2jax import config as configs
 from bss2jax import data
 from bss2jax.config import Config, ConfigError
 from bss2jax.hardware.chip import Chip, sample_chip
+from bss2jax.hardware.chip_file import ChipError, load_chip
 from bss2jax.hardware.substrate import BSS2
 from bss2jax.mapping.circuits import SpikingPlan, describe_populations
 from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
@@ -52,9 +53,8 @@ class Experiment:
 
     def with_chip(self, seed: int) -> "Experiment":
         """Returns the same experiment on another chip; what precedes the chip stays the same."""
-        config = replace(self.config, chip=replace(self.config.chip, seed=seed))
-        chip = sample_chip(jax.random.key(seed), config.spreads)
-        return replace(self, config=config, chip=chip)
+        config = replace(self.config, chip=replace(self.config.chip, seed=seed, file=None))
+        return replace(self, config=config, chip=_chip_of(config))
 
     def train(self, number: int, params: Params, **callbacks) -> Params:
         """Trains through a phase, from the parameters given; callbacks as of `loop.train`."""
@@ -129,12 +129,21 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     return Experiment(
         config,
         task,
-        sample_chip(jax.random.key(config.chip.seed), config.spreads),
+        _chip_of(config),
         jax.random.fold_in(jax.random.key(config.seed), _RUN),
         training,
         validation,
         _on_device(dataset.test),
     )
+
+
+def _chip_of(config):
+    if config.chip.file is not None:
+        try:
+            return load_chip(config.chip.file)
+        except ChipError as error:
+            raise ConfigError(f"chip.file: {error}") from None
+    return sample_chip(jax.random.key(config.chip.seed), config.spreads)
 
 
 def plan_text(network: Network) -> str:

@@ -183,6 +183,15 @@ class Chip:
     compression: jax.Array | None
     circuits: Circuits
 
+    @classmethod
+    def from_measurements(
+        cls, path: str, like: "Chip | None" = None, substrate: Substrate = BSS2
+    ) -> "Chip":
+        """Makes a chip of a lab's own measurements: see `chip_file.chip_from_measurements`."""
+        from bss2jax.hardware.chip_file import chip_from_measurements  # which imports this module
+
+        return chip_from_measurements(path, like, substrate)
+
 
 def ideal_chip(substrate: Substrate = BSS2, noise_std: float = 0.0) -> Chip:
     """Returns a chip without fixed pattern.
