@@ -146,11 +146,12 @@ def _chip_of(config):
     return sample_chip(jax.random.key(config.chip.seed), config.spreads)
 
 
-def plan_text(network: Network) -> str:
-    """Returns a network's placement and cost as text."""
+def plan_text(network: Network, samples: int = 60_000, batch: int = 128) -> str:
+    """Returns a network's placement and cost, of a sample and of an epoch, as text."""
     if isinstance(network.plan, SpikingPlan):
-        return f"{describe_populations(network.plan)}\n{describe_spiking_cost(network.plan)}\n"
-    return f"{describe(network.plan)}\n\n{describe_cost(network.plan)}\n"
+        cost = describe_spiking_cost(network.plan, samples, batch)
+        return f"{describe_populations(network.plan)}\n{cost}\n"
+    return f"{describe(network.plan)}\n\n{describe_cost(network.plan, samples, batch)}\n"
 
 
 def run(config: Config, text: str = "", dataset: data.Dataset | None = None) -> RunDirectory:
@@ -174,7 +175,8 @@ def run(config: Config, text: str = "", dataset: data.Dataset | None = None) -> 
     directory.write("config.toml", text or configs.dump(config))
     directory.write("resolved.toml", configs.dump(config))
     directory.write("environment.json", runs.environment())
-    directory.write("plan.txt", plan_text(experiment.task.network))
+    samples, batch = len(experiment.training.y), config.phases[-1].batch_size
+    directory.write("plan.txt", plan_text(experiment.task.network, samples, batch))
     # The ladder: float, ideal and transfer are of the parameters that first meet the chip.
     rungs, params, seconds = None, experiment.initial(), []
     for i, phase in enumerate(config.phases):
