@@ -5,6 +5,7 @@ What is importable from here needs only JAX and NumPy; `bss2jax.networks`, `bss2
 """
 
 from bss2jax.hardware.chip import Chip, Mismatch, ideal_chip, sample_chip
+from bss2jax.hardware.chip_file import ChipError, load_chip, save_chip
 from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.kernels.coding import (
     constant_current,
@@ -54,6 +55,7 @@ __all__ = [
     "Arctan",
     "Box",
     "Chip",
+    "ChipError",
     "Events",
     "FastSigmoid",
     "Gaussian",
@@ -89,6 +91,7 @@ __all__ = [
     "lif",
     "lif_state",
     "lif_step",
+    "load_chip",
     "log_latency",
     "matmul",
     "max_over_time",
@@ -99,6 +102,7 @@ __all__ = [
     "relu",
     "sample_chip",
     "saturation",
+    "save_chip",
     "scale_input",
     "scale_weight",
     "sort_events",

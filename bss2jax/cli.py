@@ -80,7 +80,9 @@ def _parser():
     evaluate.add_argument(
         "--chips", type=_count, default=0, metavar="N", help="chips the run has not seen"
     )
-    add_config(add("plan", _plan, "Show where a network goes on the chip and what it costs."))
+    plan = add("plan", _plan, "Show where a network goes on the chip and what it costs.")
+    add_config(plan)
+    plan.add_argument("--samples", type=_count, default=60_000, metavar="N", help="of an epoch")
     add("configs", _configs, "List the configs that ship with bss2jax.")
     return parser
 
@@ -140,7 +142,8 @@ def _plan(arguments):
     from bss2jax import config, experiment
 
     parsed, _ = config.load(arguments.config, arguments.overrides)
-    print(experiment.plan_text(experiment.network_of(parsed)), end="")
+    batch = parsed.phases[-1].batch_size
+    print(experiment.plan_text(experiment.network_of(parsed), arguments.samples, batch), end="")
 
 
 def _configs(arguments):

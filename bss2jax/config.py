@@ -9,10 +9,10 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Le, Lt, MinLen
 from pydantic import AfterValidator, Discriminator, TypeAdapter, ValidationError
 
 from bss2jax.hardware.chip import Mismatch
@@ -31,6 +31,7 @@ _EXPECTED = {
     "string_too_short": "some text",
 }
 Spread = Annotated[float, Ge(0), Lt(float("inf"))]
+Share = Annotated[float, Ge(0), Le(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
@@ -68,41 +69,67 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class ChipSeed:
-    """The seed of the fixed pattern, independent of the run's seed."""
+    """Which chip: the seed of its fixed pattern, independent of the run's seed, or a file.
+
+    Attributes:
+        seed: of the pattern; other chips of the run are those of the seeds that follow.
+        file: that `bss2jax chip` wrote; the run's own chip, in place of the seed's.
+    """
 
     __pydantic_config__ = _STRICT
 
     seed: Seed = 0
+    file: Annotated[str, AfterValidator(_path)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spreads:
-    """How far chips spread: see `bss2jax.Mismatch`."""
+    """How far chips spread: a preset of `bss2jax.Mismatch`, and what differs from it."""
 
     __pydantic_config__ = _STRICT
 
-    synapse: Spread = Mismatch.synapse
-    driver: Spread = Mismatch.driver
-    gain: Spread = Mismatch.gain
-    offset: Spread = Mismatch.offset
-    leak: Spread = Mismatch.leak
-    reset: Spread = Mismatch.reset
-    threshold: Spread = Mismatch.threshold
-    threshold_shift: Spread = Mismatch.threshold_shift
-    tau_mem: Spread = Mismatch.tau_mem
-    tau_syn: Spread = Mismatch.tau_syn
-    strength: Spread = Mismatch.strength
+    preset: Literal["calibrated", "uncalibrated", "none"] = "calibrated"
+    synapse: Spread | None = None
+    driver: Spread | None = None
+    gain: Spread | None = None
+    offset: Spread | None = None
+    inhibitory: Spread | None = None
+    inhibitory_shift: float | None = None
+    compression: Spread | None = None
+    dead_synapses: Share | None = None
+    dead_neurons: Share | None = None
+    temperature: float | None = None
+    leak: Spread | None = None
+    reset: Spread | None = None
+    threshold: Spread | None = None
+    threshold_shift: Spread | None = None
+    tau_mem: Spread | None = None
+    tau_syn: Spread | None = None
+    strength: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Trial-to-trial noise: std of one readout, LSB; of thresholds, a share; of spike times, s."""
+    """Trial-to-trial noise, by default that of the preset.
+
+    Of one readout and of each send, LSB; of thresholds, a share; of spike times, s.
+    """
 
     __pydantic_config__ = _STRICT
 
-    std: Spread = Mismatch.noise_std
-    threshold: Spread = Mismatch.threshold_noise
-    jitter: Spread = Mismatch.jitter
+    std: Spread | None = None
+    send: Spread | None = None
+    threshold: Spread | None = None
+    jitter: Spread | None = None
+
+
+# The noise of a config and of a `Mismatch`.
+_NOISE = {
+    "std": "noise_std",
+    "send": "send_noise",
+    "threshold": "threshold_noise",
+    "jitter": "jitter",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,15 +167,27 @@ class Config:
     phases: Annotated[tuple[Phase, ...], MinLen(1)]
     run: Run = Run()
 
+    def __post_init__(self):
+        # What was left to the preset is written out: the config says all of it.
+        preset = getattr(Mismatch, self.mismatch.preset)()
+        for table, names in (
+            ("mismatch", {name: name for name in _names(Spreads) if name != "preset"}),
+            ("noise", _NOISE),
+        ):
+            given = getattr(self, table)
+            missing = {
+                name: getattr(preset, attribute)
+                for name, attribute in names.items()
+                if getattr(given, name) is None
+            }
+            object.__setattr__(self, table, dataclasses.replace(given, **missing))
+
     @property
     def spreads(self) -> Mismatch:
         """What `sample_chip` takes: the spreads and the noise."""
-        return Mismatch(
-            **dataclasses.asdict(self.mismatch),
-            noise_std=self.noise.std,
-            threshold_noise=self.noise.threshold,
-            jitter=self.noise.jitter,
-        )
+        spreads = {name: value for name, value in vars(self.mismatch).items() if name != "preset"}
+        noise = {attribute: getattr(self.noise, name) for name, attribute in _NOISE.items()}
+        return Mismatch(**spreads, **noise)
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str]:
@@ -306,6 +345,10 @@ def _explain(error, tree):
     return f"{key}: got {got}, expected {expected.removeprefix('a valid ')}"
 
 
+def _names(kind):
+    return [field.name for field in dataclasses.fields(kind)]
+
+
 def _key(path):
     """Joins the parts of a key; what cannot be printed is escaped."""
     return ".".join(part if part.isprintable() else repr(part) for part in map(str, path))
@@ -331,7 +374,7 @@ def _known_names(path, tree):
         if dataclasses.is_dataclass(found):
             tag = getattr(found, "kind", None)
             if tag is None or not isinstance(tree, dict) or tree.get("kind", tag) == tag:
-                return [field.name for field in dataclasses.fields(found)]
+                return _names(found)
         candidates.extend(typing.get_args(found))
     return []
 

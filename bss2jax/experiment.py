@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from bss2jax import config as configs
 from bss2jax import data
 from bss2jax.config import Config, ConfigError
 from bss2jax.hardware.chip import Chip, sample_chip
+from bss2jax.hardware.chip_file import ChipError, load_chip
 from bss2jax.hardware.substrate import BSS2
 from bss2jax.mapping.circuits import SpikingPlan, describe_populations
 from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
@@ -49,6 +50,29 @@ class Experiment:
     def initial(self) -> Params:
         """Returns the parameters that training starts from."""
         return self.task.network.init(jax.random.fold_in(self.key, _INIT))
+
+    def with_chip(self, seed: int) -> "Experiment":
+        """Returns the same experiment on another chip; what precedes the chip stays the same."""
+        config = replace(self.config, chip=replace(self.config.chip, seed=seed, file=None))
+        return replace(self, config=config, chip=_chip_of(config))
+
+    def train(self, number: int, params: Params, **callbacks) -> Params:
+        """Trains through a phase, from the parameters given; callbacks as of `loop.train`."""
+        return loop.train(
+            self.task,
+            self.config.phases[number],
+            params,
+            self.chip,
+            self.training,
+            self.validation,
+            jax.random.fold_in(self.key, _PHASES + number),
+            **callbacks,
+        )
+
+    def rungs(self, params: Params) -> dict[str, float]:
+        """Measures the test accuracy of the same parameters as float, ideal, and on the chip."""
+        executions = {"float": "float", "ideal": "ideal", "transfer": self.on_chip}
+        return {name: self.test_accuracy(params, on) for name, on in executions.items()}
 
     def test_accuracy(self, params: Params, on) -> float:
         """Measures accuracy on the test set, on this run's chip with noise where `on` asks so."""
@@ -105,7 +129,7 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     return Experiment(
         config,
         task,
-        sample_chip(jax.random.key(config.chip.seed), config.spreads),
+        _chip_of(config),
         jax.random.fold_in(jax.random.key(config.seed), _RUN),
         training,
         validation,
@@ -113,11 +137,21 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     )
 
 
-def plan_text(network: Network) -> str:
-    """Returns a network's placement and cost as text."""
+def _chip_of(config):
+    if config.chip.file is not None:
+        try:
+            return load_chip(config.chip.file)
+        except ChipError as error:
+            raise ConfigError(f"chip.file: {error}") from None
+    return sample_chip(jax.random.key(config.chip.seed), config.spreads)
+
+
+def plan_text(network: Network, samples: int = 60_000, batch: int = 128) -> str:
+    """Returns a network's placement and cost, of a sample and of an epoch, as text."""
     if isinstance(network.plan, SpikingPlan):
-        return f"{describe_populations(network.plan)}\n{describe_spiking_cost(network.plan)}\n"
-    return f"{describe(network.plan)}\n\n{describe_cost(network.plan)}\n"
+        cost = describe_spiking_cost(network.plan, samples, batch)
+        return f"{describe_populations(network.plan)}\n{cost}\n"
+    return f"{describe(network.plan)}\n\n{describe_cost(network.plan, samples, batch)}\n"
 
 
 def run(config: Config, text: str = "", dataset: data.Dataset | None = None) -> RunDirectory:
@@ -141,18 +175,19 @@ def run(config: Config, text: str = "", dataset: data.Dataset | None = None) -> 
     directory.write("config.toml", text or configs.dump(config))
     directory.write("resolved.toml", configs.dump(config))
     directory.write("environment.json", runs.environment())
-    directory.write("plan.txt", plan_text(experiment.task.network))
+    samples, batch = len(experiment.training.y), config.phases[-1].batch_size
+    directory.write("plan.txt", plan_text(experiment.task.network, samples, batch))
     # The ladder: float, ideal and transfer are of the parameters that first meet the chip.
     rungs, params, seconds = None, experiment.initial(), []
     for i, phase in enumerate(config.phases):
         if phase.on_chip and rungs is None:
-            rungs = _rungs(experiment, params)
+            rungs = experiment.rungs(params)
         start = time.perf_counter()
         params = _train_phase(experiment, i, params, directory)
         seconds.append(time.perf_counter() - start)
         directory.save(f"phase-{i}", params)
     if rungs is None:
-        rungs = _rungs(experiment, params)
+        rungs = experiment.rungs(params)
     rungs["chip"] = experiment.test_accuracy(params, experiment.on_chip)
     directory.save("final", params)
     directory.write(
@@ -218,22 +253,7 @@ def _train_phase(experiment, number, params, directory):
             directory.save("best", params)
 
     with reporter:
-        return loop.train(
-            experiment.task,
-            phase,
-            params,
-            experiment.chip,
-            experiment.training,
-            experiment.validation,
-            jax.random.fold_in(experiment.key, _PHASES + number),
-            on_step=reporter.step,
-            on_epoch=on_epoch,
-        )
-
-
-def _rungs(experiment, params):
-    executions = {"float": "float", "ideal": "ideal", "transfer": experiment.on_chip}
-    return {name: experiment.test_accuracy(params, on) for name, on in executions.items()}
+        return experiment.train(number, params, on_step=reporter.step, on_epoch=on_epoch)
 
 
 def _split(training, share, seed):

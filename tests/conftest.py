@@ -19,7 +19,10 @@ settings.load_profile("bss2jax")
 @pytest.fixture(scope="session")
 def chip():
     """A chip on which every kind of mismatch is drawn, and no trial noise."""
-    return sample_chip(jax.random.key(11), Mismatch(driver=0.04, noise_std=0))
+    return sample_chip(
+        jax.random.key(11),
+        Mismatch(noise_std=0, send_noise=0, dead_synapses=0.01, dead_neurons=0.01),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,9 @@
 
 A block is one range of 128 rows and 256 columns; blocks are visited in the order of the chip
 (columns outer, rows inner) and lie on hemisphere block % 2. A chip is a dict of float64 arrays:
-`synapse` [2, 2, 128, 256], `driver` [2, 128], `gain` [2, 256], `offset` [2, 256]. Everything is
-float64 or exact, but for the one float32 scaling that the equations prescribe.
+`synapse` [2, 2, 128, 256], `driver` [2, 128], `gain`, `offset`, `inhibitory` and `compression`
+[2, 256]. Everything is float64 or exact, but for the one float32 scaling that the equations
+prescribe.
 """
 
 import itertools
@@ -21,6 +22,10 @@ def pattern(chip):
         "driver": chip.driver_gain,
         "gain": chip.column_gain,
         "offset": chip.offset,
+        "inhibitory": chip.inhibitory_gain,
+        "compression": np.zeros(chip.offset.shape)
+        if chip.compression is None
+        else chip.compression,
     }
     return {name: np.asarray(array, np.float64) for name, array in arrays.items()}
 
@@ -51,10 +56,11 @@ def voltages(x, w, chip=None, num_sends=1):
 
     Where synapses and drivers are perfect, `float32(x W) * float32(s g)`, times the column's gain,
     is what a float32 machine computes: the bound is 0, or one rounding where an offset is added.
-    Where they are not, each of the n terms of a sum is rounded at most 3 times (strength of
-    synapse and driver, weight, product), summed with n - 1 roundings in any order, then scaled by a
-    rounded scale and shifted: n + 5 roundings, so the bound is
-    (n + 6) u (scale sum |x w strength| + |offset|), to first order in u = 2^-24, and 1 to spare.
+    Where they are not, each of the n terms of a sum is rounded at most 4 times (strength of
+    synapse, driver and sign, weight, product), summed with n - 1 roundings in any order, then
+    scaled by a rounded scale, compressed (a function of slope 1 or less, in 6 roundings) and
+    shifted: n + 12 roundings, so the bound is (n + 13) u (scale sum |x w strength| + |offset|), to
+    first order in u = 2^-24, and 1 to spare.
 
     Returns:
         Two arrays `[row blocks, B, N]`.
@@ -71,18 +77,27 @@ def voltages(x, w, chip=None, num_sends=1):
             continue
         n, width = w_block.shape
         excitatory, inhibitory = chip["synapse"][h, :, :n, :width]
+        inhibitory = inhibitory * chip["inhibitory"][h, :width]
         strength = np.where(w_block > 0, excitatory, inhibitory) * chip["driver"][h, :n, None]
         gain, offset = chip["gain"][h, :width], chip["offset"][h, :width]
-        if (strength == 1).all():
+        compression = chip["compression"][h, :width]
+        if (strength == 1).all() and (compression == 0).all():
             scaled = (x_block @ w_block).astype(np.float32) * (scale * gain.astype(np.float32))
             voltage[place] = scaled + offset
             error[place] = UNIT * np.abs(voltage[place]) * (offset != 0)
             continue
         gain = np.float64(scale) * gain
-        voltage[place] = x_block @ (w_block * strength) * gain + offset
+        voltage[place] = compress(x_block @ (w_block * strength) * gain, compression) + offset
         size = x_block @ np.abs(w_block * strength) * gain + np.abs(offset)
-        error[place] = (n + 6) * UNIT * size
+        error[place] = (n + 13) * UNIT * size
     return voltage, error
+
+
+def compress(voltage, compression):
+    """Beyond 80 LSB on either side, an excess e becomes e / (1 + c e)."""
+    size = np.abs(voltage)
+    beyond = 80 + (size - 80) / (1 + compression * np.maximum(size - 80, 0))
+    return np.sign(voltage) * np.where(size > 80, beyond, size)
 
 
 def readout(voltage, noise=0.0):

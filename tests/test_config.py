@@ -3,6 +3,7 @@
 import datetime
 import math
 import tomllib
+from dataclasses import replace
 
 import jax
 import pytest
@@ -10,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bss2jax import config, data, experiment
+from bss2jax import Mismatch, config, data, experiment
 from bss2jax.config import ConfigError
 
 SHIPPED = sorted(config.shipped())
@@ -86,6 +87,8 @@ WRONG = [
     ("seed=" + 5000 * "9", ["seed", "expected integer"]),
     ("noise.std=-1", ["noise.std", "got -1", "greater than or equal to 0"]),
     ("noise.std=nan", ["noise.std", "got nan", "expected a finite number"]),
+    ("mismatch.dead_synapses=1.5", ["mismatch.dead_synapses", "got 1.5", "or equal to 1"]),
+    ("mismatch.preset=calibratd", ["mismatch.preset", "'calibratd'", "mean 'calibrated'"]),
     ("mismatch.gain=inf", ["mismatch.gain", "got inf", "expected a finite number"]),
     ("phases.0.learning_rate=-inf", ["phases.0.learning_rate", "got -inf", "finite number"]),
     ("phases.0.learning_rate=0", ["phases.0.learning_rate", "got 0", "greater than 0"]),
@@ -328,11 +331,26 @@ def test_dump_then_load_gives_the_same_shipped_config(path, name):
 
 def test_a_dump_writes_every_default_out(path):
     tree = tomllib.loads(config.dump(load(path, MINIMAL)))
-    assert {"synapse": 0.1, "driver": 0.0, "gain": 0.05, "offset": 3.0}.items() <= (
-        tree["mismatch"].items()
-    )
-    assert tree["noise"]["std"] == 2.0 and tree["seed"] == 0 and tree["chip"] == {"seed": 0}
+    spreads = vars(Mismatch()).items()
+    assert tree["mismatch"].pop("preset") == "calibrated"
+    noise = {"noise_std", "send_noise", "threshold_noise", "jitter"}
+    assert dict(spreads) == tree["mismatch"] | {name: dict(spreads)[name] for name in noise}
+    assert tree["noise"]["std"] == Mismatch().noise_std
+    assert tree["seed"] == 0 and tree["chip"] == {"seed": 0}
     assert tree["phases"][0]["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize("preset", ["calibrated", "uncalibrated", "none"])
+def test_a_preset_is_the_spreads_and_noise_that_it_names(path, preset):
+    overrides = [f"mismatch.preset={preset}"]
+    assert load(path, MINIMAL, overrides).spreads == getattr(Mismatch, preset)()
+    some = load(path, MINIMAL, [*overrides, "mismatch.gain=0.07", "noise.std=1.5"])
+    assert some.spreads == replace(getattr(Mismatch, preset)(), gain=0.07, noise_std=1.5)
+
+
+def test_temperature_and_shifts_may_be_negative(path):
+    parsed = load(path, MINIMAL, ["mismatch.temperature=-10", "mismatch.inhibitory_shift=-0.2"])
+    assert (parsed.spreads.temperature, parsed.spreads.inhibitory_shift) == (-10, -0.2)
 
 
 def test_an_override_reaches_tables_lists_and_every_type(path):

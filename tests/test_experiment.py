@@ -270,8 +270,7 @@ def test_mismatch_and_noise_reach_the_chip(read):
 
 
 def test_without_mismatch_and_noise_the_chip_is_ideal(read):
-    off = [f"mismatch.{name}=0" for name in ("synapse", "driver", "gain", "offset")]
-    run = experiment.run(read(*off, "noise.std=0", "phases.1.max_steps=1"))
+    run = experiment.run(read("mismatch.preset=none", "phases.1.max_steps=1"))
     accuracy = summary(run)["test_accuracy"]
     assert accuracy["transfer"] == accuracy["ideal"]
 

@@ -168,7 +168,7 @@ def test_resample_draws_another_chip_each_step_and_fixed_keeps_this_runs():
 
 
 def test_resample_draws_from_the_tasks_mismatch():
-    task = replace(TASK, mismatch=Mismatch(0, 0, 0, 0, 0))
+    task = replace(TASK, mismatch=Mismatch.none())
     ideal = losses(on="ideal")
     assert_allclose(losses(task=task, noise=False, chip="resample"), ideal, rtol=1e-5)
 

@@ -128,6 +128,36 @@ def test_excitatory_and_inhibitory_synapses_have_their_own_strength():
     np.testing.assert_array_equal(compiled(x, w, chip, num_sends=10), [[20.0, -5.0]])
 
 
+def test_negative_weights_have_a_gain_of_their_own_on_each_column():
+    gain = jnp.ones((2, 256)).at[0, 1].set(0.5)
+    chip = replace(ideal_chip(), inhibitory_gain=gain)
+    x, w = np.full((1, 2), 25.0), np.array([[20.0, 20.0], [-40.0, -40.0]])
+    np.testing.assert_array_equal(compiled(x, w, chip, num_sends=10), [[-10.0, 0.0]])
+
+
+def test_beyond_80_lsb_each_column_saturates_in_its_own_way():
+    # 25 x 20 is one LSB: outputs of 70, 80, 100 and 120, and -120; c = .05: 20 -> 10, 40 -> 40 / 3.
+    sends = np.array([70, 80, 100, 120, -120])
+    w = np.where(np.arange(127)[:, None] < np.abs(sends), 20 * np.sign(sends), 0)
+    hard = replace(ideal_chip(), compression=jnp.full((2, 256), 0.05))
+    x = np.full((1, 127), 25.0)
+    np.testing.assert_array_equal(compiled(x, w, hard), [[70, 80, 90, 93, -94]])
+    # Off, bit for bit: as the chip without.
+    x, w = draw(1, (4,), 300, 300)
+    off = replace(ideal_chip(), compression=jnp.zeros((2, 256)))
+    np.testing.assert_array_equal(compiled(x, w, off), compiled(x, w, None))
+
+
+@pytest.mark.parametrize("num_sends", [1, 4])
+def test_noise_has_a_part_that_is_fixed_and_one_that_grows_with_the_sends(num_sends):
+    chip = replace(ideal_chip(noise_std=3.0), send_noise=jnp.full((2, 256), 4.0))
+    x, w = np.zeros((200, 1)), np.zeros((1, 256))
+    y = np.asarray(compiled(x, w, chip, jax.random.key(0), num_sends=num_sends))
+    # Floor adds 1/12; a variance is good to sqrt(2 / n), five times that.
+    expected = 9 + 16 * num_sends + 1 / 12
+    assert abs(y.var() - expected) < 5 * expected * np.sqrt(2 / y.size)
+
+
 def test_blocks_of_split_run_one_by_one_add_up_to_the_product(chip):
     x, w = draw(7, (3,), 300, 600)
     planned = bss2jax.plan(w)
@@ -135,7 +165,10 @@ def test_blocks_of_split_run_one_by_one_add_up_to_the_product(chip):
     place = planned.layers[0].placement
     scale = vmm.nominal_scale(2, BSS2)
     columns_only = replace(
-        chip, synapse_gain=jnp.ones((2, 2, 128, 256)), driver_gain=jnp.ones((2, 128))
+        chip,
+        synapse_gain=jnp.ones((2, 2, 128, 256)),
+        driver_gain=jnp.ones((2, 128)),
+        inhibitory_gain=jnp.ones((2, 256)),
     )
     perfect, patterned = np.zeros((3, 600)), np.zeros((3, 600))
     for block, weights in zip(place.blocks(), blocks, strict=True):
@@ -147,6 +180,7 @@ def test_blocks_of_split_run_one_by_one_add_up_to_the_product(chip):
             product,
             scale * chip.column_gain[block.hemisphere, :width],
             chip.offset[block.hemisphere, :width],
+            compression=chip.compression[block.hemisphere, :width],
             substrate=BSS2,
         )[0]
     y = compiled(x, w, None, num_sends=2)

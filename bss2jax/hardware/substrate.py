@@ -22,12 +22,15 @@ class Substrate:
     activation_max: int = 31  # hxtorch: 5-bit input, the pulse length of the synapse driver
     readout_min: int = -128  # halco: 8-bit CADC, signed after the baseline is subtracted
     readout_max: int = 127
+    linear_range: float = 80.0  # brainscales2-demos tp_01: readouts are linear from -80 to 80 LSB
     gain: float = 0.002  # hxtorch mock parameter: LSB of readout per activation x weight and send
 
     # Spiking operation.
     cadc_period: float = 1.7e-6  # calix: the fastest sampling of a membrane trace, s
     max_input_events: int = 4096  # assumed: events of a sample that one run takes
     run_overhead: float = 71e-6  # grenade: wait 50, CADC start 15, reset 4, settle 2 us per run
+    fast_run: float = 10e-6  # Cramer et al. 2022: a sample and the pause after it, s, where the
+    fast_reset: float = 1.8e-6  # chip goes on by itself
     power_spiking: float = 0.2  # Cramer et al. 2022, watts
 
     # Time of one matrix product, seconds (grenade `compute/mac`).
@@ -41,6 +44,11 @@ class Substrate:
     # Power of the chip in matrix products, watts: the sources disagree, so a span.
     power_min: float = 0.3  # a project page on Weis et al. 2020, unverified
     power_max: float = 0.70  # Stradmann et al. 2021: 192 uJ in 276 us
+    power_system: float = 5.6  # Stradmann et al. 2021: the whole mobile system
+
+    # What it takes to change a configuration.
+    link_rate: float = 1e9  # assumed: bits per second from the host; a byte per synapse
+    capmem_settle: float = 20e-3  # calix: analog parameters after a change, s
 
     def __post_init__(self):
         for field in fields(self):

@@ -1,6 +1,6 @@
 """The analog vector-matrix product of one block of rows, from codes to 8-bit readout.
 
-    p = clip(floor(float32(x W) * float32(s g) + offset + noise), -128, 127)
+    p = clip(floor(compress(float32(x W) * float32(s g)) + offset + noise), -128, 127)
 
 References: hxtorch `perceptron/mac` software mode; Weis et al. 2020.
 """
@@ -33,22 +33,26 @@ def readout(
     scale: jax.Array,
     offset: jax.Array | None = None,
     noise: jax.Array | None = None,
+    compression: jax.Array | None = None,
     *,
     substrate: Substrate,
 ) -> tuple[jax.Array, jax.Array]:
-    """Reads out the membranes of one block: scale, add, floor, clip.
+    """Reads out the membranes of one block: scale, compress, add, floor, clip.
 
     Args:
         product: `[B, N]` codes times weights, exact in float32 without synapse mismatch.
         scale: `[]` or `[N]` float32, LSB per unit of `product`.
         offset: `[N]` LSB, or None.
         noise: `[B, N]` LSB, or None.
+        compression: `[N]` 1/LSB, or None: see `compress`.
         substrate: whose readout range clips.
 
     Returns:
         The readout `[B, N]`, LSB, integer-valued float32, and where it was clipped, bool `[B, N]`.
     """
     voltage = product * scale
+    if compression is not None:
+        voltage = compress(voltage, compression, substrate)
     if offset is not None:
         voltage = voltage + offset
     if noise is not None:
@@ -57,6 +61,21 @@ def readout(
     code = jnp.floor(voltage)
     clipped = jnp.clip(code, substrate.readout_min, substrate.readout_max)
     return clipped, code != clipped
+
+
+def compress(voltage: jax.Array, compression: jax.Array, substrate: Substrate) -> jax.Array:
+    """Saturates softly: beyond the linear range an excess e becomes e / (1 + c |e|).
+
+    Args:
+        voltage: `[B, N]` deflection of each membrane, LSB.
+        compression: `[N]` each column's c, 1/LSB; it ends 1 / c beyond the linear range.
+        substrate: whose linear range it is.
+
+    References: brainscales2-demos tp_01 (that columns saturate differently); the form is assumed.
+    """
+    linear = jnp.clip(voltage, -substrate.linear_range, substrate.linear_range)
+    excess = voltage - linear
+    return linear + excess / (1.0 + compression * jnp.abs(excess))
 
 
 def float_product(x: jax.Array, w: jax.Array, *, num_sends: int, substrate: Substrate) -> jax.Array:

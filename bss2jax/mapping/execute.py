@@ -47,6 +47,7 @@ class _Columns:
     scale: jax.Array
     offset: jax.Array
     noise_std: jax.Array
+    compression: jax.Array | None
 
 
 def matmul(
@@ -67,7 +68,8 @@ def matmul(
         p_c = clip(floor(float32(x_c W_c) * float32(s g) + offset + noise), -128, 127)
 
     and y = clip(sum of p_c, -128, 127), a saturating digital addition. On a `chip`, W_c carries the
-    strengths of its synapses and drivers, and the scale each column's gain.
+    strengths of its synapses and drivers and each column's gain of negative weights, the scale each
+    column's gain; beyond its linear range a membrane saturates softly (`vmm.compress`).
 
     Backward is what a host with the chip in its loop can know: dx = (g s dy) W^T and
     dW = x^T (g s dy), with the unrounded x and W and without mismatch, noise or floor. Saturation
@@ -78,7 +80,7 @@ def matmul(
         w: `[K, N]` weights -63..63, rounded half to even; or `Synapses` from `program`, which have
             no gradient and cannot be averaged.
         chip: whose fixed pattern applies; None for a perfect chip, at the least cost.
-        key: for the trial noise of the chip's `noise_std`. None: no noise, and no random numbers
+        key: for the trial noise of the chip. None: no noise, and no random numbers
             in the graph.
         num_sends: times each input is sent; multiplies the gain.
         avg: neighbouring columns that carry the same weights and whose mean is taken.
@@ -249,7 +251,8 @@ def _program(w, chip, substrate):
     if chip is None:
         return Synapses(even, odd, last)
     strength = chip.synapse_gain[:, :, :rows] * chip.driver_gain[:, None, :rows, None]
-    excitatory, inhibitory = (_lay_out(strength[:, sign], place) for sign in (0, 1))
+    excitatory = _lay_out(strength[:, 0], place)
+    inhibitory = _lay_out(strength[:, 1] * chip.inhibitory_gain[:, None], place)
 
     def apply(codes, parity):
         n = codes.shape[-2]
@@ -269,18 +272,20 @@ def _run(x, synapses, outputs, chip, key, settings, *, observe=False):
     grid = padded[:, :split].reshape(samples, pairs, 2, rows)
     scale = vmm.nominal_scale(settings.num_sends, substrate)
     place = Placement(inputs, outputs, substrate)
-    columns = None if chip is None else _columns(chip, scale, place)
+    columns = None if chip is None else _columns(chip, settings.num_sends, place)
     words = None if key is None or chip is None else noise.stream_words(key, pairs + 1)
 
     def read(x, w, parity, normal):
         if chip is None:
             return vmm.readout(dot(x, w), scale, substrate=substrate)
         disturbance = None if normal is None else columns.noise_std[parity] * normal
+        compression = None if columns.compression is None else columns.compression[parity]
         return vmm.readout(
             dot(x, w),
             columns.scale[parity],
             columns.offset[parity],
             disturbance,
+            compression,
             substrate=substrate,
         )
 
@@ -315,12 +320,15 @@ def _run(x, synapses, outputs, chip, key, settings, *, observe=False):
     return y, _Clipped(jnp.concatenate(readouts), y != total)
 
 
-def _columns(chip, scale, place):
+def _columns(chip, num_sends, place):
     """Lays the columns of both hemispheres out beside each other, as the blocks' outputs lie."""
+    noise_std = jnp.sqrt(chip.noise_std**2 + num_sends * chip.send_noise**2)
+    compression = chip.compression
     return _Columns(
-        scale=scale * _lay_out(chip.column_gain, place),
+        scale=vmm.nominal_scale(num_sends, place.substrate) * _lay_out(chip.column_gain, place),
         offset=_lay_out(chip.offset, place),
-        noise_std=_lay_out(chip.noise_std, place),
+        noise_std=_lay_out(noise_std, place),
+        compression=None if compression is None else _lay_out(compression, place),
     )
 
 

@@ -1,0 +1,79 @@
+"""Costs are computed from the plan: the published networks cost what was published for them."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from bss2jax import BSS2, plan
+from bss2jax.config import load
+from bss2jax.experiment import network_of
+from bss2jax.mapping.circuits import Population, plan_populations
+from bss2jax.mapping.cost import estimate, estimate_spiking, over_epoch
+
+
+def spiking(sizes, seconds):
+    populations = [Population(k, n) for k, n in pairwise(sizes)]
+    names = [f"layer_{i}" for i in range(len(populations))]
+    return plan_populations(names, populations, [sizes[0], *[None] * (len(sizes) - 2)], seconds)
+
+
+def test_the_network_of_cramer_takes_11_8_us_and_2_4_uj_an_image():
+    cost = estimate_spiking(spiking((256, 246, 10), 10e-6), "fast")
+    assert cost.seconds == pytest.approx(11.8e-6)
+    assert cost.joules == pytest.approx((2.36e-6, 2.36e-6))
+    assert cost.events == 256
+
+
+def test_the_partitioned_network_takes_half_a_millisecond_and_31_s_an_epoch():
+    # 5 partitions of 32 us and 71 us around them.
+    cost = estimate_spiking(spiking((784, 256, 10), 32e-6))
+    assert cost.runs == pytest.approx([103e-6] * 5)
+    assert cost.seconds == pytest.approx(515e-6)
+    assert over_epoch(cost, 60_000, 100).seconds == pytest.approx(30.9)
+    with pytest.raises(ValueError, match="one partition, this one has 5"):
+        estimate_spiking(spiking((784, 256, 10), 32e-6), "fast")
+
+
+def test_the_published_product_network_takes_about_1_5_ms_and_a_span_of_energies():
+    cost = estimate(network_of(load("mnist")[0]).plan)
+    assert 1.4e-3 < cost.seconds < 1.7e-3
+    least, most = cost.joules
+    assert least == pytest.approx(0.3 * cost.seconds) and most == pytest.approx(0.7 * cost.seconds)
+    assert most < 12e-3  # that is a whole set-up
+
+
+def test_a_product_takes_its_events_one_by_one_and_the_readout_around_them():
+    # 300 rows: blocks of 128, 128 and 44; hemispheres side by side, so 128 and 44 rows in turn.
+    sent = 5 * 8e-9
+    cost = estimate(plan((300, 10)))
+    assert cost.runs == pytest.approx([128 * sent + 36e-6, 44 * sent + 36e-6])
+    assert cost.events == 300
+    # Twice the columns of a hemisphere: every row is sent once for each half.
+    assert estimate(plan((300, 512))).events == 600
+    slow = replace(BSS2, wait_between_events=10)
+    assert estimate(plan((128, 10), slow)).seconds == pytest.approx(128 * 2 * sent + 36e-6)
+
+
+@pytest.mark.parametrize("samples, batch, batches", [(1000, 100, 10), (1001, 100, 11), (5, 100, 1)])
+def test_an_epoch_on_one_chip_and_on_as_many_as_there_are_partitions(samples, batch, batches):
+    cost = estimate_spiking(spiking((784, 256, 10), 29e-6))  # 5 runs of 100 us
+    one, many = (over_epoch(cost, samples, batch, one_chip) for one_chip in (True, False))
+    assert (one.chips, many.chips) == (1, 5)
+    assert one.seconds == pytest.approx(samples * 500e-6)
+    # Pipelined: the first batch passes four other chips before it leaves the fifth.
+    assert many.seconds == pytest.approx((samples + 4 * min(batch, samples)) * 100e-6)
+    # 131,072 bytes at 1 Gbit/s.
+    assert one.writing == pytest.approx(batches * 5 * 131_072 * 8e-9)
+    assert many.writing == pytest.approx(one.writing / 5)
+    assert one.reconfigurations == many.reconfigurations == 5 * batches
+    assert one.round_trips == many.round_trips == 10 * batches
+    assert one.joules[0] == pytest.approx(0.2 * (one.seconds + one.writing))
+    assert many.joules[0] == pytest.approx(5 * 0.2 * (many.seconds + many.writing))
+    assert one.events == samples * 4 * 784
+
+
+@pytest.mark.parametrize("samples, batch", [(0, 1), (1, 0)])
+def test_an_epoch_of_nothing_is_refused(samples, batch):
+    with pytest.raises(ValueError, match="samples and batch"):
+        over_epoch(estimate(plan((3, 3))), samples, batch)
