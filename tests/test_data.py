@@ -146,7 +146,7 @@ def test_unknown_name_suggests_the_nearest():
 
 
 def test_names_are_those_that_load_knows():
-    assert data.names() == ("digits", "mnist", "mnist16", "yinyang")
+    assert data.names() == ("digits", "eurosat", "har", "mnist", "mnist16", "yinyang")
 
 
 def test_labels_that_do_not_match_the_samples_are_refused():
@@ -161,7 +161,10 @@ def test_random_like_has_the_shapes_and_types_of_the_set_and_needs_no_file(name,
     assert fake.train.x.shape == (200, *spec.shape) and fake.test.x.shape == (10, *spec.shape)
     assert fake.train.x.dtype == spec.dtype and fake.train.y.dtype == np.int32
     # 800 uniform draws or more: the largest lies within 5 % of the end but once in 1e17.
-    assert 0.95 * spec.full_scale <= fake.train.x.max() <= fake.full_scale == spec.full_scale
+    assert 0.95 * np.max(spec.full_scale) <= fake.train.x.max() <= np.max(fake.full_scale)
+    assert fake.full_scale == spec.full_scale
+    assert (fake.validation is None) == ("validation" not in spec.splits)
+    assert (fake.train.group is None) == (not spec.grouped)
     assert set(fake.train.y) == set(range(len(fake.classes)))
     assert_equal(fake, data.random_like(name, train=200, test=10, seed=1))
     assert not own_cache.exists()
