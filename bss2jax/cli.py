@@ -15,12 +15,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        0 on success, 2 for a wrong call, config, run or data file, 130 after Ctrl-C.
+        0 on success, 1 for a training that went wrong, 2 for a wrong call, config, run or data
+        file, 130 after Ctrl-C, 143 after SIGTERM.
     """
     parsed = _parser().parse_args(arguments)
+    from bss2jax.training.stop import Signals
+
+    with Signals() as signals:
+        parsed.signals = signals
+        try:
+            return _answer(parsed)
+        except KeyboardInterrupt:
+            print("bss2jax: interrupted", file=sys.stderr)
+            return 128 + (signals.signal or 2)
+
+
+def _answer(parsed):
+    """Runs a command; what is wrong is one line."""
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError
     from bss2jax.training.runs import RunError
+    from bss2jax.training.stop import Failed, Stopped
 
     try:
         parsed.command(parsed)
@@ -28,9 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, DataError, RunError) as error:
         print(f"bss2jax: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("bss2jax: interrupted", file=sys.stderr)
-        return 130
+    except Failed as error:
+        print(f"bss2jax: {error}", file=sys.stderr)
+        return 1
+    except Stopped as error:
+        print(f"bss2jax: {error}", file=sys.stderr)
+        return 128 + error.signal
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does; keep Python's exit from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,8 +82,9 @@ def _parser():
         sub.set_defaults(command=command)
         return sub
 
-    def add_config(sub):
-        sub.add_argument("config", help="a TOML file, or the name of a shipped config")
+    def add_config(sub, **settings):
+        text = "a TOML file, or the name of a shipped config"
+        sub.add_argument("config", help=text, **settings)
         sub.add_argument(
             "overrides",
             nargs="*",
@@ -74,7 +93,10 @@ def _parser():
             help="such as seed=1, chip.seed=2, phases.0.epochs=3, run.dir=DIR",
         )
 
-    add_config(add("train", _train, "Train a config and write a run directory."))
+    train = add("train", _train, "Train a config, or go on with a run that was stopped.")
+    add_config(train, nargs="?")
+    train.add_argument("--resume", metavar="RUN", help="the directory of a run to go on with")
+    train.set_defaults(error=train.error)
     evaluate = add("evaluate", _evaluate, "Measure a finished run on its own and on other chips.")
     evaluate.add_argument("run", help="a run directory")
     evaluate.add_argument(
@@ -94,13 +116,19 @@ def _count(text):
 
 
 def _train(arguments):
+    if (arguments.config is None) == (arguments.resume is None):
+        arguments.error("expected a config, or --resume with a run's directory")
     import json
 
     from bss2jax import config, experiment
     from bss2jax.mapping.partition import table
 
-    parsed, text = config.load(arguments.config, arguments.overrides)
-    run = experiment.run(parsed, text)
+    if arguments.resume is None:
+        parsed, text = config.load(arguments.config, arguments.overrides)
+        run = experiment.run(parsed, text, signals=arguments.signals)
+    else:
+        run = experiment.resume(arguments.resume, arguments.signals)
+        parsed, _ = config.load(run.path / "resolved.toml")
     summary = json.loads(run.read("summary.json"))
     in_loop = any(phase.on_chip for phase in parsed.phases)
     trained = "trained in the loop" if in_loop else "as trained, without the chip"

@@ -7,12 +7,12 @@ import math
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from annotated_types import Ge, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, Discriminator, TypeAdapter, ValidationError
 
 from bss2jax.hardware.chip import Mismatch
@@ -112,7 +112,7 @@ class Spreads:
 class Noise:
     """Trial-to-trial noise, by default that of the preset.
 
-    Of one readout and of each send, LSB; of thresholds, a share; of spike times, s.
+    Of one readout and of each send, LSB; of thresholds and membranes, a share; of spike times, s.
     """
 
     __pydantic_config__ = _STRICT
@@ -120,6 +120,7 @@ class Noise:
     std: Spread | None = None
     send: Spread | None = None
     threshold: Spread | None = None
+    membrane: Spread | None = None
     jitter: Spread | None = None
 
 
@@ -128,17 +129,27 @@ _NOISE = {
     "std": "noise_std",
     "send": "send_noise",
     "threshold": "threshold_noise",
+    "membrane": "membrane_noise",
     "jitter": "jitter",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where the run goes; by default `runs/NAME-k` with the first free k."""
+    """Where the run goes, and how often it saves what it needs to go on after a stop.
+
+    Attributes:
+        dir: by default `runs/NAME-k` with the first free k.
+        checkpoint_seconds, checkpoint_steps: the most time, and steps, between two checkpoints.
+        checkpoints: how many are kept.
+    """
 
     __pydantic_config__ = _STRICT
 
     dir: Annotated[str, AfterValidator(_path)] | None = None
+    checkpoint_seconds: Annotated[float, Gt(0), Lt(float("inf"))] = 30.0
+    checkpoint_steps: Annotated[int, Ge(1)] | None = None
+    checkpoints: Annotated[int, Ge(1)] = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +236,14 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
 def dump(config: Config) -> str:
     """Returns a config as TOML with every default written out; `load` reads it back."""
     return tomli_w.dumps(_without_none(dataclasses.asdict(config)))
+
+
+def differences(first: Config, second: Config) -> list[str]:
+    """Returns the keys in which two configs differ, with both values; where runs go is left out."""
+    trees = [_flat(dataclasses.asdict(replace(config, run=Run()))) for config in (first, second)]
+    keys = dict.fromkeys([*trees[0], *trees[1]])
+    one, other = ({key: tree.get(key) for key in keys} for tree in trees)
+    return [f"{key}: {one[key]!r}, now {other[key]!r}" for key in keys if one[key] != other[key]]
 
 
 def shipped() -> dict[str, Path]:
@@ -377,6 +396,17 @@ def _known_names(path, tree):
                 return _names(found)
         candidates.extend(typing.get_args(found))
     return []
+
+
+def _flat(value, key=()):
+    """The leaves of nested tables and lists, by key."""
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {_key(key): value}
+    return {k: v for name, item in items for k, v in _flat(item, (*key, name)).items()}
 
 
 def _without_none(value):

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -127,6 +128,45 @@ def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path)
     assert "epoch   1" in text and "test accuracy" in text
 
 
+def test_a_stopped_training_says_how_to_go_on_and_does(place):
+    (place / "stop.toml").write_text(TINY.replace("epochs = 2", "epochs = 500"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bss2jax", "train", "stop.toml", "run.dir=stopped"],
+        cwd=place,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "epoch   1" in process.stdout.readline()
+    second = bss2jax("train", "stop.toml", "run.dir=stopped", cwd=place)
+    assert second.returncode == 2 and f"process {process.pid} " in second.stderr
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    said = re.fullmatch(
+        r"bss2jax: stopping after this step; once more to stop at once\n"
+        r"bss2jax: stopped after phase 1, step (\d+); `bss2jax (train --resume stopped)` goes on\n",
+        err,
+    )
+    assert said, err
+    summary = bss2jax("evaluate", "stopped", cwd=place)
+    assert summary.returncode == 2 and "no such checkpoint" in summary.stderr
+    # The same call goes on too; a shorter training of the same config would be another.
+    again = subprocess.Popen(
+        [sys.executable, "-m", "bss2jax", *said[2].split()],
+        cwd=place,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert f"goes on after phase 1, step {said[1]}" in again.stdout.readline()
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=60)
+    assert again.returncode == 143
+
+
 def test_configs_lists_what_ships(place):
     done = bss2jax("configs", cwd=place)
     assert done.returncode == 0
@@ -156,7 +196,7 @@ def test_help_is_everywhere(command, capsys):
 
 def test_the_help_of_a_command_names_its_arguments(capsys):
     for command, words in {
-        "train": ["config", "key=value"],
+        "train": ["config", "key=value", "--resume RUN"],
         "evaluate": ["run", "--chips N"],
     }.items():
         with pytest.raises(SystemExit):
@@ -176,7 +216,10 @@ def test_version_is_the_packages(capsys):
     [
         ([], ["COMMAND", "bss2jax --help"]),
         (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, plan, configs"]),
-        (["train"], ["config", "bss2jax train --help"]),
+        (["train"], ["config", "--resume", "bss2jax train --help"]),
+        (["train", "tiny.toml", "--resume", "run"], ["config", "--resume"]),
+        (["train", "--resume", "nowhere"], ["nowhere", "no run directory"]),
+        (["train", "--resume"], ["--resume", "bss2jax train --help"]),
         (["train", "digits", "--seed", "1"], ["--seed"]),
         (["train", "digist"], ["digist", "mean 'digits'"]),
         (["train", "nowhere.toml"], ["nowhere.toml", "no such file"]),
@@ -225,7 +268,7 @@ def test_a_run_directory_in_use_is_refused_and_stays_as_it_is(tiny, tmp_path, ca
 
 
 def test_an_interrupt_is_one_line_and_exit_code_130(tiny, capsys, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bss2jax.experiment.run", interrupted)

@@ -65,6 +65,8 @@ class Phase:
         noise: whether readouts are noisy (on the chip).
         chip: `fixed`, this run's chip; or `resample`, another chip of the same spreads each step.
         augment: whether the run's augmentation applies.
+        on_nonfinite: `stop` the phase at a step whose loss, gradient or update is not finite, or
+            `skip` such steps and count them.
         keep: which parameters the phase ends with: those of the epoch `best` on validation data, or
             the `last`.
     """
@@ -83,6 +85,7 @@ class Phase:
     noise: bool = True
     chip: Literal["fixed", "resample"] = "fixed"
     augment: bool = True
+    on_nonfinite: Literal["stop", "skip"] = "stop"
     keep: Literal["best", "last"] = "best"
 
     @property
