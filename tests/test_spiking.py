@@ -413,6 +413,48 @@ def test_threshold_noise_stays_for_a_trial():
     np.testing.assert_array_equal(z, jnp.broadcast_to(z[0], z.shape))
 
 
+def test_membrane_noise_spreads_membranes_at_rest_and_is_forgotten_with_tau_mem():
+    """Integrators without input, read in every step: the CADC's period is the step."""
+    std, steps, trials, dt = 0.2, 40, 400, BSS2.cadc_period
+    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), membrane_noise=std), LARGE)
+    read = jax.jit(
+        lambda key: integrate(
+            jnp.zeros((steps, trials, K)), jnp.zeros((K, N)), LIParams(), chip, key,
+            population=WHOLE, readout_scale=300.0, dt=dt,
+        )
+    )  # fmt: skip
+    assert WHOLE.circuits_per_neuron == 4  # joined, so half as noisy
+    v = np.asarray(read(jax.random.key(4))) + 0.5 / 300  # the floor's mean
+    n = trials * N
+    late, before = v[-1].ravel(), v[-2].ravel()
+    # Starting at rest, all but e^-22 of the variance is there. The std of a std is 1 / sqrt(2 n),
+    # that of a correlation at most 1 / sqrt(n); codes add 0.3 % and clip at 4.2 deviations.
+    assert late.std() == pytest.approx(std / 2, rel=5 / math.sqrt(2 * n) + 0.004)
+    memory = math.exp(-dt / 6e-6)
+    assert np.corrcoef(late, before)[0, 1] == pytest.approx(memory, abs=5 / math.sqrt(n))
+    neurons = np.corrcoef(v[-1].T) - np.eye(N)
+    assert np.abs(neurons).max() < 5 / math.sqrt(trials)
+    assert (jax.jit(lambda: integrate(
+        jnp.zeros((steps, 2, K)), jnp.zeros((K, N)), LIParams(), chip, population=WHOLE, dt=dt
+    ))() == 0).all()  # fmt: skip
+
+
+def test_membrane_noise_makes_silent_neurons_fire():
+    """In the first step the noise is what one step adds."""
+    std, trials = 0.4, 2000
+    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), membrane_noise=std), LARGE)
+    params = LIFParams(leak=0.0, threshold=1.0)
+    low = replace(chip.circuits, threshold=jnp.full_like(chip.circuits.threshold, 0.1 - 1))
+    z = run(
+        jnp.zeros((1, trials, K)), jnp.zeros((K, N)), params, replace(chip, circuits=low),
+        jax.random.key(5), population=WHOLE,
+    )  # fmt: skip
+    of_step = std / 2 * math.sqrt(1 - math.exp(-2 / 6))
+    chance = 0.5 * (1 - math.erf(0.1 / of_step / math.sqrt(2)))
+    n = trials * N
+    assert abs(z.mean() - chance) < 5 * math.sqrt(chance * (1 - chance) / n)
+
+
 # --- jitter
 
 

@@ -159,7 +159,8 @@ def circuit_pattern(pattern: jax.Array) -> jax.Array:
 def joined(circuits: Circuits, population: Population) -> Circuits:
     """Returns a run's neurons, `[n]`: each the mean of its member circuits.
 
-    Neurons of all runs of a population meet the same circuits.
+    The noise of joined membranes averages out: it falls with the root of their number. Neurons of
+    all runs of a population meet the same circuits.
     """
     members = population.members()
 
@@ -175,6 +176,13 @@ def joined(circuits: Circuits, population: Population) -> Circuits:
         strength=jnp.stack([mean(sign) for sign in circuits.strength]),
         threshold_noise=mean(circuits.threshold_noise),
         jitter=circuits.jitter,
+        membrane_noise=(
+            None
+            if circuits.membrane_noise is None
+            else jnp.sqrt(
+                mean(jnp.square(circuits.membrane_noise)) / population.circuits_per_neuron
+            )
+        ),
     )
 
 

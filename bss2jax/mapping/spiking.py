@@ -109,12 +109,12 @@ def spiking(
     def one(spikes, w, words):
         return run(spikes, w, recurrent, params, on_chip, words)
 
-    if chip is None or key is None:
-        return _by_position(_in_runs(one, spikes, w, place, None), place, fields)
-    words = noise.stream_words(key, place.runs + 1)
-    z = _in_runs(one, spikes, w, place, words[1:])
-    # Where spikes are recorded, not where the neurons reset: hence outside the runs.
-    z = z + lax.stop_gradient(jitter_spikes(z, words[0], chip.circuits.jitter, dt) - z)
+    noisy = chip is not None and key is not None
+    z = _in_runs(one, spikes, w, place, _words(key, place) if noisy else None)
+    if noisy:
+        # Where spikes are recorded, not where the neurons reset: hence outside the runs.
+        words = noise.stream_words(jax.random.fold_in(key, 1), 1)[0]
+        z = z + lax.stop_gradient(jitter_spikes(z, words, chip.circuits.jitter, dt) - z)
     return _by_position(z, place, fields)
 
 
@@ -123,6 +123,7 @@ def integrate(
     w: jax.Array,
     params: LIParams = LIParams(),
     chip: Chip | None = None,
+    key: jax.Array | None = None,
     *,
     steps: int | None = None,
     population: Population | None = None,
@@ -137,7 +138,8 @@ def integrate(
     Args:
         readout_scale: LSB per software unit of membrane; on a chip the trace is sampled every
             1.7 us, truncated to 8 bits and interpolated to the steps.
-        Others: as in `spiking`.
+        key: for the chip's membrane noise. None: no noise.
+        Others: as in `spiking`, with dense synapses.
 
     Returns:
         `[T, B, N]` membrane potential, software units.
@@ -155,9 +157,10 @@ def integrate(
     on_chip = None if chip is None else _on_chip(chip, place, w.shape[0], None, whole)
 
     def one(spikes, w, words):
-        return _li_run(settings, spikes, w, whole, on_chip)
+        return _li_run(settings, spikes, w, whole, on_chip, words)
 
-    v = _in_runs(one, spikes, w, place, None)
+    noisy = chip is not None and key is not None
+    v = _in_runs(one, spikes, w, place, _words(key, place) if noisy else None)
     return v if chip is None else cadc_trace(v, dt, readout_scale, place.substrate)
 
 
@@ -205,13 +208,19 @@ class _OnChip:
             `[2, n]`, of each neuron.
         recurrent_strength: `[2, n, n]` or None.
         params: `[n]`.
-        threshold_noise: `[n]`.
+        threshold_noise, membrane_noise: `[n]`, or None, software units.
     """
 
     strength: jax.Array
     recurrent_strength: jax.Array | None
     params: LIFParams
     threshold_noise: jax.Array
+    membrane_noise: jax.Array | None
+
+
+def _words(key, place):
+    """Noise streams of every run, `[runs, 2, 4]`: one of its trial, one of its steps."""
+    return noise.stream_words(key, 2 * place.runs).reshape(place.runs, 2, -1)
 
 
 def _in_runs(one: Callable, spikes, w, place, words):
@@ -230,7 +239,7 @@ def _fields_in_runs(one, fields, w, place, words):
     at_once, channels = place.positions_per_run, place.channels_per_run
     fields = _tiles(fields, at_once, axis=2)
     parts = _tiles(w, channels, axis=-1)
-    words = None if words is None else words.reshape(len(parts), len(fields), -1)
+    words = None if words is None else words.reshape(len(parts), len(fields), *words.shape[1:])
     outputs = []
     for i, part in enumerate(parts):
         at_hand = None if words is None else words[i]
@@ -282,11 +291,11 @@ def _lif_run_forward(settings, spikes, w, recurrent, params, on_chip, words):
     if on_chip is not None:
         actual = on_chip.params
         if words is not None:
-            normal, _ = noise.normal_pair(words, drive.shape[1:])
-            distance = params.threshold - params.leak
-            noisy = actual.threshold + distance * on_chip.threshold_noise * normal
+            normal, _ = noise.normal_pair(words[0], drive.shape[1:])
+            noisy = actual.threshold + on_chip.threshold_noise * normal
             actual = replace(actual, threshold=noisy)
-    u, z = neuron.lif_membrane(settings.dynamics, actual, drive, back)
+    disturbance = _membrane_noise(settings, on_chip, words, drive.shape)
+    u, z = neuron.lif_membrane(settings.dynamics, actual, drive, back, disturbance)
     return z, (spikes, w, recurrent, params, u, z)
 
 
@@ -302,24 +311,41 @@ _lif_run.defvjp(_lif_run_forward, _lif_run_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _li_run(settings, spikes, w, params, on_chip):
-    return _li_run_forward(settings, spikes, w, params, on_chip)[0]
+def _li_run(settings, spikes, w, params, on_chip, words):
+    return _li_run_forward(settings, spikes, w, params, on_chip, words)[0]
 
 
-def _li_run_forward(settings, spikes, w, params, on_chip):
+def _li_run_forward(settings, spikes, w, params, on_chip, words):
     drive = _quantised_drive(spikes, w, on_chip, settings)
     actual = params if on_chip is None else on_chip.params
-    v, _ = neuron.lif_membrane(settings.dynamics, actual, drive, None)
+    disturbance = _membrane_noise(settings, on_chip, words, drive.shape)
+    v, _ = neuron.lif_membrane(settings.dynamics, actual, drive, None, disturbance)
     return v, (spikes, w, params)
 
 
 def _li_run_backward(settings, residuals, dv):
     spikes, w, params = residuals
     dx = neuron.li_gradient(settings.dynamics, params, dv)
-    return *_drive_gradient(spikes, w, dx), None, None
+    return *_drive_gradient(spikes, w, dx), None, None, None
 
 
 _li_run.defvjp(_li_run_forward, _li_run_backward)
+
+
+def _membrane_noise(settings, on_chip, words, shape):
+    """What disturbs membranes `[T, B, n]` in each step, so that at rest they spread as they should.
+
+    Of its variance a membrane keeps e^(-2 dt / tau_mem) a step; what the step adds is the rest.
+    """
+    if on_chip is None or words is None or on_chip.membrane_noise is None:
+        return None
+    steps, batch, n = shape
+    keep = neuron.decay(on_chip.params.tau_mem, settings.dynamics.dt, settings.dynamics.integrator)
+    # Both numbers of a pair are used: the odd steps' and the even ones'.
+    pair = noise.normal_pair(words[1], (-(-steps // 2) * batch, n))
+    normal = jnp.stack([half.reshape(-1, batch, n) for half in pair], axis=1)
+    normal = normal.reshape(-1, batch, n)[:steps]
+    return on_chip.membrane_noise * jnp.sqrt(1 - keep**2) * normal
 
 
 def jitter_spikes(z: jax.Array, words: jax.Array, jitter: jax.Array, dt: float) -> jax.Array:
@@ -415,12 +441,14 @@ def _on_chip(chip, place, inputs, recurrent, params):
         reset=params.reset + distance * circuits.reset,
         threshold=params.threshold + distance * circuits.threshold,
     )
+    of_trial, of_steps = distance * circuits.threshold_noise, circuits.membrane_noise
+    of_steps = None if of_steps is None else distance * of_steps
     if place.positions > 1:
-        return _OnChip(circuits.strength, None, actual, circuits.threshold_noise)
+        return _OnChip(circuits.strength, None, actual, of_trial, of_steps)
     all_inputs = inputs if recurrent is None else inputs + place.neurons
     strength = synapse_strength(chip, place, all_inputs)
     inner = None if recurrent is None else strength[:, inputs:]
-    return _OnChip(strength[:, :inputs], inner, actual, circuits.threshold_noise)
+    return _OnChip(strength[:, :inputs], inner, actual, of_trial, of_steps)
 
 
 def _place(spikes, w, recurrent):

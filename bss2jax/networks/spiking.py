@@ -284,7 +284,7 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
         if isinstance(layer, LI):
             neuron = LIParams(layer.tau_mem, layer.tau_syn)
             z, w = _flat(z), weights["weight"]
-            v = integrate(z, w, neuron, here, readout_scale=spec.readout_scale, **settings)
+            v = integrate(z, w, neuron, here, noise, readout_scale=spec.readout_scale, **settings)
             stats[name] = {"amplitude": jnp.abs(v).max(axis=0)}
             return TRACE_DECODERS[spec.decoder](v), stats
         neuron = LIFParams(layer.tau_mem, layer.tau_syn)
