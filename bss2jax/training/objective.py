@@ -37,6 +37,9 @@ def penalty(params: Params, stats: Stats, objective: Objective) -> jax.Array:
             total += objective.readout * fourth(layer["amplitude"])
         if objective.bursts and "spikes" in layer:
             total += objective.bursts * fourth(jnp.maximum(layer["spikes"] - 1, 0))
+        if objective.rate and "spikes" in layer:
+            mean = layer["spikes"].mean(axis=0)
+            total += objective.rate * jnp.mean(jnp.square(mean - objective.rate_target))
     if objective.weights:
         total += objective.weights * sum(fourth(w) for w in jax.tree.leaves(params))
     return total

@@ -22,7 +22,11 @@ class Objective:
             of a spiking network some units, where 3 is.
         readout: weight of a penalty on large readout membranes, mean of the fourth power.
         bursts: weight of a penalty on spikes beyond one a neuron and sample, likewise.
-        weights: weight of a penalty on large weights, likewise (spiking networks, software units).
+        rate: weight of a penalty on neurons that spike more or less often than `rate_target` on
+            average over a batch, mean of the square.
+        rate_target: spikes a neuron and sample.
+        weights: weight of a penalty on large weights, mean of the fourth power (spiking networks,
+            software units).
     """
 
     __pydantic_config__ = _STRICT
@@ -30,6 +34,8 @@ class Objective:
     scale: Rate = 0.1
     readout: Annotated[float, Ge(0)] = 0.0
     bursts: Annotated[float, Ge(0)] = 0.0
+    rate: Annotated[float, Ge(0)] = 0.0
+    rate_target: Annotated[float, Ge(0)] = 0.5
     weights: Annotated[float, Ge(0)] = 0.0
 
 
