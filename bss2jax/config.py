@@ -31,6 +31,8 @@ _EXPECTED = {
     "string_too_short": "some text",
 }
 Spread = Annotated[float, Ge(0), Lt(float("inf"))]
+Preset = Literal["calibrated", "uncalibrated", "none"]
+_PRESETS = typing.get_args(Preset)
 Share = Annotated[float, Ge(0), Le(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
@@ -88,7 +90,7 @@ class Spreads:
 
     __pydantic_config__ = _STRICT
 
-    preset: Literal["calibrated", "uncalibrated", "none"] = "calibrated"
+    preset: Preset = "calibrated"
     synapse: Spread | None = None
     driver: Spread | None = None
     gain: Spread | None = None
@@ -220,6 +222,31 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
     for override in overrides:
         _override(tree, override)
     return _parse(tree, str(path)), text
+
+
+def load_mismatch(overrides: Sequence[str]) -> Mismatch:
+    """Reads spreads and noise from `key=value`; keys are the fields of `Mismatch`, and `preset`.
+
+    Raises:
+        ConfigError: a key is unknown, or a value out of range.
+    """
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        _override(tree, override)
+    preset, known = tree.pop("preset", "calibrated"), _names(Mismatch)
+    if preset not in _PRESETS:
+        hint = nearest(str(preset), _PRESETS)
+        raise ConfigError(
+            f"preset: got {_show(preset)}, expected one of {', '.join(_PRESETS)}{hint}"
+        )
+    for key in tree:
+        if key not in known:
+            hint = nearest(key, known)
+            raise ConfigError(f"{key}: unknown key{hint}; known: preset, {', '.join(known)}")
+    try:
+        return dataclasses.replace(getattr(Mismatch, preset)(), **tree)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def dump(config: Config) -> str:
