@@ -101,11 +101,14 @@ def _add_chip(parser):
             sub.add_argument("--seed", type=_seed, default=0, metavar="N", help=seed)
         return sub
 
-    sample = add("sample", _chip_sample, "Draw a chip into a file.", "file", seed="chip number N")
+    sample = add("sample", _chip_sample, "Draw a chip into a file.", "file")
     sample.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="such as preset=uncalibrated, offset=5"
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="such as seed=3, preset=uncalibrated, offset=5, or measured=FILE with a lab's own "
+        "gain, offset and noise_std (npz or csv)",
     )
-    sample.add_argument("--measured", metavar="FILE", help="gain, offset, noise_std: npz or csv")
     add("show", _chip_show, "Show the quantities of a chip.", "file")
     noise = "of the trial noise"
     add("characterise", _chip_characterise, "Measure a chip, as on a bench.", "file", seed=noise)
@@ -184,12 +187,12 @@ def _chip_sample(arguments):
 
     from bss2jax import Chip, config, sample_chip, save_chip
 
-    mismatch = config.load_mismatch(arguments.overrides)
-    chip = sample_chip(jax.random.key(arguments.seed), mismatch)
-    if arguments.measured:
-        chip = Chip.from_measurements(arguments.measured, like=chip)
+    specimen = config.load_specimen(arguments.overrides)
+    chip = sample_chip(jax.random.key(specimen.seed), specimen.mismatch)
+    if specimen.measured is not None:
+        chip = Chip.from_measurements(specimen.measured, like=chip)
     save_chip(chip, arguments.file)
-    print(f"chip {arguments.seed} is in {arguments.file}")
+    print(f"chip {specimen.seed} is in {arguments.file}")
 
 
 def _chip_show(arguments):

@@ -224,8 +224,17 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
     return _parse(tree, str(path)), text
 
 
-def load_mismatch(overrides: Sequence[str]) -> Mismatch:
-    """Reads spreads and noise from `key=value`; keys are the fields of `Mismatch`, and `preset`.
+@dataclass(frozen=True)
+class Specimen:
+    """One chip to draw: its number, its spreads, and a file with what was measured of it."""
+
+    seed: int
+    mismatch: Mismatch
+    measured: str | None
+
+
+def load_specimen(overrides: Sequence[str]) -> Specimen:
+    """Reads a chip from `key=value`: `seed`, `preset`, `measured`, and the fields of `Mismatch`.
 
     Raises:
         ConfigError: a key is unknown, or a value out of range.
@@ -233,7 +242,10 @@ def load_mismatch(overrides: Sequence[str]) -> Mismatch:
     tree: dict[str, Any] = {}
     for override in overrides:
         _override(tree, override)
-    preset, known = tree.pop("preset", "calibrated"), _names(Mismatch)
+    seed, preset = tree.pop("seed", 0), tree.pop("preset", "calibrated")
+    measured, known = tree.pop("measured", None), _names(Mismatch)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: got {_show(seed)}, expected an integer from 0 to 4294967295")
     if preset not in _PRESETS:
         hint = nearest(str(preset), _PRESETS)
         raise ConfigError(
@@ -241,12 +253,14 @@ def load_mismatch(overrides: Sequence[str]) -> Mismatch:
         )
     for key in tree:
         if key not in known:
+            known = ["seed", "preset", "measured", *known]
             hint = nearest(key, known)
-            raise ConfigError(f"{key}: unknown key{hint}; known: preset, {', '.join(known)}")
+            raise ConfigError(f"{key}: unknown key{hint}; known: {', '.join(known)}")
     try:
-        return dataclasses.replace(getattr(Mismatch, preset)(), **tree)
+        mismatch = dataclasses.replace(getattr(Mismatch, preset)(), **tree)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    return Specimen(seed, mismatch, None if measured is None else str(measured))
 
 
 def dump(config: Config) -> str:

@@ -1,6 +1,6 @@
 """The characterisation of the matrix product: what each column gives for each weight.
 
-    python experiments/characterisation.py --chip 0
+    python experiments/characterisation.py seed=0
 
 As on silicon (brainscales2-demos tp_01): weights -63..63 over the columns, constant inputs at 128
 rows, 30 runs, error bars. Writes `characterisation.md` and `characterisation.png`, with the
@@ -17,7 +17,7 @@ import numpy as np
 from bss2jax import BSS2, Chip, load_chip, matmul, sample_chip
 from bss2jax.calibration.products import characterise, measure_gain_and_noise
 from bss2jax.calibration.report import describe_sweep
-from bss2jax.config import load_mismatch
+from bss2jax.config import load_specimen
 
 ACTIVATION, RUNS = 8, 30
 
@@ -75,12 +75,12 @@ def draw(chip: Chip, key: jax.Array, out: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the spreads")
-    parser.add_argument("--chip", type=int, default=0, help="its number")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as seed=1")
     parser.add_argument("--file", type=Path, help="a chip in a file, instead")
     parser.add_argument("--out", type=Path, default=Path("runs/characterisation"))
     parsed = parser.parse_args(arguments)
-    chip = sample_chip(jax.random.key(parsed.chip), load_mismatch(parsed.overrides))
+    specimen = load_specimen(parsed.overrides)
+    chip = sample_chip(jax.random.key(specimen.seed), specimen.mismatch)
     if parsed.file:
         chip = load_chip(parsed.file)
     parsed.out.mkdir(parents=True, exist_ok=True)

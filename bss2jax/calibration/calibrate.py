@@ -197,22 +197,26 @@ def _measure(substrate, name, chip, curvature, settings, key):
 def _search(measure: Callable, settings: Settings, name: str, key: jax.Array) -> Settings:
     """Successive approximation: sets each bit, from the highest, while the target is not passed.
 
-    What is too small to be measured is below its target; what still is at the end stays as it was.
+    What is too small to be measured counts as below its target.
     """
-    cell, keys = CELLS[name], iter(jax.random.split(key, CELLS[name].bits + 2))
+    cell, keys = CELLS[name], iter(jax.random.split(key, CELLS[name].bits + 3))
     codes = jnp.zeros_like(settings[name])
     for bit in reversed(range(cell.bits)):
         trial = codes + 2**bit
         value = measure(settings | {name: trial}, next(keys))
         codes = jnp.where(value > _target(cell), codes, trial)
-    # The target lies between this code and the next: take the one that measures nearer.
+    # The target lies between this code and the next: take the one that measures nearer. Where that
+    # is not near enough, and no better than before, the cell stays as it was.
     above = jnp.minimum(codes + 1, 2**cell.bits - 1)
-    low, high = (
-        jnp.abs(measure(settings | {name: c}, next(keys)) - _target(cell)) for c in (codes, above)
-    )
-    found = jnp.where(high < low, above, codes)
-    lost = jnp.isnan(low) & jnp.isnan(high)
-    return settings | {name: jnp.where(lost, settings[name], found)}
+
+    def error(codes):
+        value = measure(settings | {name: codes}, next(keys))
+        return jnp.where(jnp.isnan(value), jnp.inf, jnp.abs(value - _target(cell)))
+
+    low, high, before = error(codes), error(above), error(settings[name])
+    found, nearest = jnp.where(high < low, above, codes), jnp.minimum(low, high)
+    accepted = (nearest <= cell.tolerance) | (nearest < before) & jnp.isfinite(before)
+    return settings | {name: jnp.where(accepted, found, settings[name])}
 
 
 def _target(cell):
@@ -220,9 +224,8 @@ def _target(cell):
 
 
 def _measure_driver(chip, key, substrate):
-    """`[H, R]` strength of each row over the median of all: the mean of its columns."""
-    rows = measure_synapses(chip, key, runs=10, substrate=substrate).mean(2)
-    return rows / jnp.median(rows)
+    """`[H, R]` strength of each row over the nominal: the mean of its columns."""
+    return measure_synapses(chip, key, runs=10, substrate=substrate).mean(2)
 
 
 def _measure_offset(chip, key, substrate):
