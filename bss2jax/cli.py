@@ -1,4 +1,4 @@
-"""The command line: `bss2jax train | evaluate | plan | configs`.
+"""The command line: `bss2jax train | evaluate | plan | chip | configs`.
 
 Libraries that take seconds to import wait until the arguments are known to be good.
 """
@@ -34,13 +34,14 @@ def _answer(parsed):
     """Runs a command; what is wrong is one line."""
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError
+    from bss2jax.hardware.chip_file import ChipError
     from bss2jax.training.runs import RunError
     from bss2jax.training.stop import Failed, Stopped
 
     try:
         parsed.command(parsed)
         sys.stdout.flush()
-    except (ConfigError, DataError, RunError) as error:
+    except (ChipError, ConfigError, DataError, RunError) as error:
         print(f"bss2jax: {error}", file=sys.stderr)
         return 2
     except Failed as error:
@@ -105,8 +106,43 @@ def _parser():
     plan = add("plan", _plan, "Show where a network goes on the chip and what it costs.")
     add_config(plan)
     plan.add_argument("--samples", type=_count, default=60_000, metavar="N", help="of an epoch")
+    _add_chip(add("chip", None, "Draw, show, measure, calibrate and compare chips kept in files."))
     add("configs", _configs, "List the configs that ship with bss2jax.")
     return parser
+
+
+def _add_chip(parser):
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def add(name, command, text, *files, seed=None):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        for file in files:
+            sub.add_argument(file)
+        if seed:
+            sub.add_argument("--seed", type=_seed, default=0, metavar="N", help=seed)
+        return sub
+
+    sample = add("sample", _chip_sample, "Draw a chip into a file.", "file")
+    sample.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="such as seed=3, preset=uncalibrated, offset=5, or measured=FILE with a lab's own "
+        "gain, offset and noise_std (npz or csv)",
+    )
+    add("show", _chip_show, "Show the quantities of a chip.", "file")
+    noise = "of the trial noise"
+    add("characterise", _chip_characterise, "Measure a chip, as on a bench.", "file", seed=noise)
+    calibrate = "Set a chip's analog cells, by measurement."
+    add("calibrate", _chip_calibrate, calibrate, "file", "out", seed=f"{noise}, and of the cells")
+    add("compare", _chip_compare, "Compare two chips, place by place.", "file", "other")
+
+
+def _seed(text):
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 4294967295, got {text!r}")
+    return int(text)
 
 
 def _count(text):
@@ -172,6 +208,54 @@ def _plan(arguments):
     parsed, _ = config.load(arguments.config, arguments.overrides)
     batch = parsed.phases[-1].batch_size
     print(experiment.plan_text(experiment.network_of(parsed), arguments.samples, batch), end="")
+
+
+def _chip_sample(arguments):
+    import jax
+
+    from bss2jax import Chip, config, sample_chip, save_chip
+
+    specimen = config.load_specimen(arguments.overrides)
+    chip = sample_chip(jax.random.key(specimen.seed), specimen.mismatch)
+    if specimen.measured is not None:
+        chip = Chip.from_measurements(specimen.measured, like=chip)
+    save_chip(chip, arguments.file)
+    print(f"chip {specimen.seed} is in {arguments.file}")
+
+
+def _chip_show(arguments):
+    from bss2jax import load_chip
+    from bss2jax.calibration.report import describe_chip
+
+    print(describe_chip(load_chip(arguments.file)))
+
+
+def _chip_characterise(arguments):
+    import jax
+
+    from bss2jax import load_chip
+    from bss2jax.calibration.report import describe_characterisation
+
+    chip = load_chip(arguments.file)
+    print(describe_characterisation(chip, jax.random.key(arguments.seed)))
+
+
+def _chip_calibrate(arguments):
+    import jax
+
+    from bss2jax import load_chip, save_chip
+    from bss2jax.calibration.calibrate import calibrate, describe_calibration
+
+    done = calibrate(load_chip(arguments.file), jax.random.key(arguments.seed))
+    save_chip(done.chip, arguments.out)
+    print(f"{describe_calibration(done)}\n\nthe calibrated chip is in {arguments.out}")
+
+
+def _chip_compare(arguments):
+    from bss2jax import load_chip
+    from bss2jax.calibration.report import compare_chips
+
+    print(compare_chips(load_chip(arguments.file), load_chip(arguments.other)))
 
 
 def _configs(arguments):

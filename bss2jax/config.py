@@ -31,6 +31,8 @@ _EXPECTED = {
     "string_too_short": "some text",
 }
 Spread = Annotated[float, Ge(0), Lt(float("inf"))]
+Preset = Literal["calibrated", "uncalibrated", "none"]
+_PRESETS = typing.get_args(Preset)
 Share = Annotated[float, Ge(0), Le(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
@@ -88,7 +90,7 @@ class Spreads:
 
     __pydantic_config__ = _STRICT
 
-    preset: Literal["calibrated", "uncalibrated", "none"] = "calibrated"
+    preset: Preset = "calibrated"
     synapse: Spread | None = None
     driver: Spread | None = None
     gain: Spread | None = None
@@ -231,6 +233,45 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
     for override in overrides:
         _override(tree, override)
     return _parse(tree, str(path)), text
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One chip to draw: its number, its spreads, and a file with what was measured of it."""
+
+    seed: int
+    mismatch: Mismatch
+    measured: str | None
+
+
+def load_specimen(overrides: Sequence[str]) -> Specimen:
+    """Reads a chip from `key=value`: `seed`, `preset`, `measured`, and the fields of `Mismatch`.
+
+    Raises:
+        ConfigError: a key is unknown, or a value out of range.
+    """
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        _override(tree, override)
+    seed, preset = tree.pop("seed", 0), tree.pop("preset", "calibrated")
+    measured, known = tree.pop("measured", None), _names(Mismatch)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: got {_show(seed)}, expected an integer from 0 to 4294967295")
+    if preset not in _PRESETS:
+        hint = nearest(str(preset), _PRESETS)
+        raise ConfigError(
+            f"preset: got {_show(preset)}, expected one of {', '.join(_PRESETS)}{hint}"
+        )
+    for key in tree:
+        if key not in known:
+            known = ["seed", "preset", "measured", *known]
+            hint = nearest(key, known)
+            raise ConfigError(f"{key}: unknown key{hint}; known: {', '.join(known)}")
+    try:
+        mismatch = dataclasses.replace(getattr(Mismatch, preset)(), **tree)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return Specimen(seed, mismatch, None if measured is None else str(measured))
 
 
 def dump(config: Config) -> str:

@@ -102,7 +102,6 @@ class Mismatch:
             offset=15.0,
             inhibitory=0.20,
             dead_synapses=1e-4,
-            dead_neurons=1e-3,
             leak=0.25,
             reset=0.25,
             threshold=0.25,

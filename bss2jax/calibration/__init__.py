@@ -1,0 +1,1 @@
+"""The experimenter's bench: measure a chip, characterise it, equalise it."""

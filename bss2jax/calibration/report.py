@@ -1,0 +1,99 @@
+"""Chips and measurements of them as text."""
+
+from dataclasses import fields
+
+import jax
+import numpy as np
+
+from bss2jax.calibration.products import (
+    Characterisation,
+    characterise,
+    estimate_mismatch,
+    measure_gain_and_noise,
+)
+from bss2jax.hardware.chip import Chip
+from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.mapping.partition import table
+
+
+def quantities(chip: Chip) -> dict[str, np.ndarray]:
+    """Returns all arrays of a chip by name, those of its circuits as `circuits.NAME`."""
+    own = {f.name: getattr(chip, f.name) for f in fields(chip) if f.name != "circuits"}
+    circuits = {f"circuits.{f.name}": getattr(chip.circuits, f.name) for f in fields(chip.circuits)}
+    return {n: np.asarray(a, np.float64) for n, a in (own | circuits).items() if a is not None}
+
+
+def describe_chip(chip: Chip) -> str:
+    """Returns mean, spread and extremes of each of a chip's quantities as a table."""
+    rows = [
+        (
+            name,
+            "x".join(map(str, a.shape)) or "1",
+            *(f"{v:.4g}" for v in (a.mean(), a.std(), a.min(), a.max())),
+        )
+        for name, a in quantities(chip).items()
+    ]
+    return table(("quantity", "places", "mean", "std", "least", "most"), rows)
+
+
+def compare_chips(one: Chip, other: Chip) -> str:
+    """Returns how alike two chips are: spreads, root mean square difference, correlation.
+
+    Raises:
+        ValueError: they are of different sizes.
+    """
+    first, second = quantities(one), quantities(other)
+    rows = []
+    for name in {**first, **second}:
+        # Where there is no soft saturation a chip has no array for it.
+        a = first.get(name, np.zeros_like(second.get(name, 0.0)))
+        b = second.get(name, np.zeros_like(a))
+        if a.shape != b.shape:
+            raise ValueError(f"{name}: the chips have {a.shape} and {b.shape} places")
+        varied = a.std() > 0 and b.std() > 0
+        alike = f"{np.corrcoef(a.ravel(), b.ravel())[0, 1]:.3f}" if varied else "-"
+        difference = np.sqrt(((a - b) ** 2).mean())
+        rows.append((name, f"{a.std():.4g}", f"{b.std():.4g}", f"{difference:.4g}", alike))
+    return table(("quantity", "std, first", "std, second", "difference", "correlation"), rows)
+
+
+def describe_characterisation(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -> str:
+    """Measures a chip and returns what came out: columns, noise and pattern, spreads."""
+    k_sweep, k_gain, k_spreads = jax.random.split(key, 3)
+    sweep = characterise(chip, k_sweep, substrate=substrate)
+    gain, noise = measure_gain_and_noise(chip, k_gain, substrate=substrate)
+    estimates = estimate_mismatch(chip, k_spreads, substrate=substrate)
+    spreads = [(n, f"{v:.4g}") for n, v in vars(estimates).items() if v]
+    return (
+        f"{describe_sweep(sweep)}\n\n"
+        f"gain {float(gain):.5f} LSB, noise {float(noise):.2f} LSB, as the reference measures them "
+        f"(nominal {substrate.gain} LSB)\n\n"
+        f"{table(('spread', 'estimate'), spreads)}"
+    )
+
+
+def describe_sweep(sweep: Characterisation) -> str:
+    """Returns what a sweep of the weights shows, over columns, as a table."""
+    middle = np.abs(np.asarray(sweep.product)) < 60
+    noise = np.asarray(sweep.trial_noise)[middle]
+    pattern = np.asarray(sweep.fixed_pattern)[middle]
+    columns = {
+        "gain, 1 = nominal": sweep.gain,
+        "gain of negative over positive weights": sweep.inhibitory_gain,
+        "offset, LSB": sweep.offset,
+        "trial noise, LSB": sweep.noise_std,
+        "largest deviation from linear, LSB": sweep.nonlinearity,
+        "largest mean readout, LSB": sweep.mean.max(0),
+        "least mean readout, LSB": sweep.mean.min(0),
+        "soft saturation beyond 80 LSB, 1/LSB": sweep.compression,
+    }
+    rows = [
+        (name, *(f"{f(a):.3g}" for f in (np.nanmean, np.nanstd, np.nanmin, np.nanmax)))
+        for name, a in ((name, np.asarray(array)) for name, array in columns.items())
+    ]
+    return (
+        table(("of each column", "mean", "std", "least", "most"), rows)
+        + f"\n\nfrom trial to trial {np.sqrt((noise**2).mean()):.2f} LSB (std over runs), from "
+        f"column to column {pattern.min():.2f} to {pattern.max():.2f} LSB\n"
+        "(std over columns of the means), at nominal readouts of -60 to 60 LSB"
+    )

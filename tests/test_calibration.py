@@ -1,0 +1,211 @@
+"""The bench sees what is on the chip, by measurement alone, and sets its cells by what it sees."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bss2jax import BSS2, Mismatch, ideal_chip, load_chip, sample_chip
+from bss2jax.calibration import calibrate as calibration
+from bss2jax.calibration import products
+from bss2jax.calibration.calibrate import CELLS, calibrate, configure, describe_calibration
+from bss2jax.cli import main
+
+SMALL = replace(BSS2, columns=32)  # 64 columns: a std is good to 9 %
+COLUMNS, RUNS = 64, 30
+
+
+@pytest.fixture(scope="module")
+def chip():
+    return sample_chip(jax.random.key(1), Mismatch(), SMALL)
+
+
+@pytest.fixture(scope="module")
+def sweep(chip):
+    return products.characterise(chip, jax.random.key(2), substrate=SMALL)
+
+
+def strengths(chip):
+    """What all rows of a column give together, over the nominal: both signs, `[H, C]` each."""
+    rows = chip.synapse_gain * chip.driver_gain[:, None, :, None]
+    positive, negative = np.asarray(rows.mean(2).swapaxes(0, 1))
+    return positive * chip.column_gain, negative * chip.column_gain * chip.inhibitory_gain
+
+
+def rms(error):
+    return float(np.sqrt(np.mean(np.square(error))))
+
+
+def test_characterising_recovers_gains_offset_and_noise_of_every_column(chip, sweep):
+    # Least squares: the covariance of offset and slopes is sigma^2 / runs (B^T B)^-1, over the
+    # weights within 60 LSB. An rms over 64 columns is good to 9 %: five times that.
+    sigma = np.sqrt(0.6**2 + 0.75**2 + 1 / 12)
+    p = np.asarray(sweep.product)[np.abs(sweep.product) < 50]
+    basis = np.stack([np.ones_like(p), np.maximum(p, 0), np.minimum(p, 0)], 1)
+    errors = np.sqrt(np.diag(np.linalg.inv(basis.T @ basis)) / RUNS) * sigma
+    positive, negative = strengths(chip)
+    assert rms(sweep.offset - chip.offset) < 1.45 * errors[0]
+    assert rms(sweep.gain - positive) < 1.45 * errors[1]
+    both = np.hypot(errors[2], errors[1])  # a ratio of two slopes near one
+    assert rms(sweep.inhibitory_gain - negative / positive) < 1.45 * both
+    # A std of 50 weights and 30 runs is good to 1 / sqrt(2 x 50 x 29), where 50 are linear.
+    expected = np.sqrt(0.6**2 + 0.75**2)
+    np.testing.assert_allclose(sweep.noise_std, expected, rtol=6 * 1.1 / np.sqrt(2 * 40 * 29))
+
+
+def test_characterising_tells_noise_from_pattern_and_sees_saturation(chip, sweep):
+    at = np.flatnonzero(sweep.weights == 20)[0]
+    positive, _ = strengths(chip)
+    spread = np.std(positive * float(sweep.product[at]) + chip.offset)
+    # The mean of 30 runs is good to .2 LSB, of a spread of some LSB.
+    assert abs(sweep.fixed_pattern[at] - spread) < 5 * 0.2 / np.sqrt(2 * COLUMNS) + 0.2**2 / spread
+    assert abs(sweep.trial_noise[at] - np.sqrt(0.6**2 + 0.75**2 + 1 / 12)) < 0.1
+    # Excesses of up to 60 LSB, each good to .2 LSB, become c to .2 / e_measured^2 and better.
+    assert rms(sweep.compression - chip.compression) < 0.2 / 30**2 * 5
+
+
+def test_the_reference_measures_the_nominal_gain_and_noise_of_an_ideal_chip():
+    gain, noise = products.measure_gain_and_noise(ideal_chip(SMALL, 2.0), jax.random.key(0),
+                                                  substrate=SMALL)  # fmt: skip
+    # Truncation costs half an LSB of 63; the median of 3200 integers adds half one at most.
+    assert abs(gain / 0.002 - 1 + 0.5 / 63) < 0.6 / 63
+    assert abs(noise - np.sqrt(4 + 1 / 12)) < 5 * 2 / np.sqrt(2 * 49) / np.sqrt(COLUMNS) * 1.3
+    often, _ = products.measure_gain_and_noise(ideal_chip(SMALL, 2.0), jax.random.key(0),
+                                               num_sends=3, substrate=SMALL)  # fmt: skip
+    assert abs(often / 0.006 - 1 + 0.5 / 63) < 0.6 / 63
+
+
+def test_the_spreads_a_chip_was_drawn_with_are_recovered_from_measurements():
+    drawn = Mismatch(driver=0.06, gain=0.08, offset=4.0, dead_synapses=0.01)
+    chip = sample_chip(jax.random.key(4), drawn, SMALL)
+    found = products.estimate_mismatch(chip, jax.random.key(5), substrate=SMALL)
+    # Five spreads of a std over as many places as there are; of the two noises, over 3840 runs.
+    for name, places in {
+        "synapse": 2 * 128 * 32,
+        "driver": 2 * 128,
+        "gain": COLUMNS,
+        "offset": COLUMNS,
+        "inhibitory": COLUMNS,
+    }.items():
+        expected = getattr(drawn, name)
+        assert abs(getattr(found, name) - expected) < 5 * expected / np.sqrt(2 * places), name
+    assert abs(found.inhibitory_shift + 0.15) < 5 * 0.1 / 8 + 0.01
+    assert abs(found.noise_std**2 - 0.36) < 0.05 and abs(found.send_noise**2 - 0.5625) < 0.03
+    assert abs(found.compression - 0.01) < 5 * 0.01 / np.sqrt(2 * COLUMNS) * 1.5
+    share = np.sqrt(0.01 * 0.99 / (4 * 128 * 32))
+    assert abs(found.dead_synapses - 0.01) < 5 * share
+
+
+def test_cells_in_the_middle_change_nothing_and_codes_move_monotonously(chip):
+    curvature = calibration.draw_cells(jax.random.key(0), SMALL)
+    same = configure(chip, curvature, calibration.middle(SMALL))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), same, chip)
+    codes = jnp.arange(1024, dtype=jnp.int32)
+
+    def offset(code):
+        settings = calibration.middle(SMALL)
+        settings["offset"] = jnp.full_like(settings["offset"], code)
+        return configure(chip, curvature, settings).offset
+
+    offsets = np.asarray(jax.vmap(offset)(codes))
+    assert (np.diff(offsets, axis=0) > 0).all()
+
+
+QUANTITIES = {
+    "driver": lambda chip: chip.driver_gain,
+    "offset": lambda chip: chip.offset,
+    "gain": lambda chip: chip.column_gain,
+    "inhibitory": lambda chip: chip.inhibitory_gain,
+    **{
+        name: lambda chip, name=name: getattr(chip.circuits, name)
+        for name in ("leak", "reset", "threshold", "tau_mem", "tau_syn")
+    },
+}
+
+
+def spread_ratios(chip, done):
+    """Of the chip's own arrays, which the calibration cannot see; without the dead."""
+    return {
+        name: float(np.std(of(done.chip)) / np.std(of(chip))) for name, of in QUANTITIES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    """Three small chips, and a neuron that is dead."""
+    done = []
+    for seed in range(3):
+        chip = sample_chip(jax.random.key(seed), Mismatch.uncalibrated(), SMALL)
+        done.append((chip, calibrate(chip, jax.random.key(100 + seed), SMALL)))
+    return done
+
+
+def test_calibration_reaches_the_ratios_that_silicon_reaches(calibrated):
+    for chip, done in calibrated:
+        for name, ratio in spread_ratios(chip, done).items():
+            assert ratio < CELLS[name].limit, name
+        # What was measured tells the same story.
+        assert all(done.ratios()[name] < CELLS[name].limit for name in QUANTITIES)
+
+
+def test_calibration_uses_codes_and_leaves_what_has_no_cell(calibrated):
+    for chip, done in calibrated:
+        for name, codes in done.settings.items():
+            assert codes.dtype == jnp.int32
+            assert codes.min() >= 0 and codes.max() < 2 ** CELLS[name].bits
+        np.testing.assert_array_equal(done.chip.synapse_gain, chip.synapse_gain)
+        np.testing.assert_array_equal(done.chip.noise_std, chip.noise_std)
+
+
+def test_a_dead_column_is_reported_as_out_of_reach(calibrated):
+    chip, _ = calibrated[0]
+    dead = jnp.ones((2, 32)).at[1, 7].set(0.0)
+    strength = chip.circuits.strength * dead
+    broken = replace(
+        chip,
+        column_gain=chip.column_gain * dead,
+        circuits=replace(chip.circuits, strength=strength),
+    )
+    done = calibrate(broken, jax.random.key(0), SMALL)
+    for name in ("gain", "inhibitory", "tau_syn", "excitatory"):
+        assert done.unreachable[name][1, 7], name
+    text = describe_calibration(done)
+    assert "not reached, gain (hemisphere.place): 1.7" in text
+    # Its leak can still be set.
+    assert not done.unreachable["leak"][1, 7]
+
+
+@pytest.mark.slow
+def test_twenty_chips_reach_every_ratio():
+    for seed in range(20):
+        chip = sample_chip(jax.random.key(seed), Mismatch.uncalibrated())
+        done = calibrate(chip, jax.random.key(1000 + seed))
+        for name, ratio in spread_ratios(chip, done).items():
+            assert ratio < CELLS[name].limit, (seed, name)
+
+
+def test_chips_on_the_command_line(tmp_path, capsys):
+    one, other = str(tmp_path / "one.npz"), str(tmp_path / "other.npz")
+    assert main(["chip", "sample", one, "seed=3", "offset=5"]) == 0
+    expected = sample_chip(jax.random.key(3), Mismatch(offset=5))
+    np.testing.assert_array_equal(load_chip(one).offset, expected.offset)
+    np.savetxt(tmp_path / "lab.csv", np.linspace(-9, 9, 512), header="offset", comments="")
+    assert main(["chip", "sample", other, f"measured={tmp_path}/lab.csv"]) == 0
+    np.testing.assert_allclose(load_chip(other).offset.ravel(), np.linspace(-9, 9, 512), rtol=1e-6)
+    assert main(["chip", "show", one]) == 0
+    assert "column_gain" in capsys.readouterr().out
+    assert main(["chip", "compare", one, one]) == 0
+    assert "1.000" in capsys.readouterr().out
+    for wrong, message in (
+        (["show", "nowhere.npz"], "nowhere.npz: No such file"),
+        (["sample", one, "preset=best"], "preset: got 'best', expected one of calibrated"),
+        (["sample", one, "ofset=5"], "ofset: unknown key (did you mean 'offset'?)"),
+        (["sample", one, "offset=-5"], "Mismatch.offset"),
+        (["sample", one, "seed=-1"], "seed: got -1"),
+        (["sample", one, "measured=no.csv"], "no.csv: No such file"),
+    ):
+        assert main(["chip", *wrong]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
