@@ -102,6 +102,16 @@ class Flatten:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signs:
+    """Signed values as two unsigned channels, positive and negative part; what inputs must be."""
+
+    __pydantic_config__ = _STRICT
+
+    kind: Literal["signs"] = "signs"
+    name: Name = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spiking:
     """What all populations of a spiking network share.
 
@@ -187,7 +197,7 @@ class LI(Integrating):
     kind: Literal["li"] = "li"
 
 
-Layer = Dense | Conv1d | Conv2d | Pool | Flatten | LIF | LI
+Layer = Dense | Conv1d | Conv2d | Pool | Flatten | Signs | LIF | LI
 
 
 def initial_scale(
