@@ -19,7 +19,7 @@ from bss2jax.mapping.partition import describe
 from bss2jax.networks.execution import Execution, Network, Params, executions
 from bss2jax.networks.network import build
 from bss2jax.training import loop, runs
-from bss2jax.training.loop import Samples, Task
+from bss2jax.training.loop import Result, Samples, Task
 from bss2jax.training.phase import steps_per_epoch, total_steps
 from bss2jax.training.progress import Reporter
 from bss2jax.training.runs import RunDirectory, RunError
@@ -27,6 +27,7 @@ from bss2jax.training.runs import RunDirectory, RunError
 # What the run's key is folded with to serve different purposes; phases follow.
 _RUN = 0x52554E  # what sets a run's keys apart from those of the chip with the same seed
 _INIT, _TEST, _CHIPS, _PHASES = 0, 1, 2, 3
+_VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Experiment:
     test: Samples
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """What each label means."""
+        return data.spec(self.config.data.name).classes
+
+    @property
     def on_chip(self) -> Execution | Mapping[str, Execution]:
         """What "on the chip" means in this run: as in its first phase there; else all layers."""
         return next((phase.on for phase in self.config.phases if phase.on_chip), "chip")
@@ -50,10 +56,14 @@ class Experiment:
         """Returns the parameters that training starts from."""
         return self.task.network.init(jax.random.fold_in(self.key, _INIT))
 
-    def test_accuracy(self, params: Params, on) -> float:
-        """Measures accuracy on the test set, on this run's chip with noise where `on` asks so."""
+    def test_result(self, params: Params, on) -> Result:
+        """Measures on the test set, on this run's chip with noise where `on` asks so."""
         key = jax.random.fold_in(self.key, _TEST)
-        return loop.evaluate(self.task, params, self.test, self.chip, key, on=on).accuracy
+        return loop.evaluate(self.task, params, self.test, self.chip, key, on=on)
+
+    def test_accuracy(self, params: Params, on) -> float:
+        """Measures accuracy on the test set: see `test_result`."""
+        return self.test_result(params, on).accuracy
 
 
 def network_of(config: Config) -> Network:
@@ -82,8 +92,10 @@ def network_of(config: Config) -> Network:
             executions(network.names, phase.on)
         except ValueError as error:
             raise ConfigError(f"phases.{i}.{error}") from None
-    if (config.augment.shift or config.augment.rotation) and len(known.shape) != 3:
-        raise ConfigError(f"augment: {name} has no images to shift or rotate")
+    if config.augment.any and len(known.shape) != 3:
+        raise ConfigError(f"augment: {name} has no images to shift, rotate or flip")
+    if config.augment.quarter_turns and known.shape[0] != known.shape[1]:
+        raise ConfigError(f"augment.quarter_turns: the images of {name} are not square")
     return network
 
 
@@ -101,7 +113,7 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     network = network_of(config)
     dataset = dataset or data.load(config.data.name)
     task = Task(network, dataset.full_scale, config.spreads, BSS2, config.objective, config.augment)
-    training, validation = _split(dataset.train, config.data.validation, config.seed)
+    training, validation = _split(dataset, config.data.validation, config.seed)
     return Experiment(
         config,
         task,
@@ -153,13 +165,17 @@ def run(config: Config, text: str = "", dataset: data.Dataset | None = None) -> 
         directory.save(f"phase-{i}", params)
     if rungs is None:
         rungs = _rungs(experiment, params)
-    rungs["chip"] = experiment.test_accuracy(params, experiment.on_chip)
+    rungs["chip"] = experiment.test_result(params, experiment.on_chip)
     directory.save("final", params)
+    directory.write("confusion.json", _confusion(rungs, experiment.classes))
     directory.write(
         "summary.json",
         {
             "name": config.name,
-            "test_accuracy": rungs,
+            "test_accuracy": {name: rung.accuracy for name, rung in rungs.items()},
+            "test_balanced_accuracy": {
+                name: rung.balanced_accuracy for name, rung in rungs.items()
+            },
             "seed": config.seed,
             "chip_seed": config.chip.seed,
             "seconds": {"phases": seconds, "total": time.perf_counter() - begin},
@@ -208,6 +224,8 @@ def _train_phase(experiment, number, params, directory):
         reporter.epoch(epoch)
         figures = asdict(epoch)
         validation = figures.pop("validation")
+        del validation["confusion"]
+        validation["balanced_accuracy"] = epoch.validation.balanced_accuracy
         directory.log(
             {"phase": number, "on": phase.on}
             | figures
@@ -233,16 +251,41 @@ def _train_phase(experiment, number, params, directory):
 
 def _rungs(experiment, params):
     executions = {"float": "float", "ideal": "ideal", "transfer": experiment.on_chip}
-    return {name: experiment.test_accuracy(params, on) for name, on in executions.items()}
+    return {name: experiment.test_result(params, on) for name, on in executions.items()}
 
 
-def _split(training, share, seed):
-    """Takes validation samples, a number or a share, out of a training set by a seed."""
+def _confusion(rungs, classes):
+    """Per class what it was taken for, and its accuracy, by rung."""
+    return {
+        "classes": classes,
+        "test_confusion": {name: rung.confusion for name, rung in rungs.items()},
+        "test_class_accuracy": {
+            name: dict(zip(classes, rung.class_accuracy)) for name, rung in rungs.items()
+        },
+    }
+
+
+def _split(dataset, share, seed):
+    """The training and the validation split: the set's own, or taken out of the former by a seed.
+
+    Where samples have groups, whole groups validate, until they are as many samples as asked for.
+    """
+    training = dataset.train
+    if share is None and dataset.validation is not None:
+        return _on_device(training), _on_device(dataset.validation)
+    share = _VALIDATION_SHARE if share is None else share
     samples = len(training.y)
     count = int(share) if share >= 1 else max(1, round(share * samples))
+    rng = np.random.default_rng(seed)
+    if training.group is None:
+        order = rng.permutation(samples)
+    else:
+        groups = rng.permutation(np.unique(training.group))
+        order = np.concatenate([np.flatnonzero(training.group == group) for group in groups])
+        ends = np.cumsum([np.count_nonzero(training.group == group) for group in groups])
+        count = next((int(end) for end in ends if end >= count), count)
     if count >= samples:
         raise ConfigError(f"data.validation: {count} of {samples} training samples leave none")
-    order = np.random.default_rng(seed).permutation(samples)
     held, rest = order[:count], order[count:]
     take = lambda index: _on_device(data.Split(training.x[index], training.y[index]))  # noqa: E731
     return take(rest), take(held)

@@ -25,7 +25,7 @@ class RunDirectory:
     """One run's files.
 
     config.toml, resolved.toml, environment.json, plan.txt, metrics.jsonl (a line an epoch),
-    checkpoints/ (orbax) and summary.json.
+    checkpoints/ (orbax), confusion.json and summary.json.
     """
 
     path: Path
