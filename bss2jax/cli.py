@@ -1,4 +1,4 @@
-"""The command line: `bss2jax train | evaluate | plan | chip | configs`.
+"""The command line: `bss2jax train | evaluate | plan | chip | data | configs`.
 
 Libraries that take seconds to import wait until the arguments are known to be good.
 """
@@ -108,6 +108,16 @@ def _parser():
     plan.add_argument("--samples", type=_count, default=60_000, metavar="N", help="of an epoch")
     _add_chip(add("chip", None, "Draw, show, measure, calibrate and compare chips kept in files."))
     add("configs", _configs, "List the configs that ship with bss2jax.")
+
+    text = "List, prepare and show data sets."
+    sets = commands.add_parser("data", help=text, description=text)
+    commands = sets.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    add("list", _data_list, "List the data sets, and whether they are prepared on this machine.")
+    prepare = add("prepare", _data_prepare, "Read or download the original files once.")
+    show = add("show", _data_show, "Count the classes and draw some samples of each.")
+    for sub in (prepare, show):
+        sub.add_argument("name", help="of a data set")
+    show.add_argument("--out", metavar="FILE", help="the picture, a PNG; default: NAME.png")
     return parser
 
 
@@ -189,8 +199,10 @@ def _evaluate(arguments):
 
     prepared, params = experiment.resume_final(RunDirectory(Path(arguments.run)))
     executions = {"float": "float", "ideal": "ideal", "chip": prepared.on_chip}
-    rows = [(name, f"{prepared.test_accuracy(params, on):.2%}") for name, on in executions.items()]
-    print(table((f"chip {prepared.config.chip.seed}", "test accuracy"), rows))
+    results = {name: prepared.test_result(params, on) for name, on in executions.items()}
+    rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
+    print(table((f"chip {prepared.config.chip.seed}", "test accuracy", "balanced"), rows))
+    print("\n" + _confusion_table(results["chip"], prepared.classes))
     if arguments.chips:
         accuracy = experiment.over_chips(prepared, params, arguments.chips)
         rows = [
@@ -200,6 +212,17 @@ def _evaluate(arguments):
             ("best", f"{accuracy.max():.2%}"),
         ]
         print("\n" + table((f"{arguments.chips} other chips", "test accuracy"), rows))
+
+
+def _confusion_table(result, classes):
+    """Accuracy per class, and how many samples of it were taken for each class."""
+    from bss2jax.mapping.partition import table
+
+    rows = [
+        (name, "-" if share is None else f"{share:.2%}", *map(str, counts))
+        for name, share, counts in zip(classes, result.class_accuracy, result.confusion)
+    ]
+    return table(("class, on the chip", "accuracy", *map(str, range(len(classes)))), rows)
 
 
 def _plan(arguments):
@@ -264,3 +287,62 @@ def _configs(arguments):
 
     rows = [(name, config.load(path)[0].description) for name, path in config.shipped().items()]
     print(table(("config", ""), rows))
+
+
+def _data_list(arguments):
+    from bss2jax import data
+    from bss2jax.mapping.partition import table
+
+    rows = []
+    for name in data.names():
+        known = data.spec(name)
+        where = data.prepared(name)
+        state = "needs none" if known.version is None else str(where) if where else "no"
+        shape = "x".join(map(str, known.shape))
+        rows.append((name, shape, known.dtype, str(len(known.classes)), state))
+    print(table(("data set", "sample", "type", "classes", "prepared"), rows))
+
+
+def _data_prepare(arguments):
+    print(_class_counts(_load(arguments.name)))
+
+
+def _data_show(arguments):
+    from pathlib import Path
+
+    from bss2jax import plot
+    from bss2jax.training.runs import RunError
+
+    dataset = _load(arguments.name)
+    path = Path(arguments.out or f"{arguments.name}.png")
+    print(_class_counts(dataset))
+    try:
+        plot.save(plot.samples(dataset), path)
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or error}") from None
+    print(f"\n{path}")
+
+
+def _load(name):
+    from bss2jax import data
+    from bss2jax.config import ConfigError
+
+    try:
+        data.spec(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return data.load(name)
+
+
+def _class_counts(dataset):
+    """How many samples of each class are in each split."""
+    import numpy as np
+
+    from bss2jax.mapping.partition import table
+
+    names = ("train", "test", "validation")
+    splits = {name: split for name in names if (split := getattr(dataset, name)) is not None}
+    counts = [np.bincount(split.y, minlength=len(dataset.classes)) for split in splits.values()]
+    rows = [(name, *map(str, row)) for name, row in zip(dataset.classes, zip(*counts))]
+    rows.append(("all", *(str(len(split.y)) for split in splits.values())))
+    return table((dataset.name, *splits), rows)

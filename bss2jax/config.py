@@ -61,12 +61,19 @@ def _path(value):
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which data set, and how much of its training set validates: samples, or a share below 1."""
+    """Which data set, and what validates.
+
+    Attributes:
+        name: of the set.
+        validation: samples of the training split, or a share of it below 1, whole persons where the
+            set says who a sample is from. By default the set's own validation split, which is not
+            used otherwise; a tenth of the training split where it has none.
+    """
 
     __pydantic_config__ = _STRICT
 
     name: Annotated[str, MinLen(1)]
-    validation: Annotated[float, AfterValidator(_amount)] = 0.1
+    validation: Annotated[float, AfterValidator(_amount)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

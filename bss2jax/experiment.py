@@ -21,7 +21,7 @@ from bss2jax.mapping.partition import describe
 from bss2jax.networks.execution import Execution, Network, Params, executions
 from bss2jax.networks.network import build
 from bss2jax.training import loop, runs
-from bss2jax.training.loop import Samples, Task
+from bss2jax.training.loop import Result, Samples, Task
 from bss2jax.training.phase import total_steps
 from bss2jax.training.progress import Reporter, say
 from bss2jax.training.runs import RunDirectory, RunError
@@ -30,6 +30,7 @@ from bss2jax.training.stop import Failed, Signals, Stopped
 # What the run's key is folded with to serve different purposes; phases follow.
 _RUN = 0x52554E  # what sets a run's keys apart from those of the chip with the same seed
 _INIT, _TEST, _CHIPS, _PHASES = 0, 1, 2, 3
+_VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Experiment:
     training: Samples
     validation: Samples
     test: Samples
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What each label means."""
+        return data.spec(self.config.data.name).classes
 
     @property
     def on_chip(self) -> Execution | Mapping[str, Execution]:
@@ -71,15 +77,19 @@ class Experiment:
             **callbacks,
         )
 
-    def rungs(self, params: Params) -> dict[str, float]:
-        """Measures the test accuracy of the same parameters as float, ideal, and on the chip."""
+    def rungs(self, params: Params) -> dict[str, Result]:
+        """Measures the same parameters on the test set as float, ideal, and on the chip."""
         executions = {"float": "float", "ideal": "ideal", "transfer": self.on_chip}
-        return {name: self.test_accuracy(params, on) for name, on in executions.items()}
+        return {name: self.test_result(params, on) for name, on in executions.items()}
+
+    def test_result(self, params: Params, on) -> Result:
+        """Measures on the test set, on this run's chip with noise where `on` asks so."""
+        key = jax.random.fold_in(self.key, _TEST)
+        return loop.evaluate(self.task, params, self.test, self.chip, key, on=on)
 
     def test_accuracy(self, params: Params, on) -> float:
-        """Measures accuracy on the test set, on this run's chip with noise where `on` asks so."""
-        key = jax.random.fold_in(self.key, _TEST)
-        return loop.evaluate(self.task, params, self.test, self.chip, key, on=on).accuracy
+        """Measures accuracy on the test set: see `test_result`."""
+        return self.test_result(params, on).accuracy
 
 
 def network_of(config: Config) -> Network:
@@ -108,8 +118,10 @@ def network_of(config: Config) -> Network:
             executions(network.names, phase.on)
         except ValueError as error:
             raise ConfigError(f"phases.{i}.{error}") from None
-    if (config.augment.shift or config.augment.rotation) and len(known.shape) != 3:
-        raise ConfigError(f"augment: {name} has no images to shift or rotate")
+    if config.augment.any and len(known.shape) != 3:
+        raise ConfigError(f"augment: {name} has no images to shift, rotate or flip")
+    if config.augment.quarter_turns and known.shape[0] != known.shape[1]:
+        raise ConfigError(f"augment.quarter_turns: the images of {name} are not square")
     return network
 
 
@@ -127,7 +139,7 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     network = network_of(config)
     dataset = dataset or data.load(config.data.name)
     task = Task(network, dataset.full_scale, config.spreads, BSS2, config.objective, config.augment)
-    training, validation = _split(dataset.train, config.data.validation, config.seed)
+    training, validation = _split(dataset, config.data.validation, config.seed)
     return Experiment(
         config,
         task,
@@ -198,13 +210,17 @@ def run(
             seconds = (*past.seconds, now - past.phase_begin)
             past = replace(past, phase=number + 1, seconds=seconds, phase_begin=now)
         rungs = past.rungs or experiment.rungs(params)
+        rungs = rungs | {"chip": experiment.test_result(params, experiment.on_chip)}
         directory.save("final", params)
+        directory.write("confusion.json", _confusion(rungs, experiment.classes))
         directory.write(
             "summary.json",
             {
                 "name": config.name,
-                "test_accuracy": rungs
-                | {"chip": experiment.test_accuracy(params, experiment.on_chip)},
+                "test_accuracy": {name: rung.accuracy for name, rung in rungs.items()},
+                "test_balanced_accuracy": {
+                    name: rung.balanced_accuracy for name, rung in rungs.items()
+                },
                 "seed": config.seed,
                 "chip_seed": config.chip.seed,
                 "seconds": {"phases": past.seconds, "total": time.perf_counter() - past.begin},
@@ -270,7 +286,7 @@ class _Past:
     """
 
     phase: int
-    rungs: dict[str, float] | None
+    rungs: dict[str, Result] | None
     seconds: tuple[float, ...]
     begin: float
     phase_begin: float
@@ -321,7 +337,7 @@ def _start(experiment, text, directory, begin):
     progress = loop.Progress(state, best, tuple(meta["rank"]), **meta["progress"])
     past = _Past(
         meta["phase"],
-        meta["rungs"],
+        meta["rungs"] and {name: Result(**rung) for name, rung in meta["rungs"].items()},
         tuple(meta["seconds"]),
         begin - meta["total"],
         time.perf_counter() - meta["phase_total"],
@@ -335,7 +351,7 @@ def _save(past, progress, directory):
     now = time.perf_counter()
     meta = {
         "phase": past.phase,
-        "rungs": past.rungs,
+        "rungs": past.rungs and {name: asdict(rung) for name, rung in past.rungs.items()},
         "seconds": past.seconds,
         "total": now - past.begin,
         "phase_total": now - past.phase_begin,
@@ -380,6 +396,8 @@ def _train_phase(experiment, past, start, directory, schedule, signals):
         reporter.epoch(epoch)
         figures = asdict(epoch)
         validation = figures.pop("validation")
+        del validation["confusion"]
+        validation["balanced_accuracy"] = epoch.validation.balanced_accuracy
         directory.log(
             {"phase": number, "on": phase.on}
             | figures
@@ -398,13 +416,38 @@ def _train_phase(experiment, past, start, directory, schedule, signals):
             ) from None
 
 
-def _split(training, share, seed):
-    """Takes validation samples, a number or a share, out of a training set by a seed."""
+def _confusion(rungs, classes):
+    """Per class what it was taken for, and its accuracy, by rung."""
+    return {
+        "classes": classes,
+        "test_confusion": {name: rung.confusion for name, rung in rungs.items()},
+        "test_class_accuracy": {
+            name: dict(zip(classes, rung.class_accuracy)) for name, rung in rungs.items()
+        },
+    }
+
+
+def _split(dataset, share, seed):
+    """The training and the validation split: the set's own, or taken out of the former by a seed.
+
+    Where samples have groups, whole groups validate, until they are as many samples as asked for.
+    """
+    training = dataset.train
+    if share is None and dataset.validation is not None:
+        return _on_device(training), _on_device(dataset.validation)
+    share = _VALIDATION_SHARE if share is None else share
     samples = len(training.y)
     count = int(share) if share >= 1 else max(1, round(share * samples))
+    rng = np.random.default_rng(seed)
+    if training.group is None:
+        order = rng.permutation(samples)
+    else:
+        groups = rng.permutation(np.unique(training.group))
+        order = np.concatenate([np.flatnonzero(training.group == group) for group in groups])
+        ends = np.cumsum([np.count_nonzero(training.group == group) for group in groups])
+        count = next((int(end) for end in ends if end >= count), count)
     if count >= samples:
         raise ConfigError(f"data.validation: {count} of {samples} training samples leave none")
-    order = np.random.default_rng(seed).permutation(samples)
     held, rest = order[:count], order[count:]
     take = lambda index: _on_device(data.Split(training.x[index], training.y[index]))  # noqa: E731
     return take(rest), take(held)

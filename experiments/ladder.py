@@ -34,7 +34,7 @@ def climb(name: str, overrides: list[str], chips: range, out: Path) -> np.ndarra
     accuracies = []
     for chip in chips:
         here, params = prepared.with_chip(chip), nominal
-        rungs = here.rungs(params)
+        rungs = {name: rung.accuracy for name, rung in here.rungs(params).items()}
         for i in phases[first:]:
             params = here.train(i, params)
         rungs["chip"] = here.test_accuracy(params, here.on_chip)

@@ -286,7 +286,7 @@ def test_the_split_is_what_is_written_down():
     names = [f"2750/Forest/Forest_{n}.jpg" for n in range(1, 101)]
     parts = eurosat.divide(names)
     assert {k: len(v) for k, v in parts.items()} == {"train": 80, "test": 10, "validation": 10}
-    assert sorted(n for part in parts.values() for n in part) == sorted(names)
+    assert sorted(name for part in parts.values() for name in part) == sorted(names)
     digests = {n: hashlib.sha256(f"0/{n.split('/')[-1]}".encode()).hexdigest() for n in names}
     cut = sorted(digests.values())
     assert {digests[n] for n in parts["test"]} == set(cut[:10])

@@ -88,10 +88,14 @@ def test_evaluate_measures_a_run_on_its_own_and_on_other_chips(trained, place):
     done = bss2jax("evaluate", "runs/digits-0", "--chips", 3, cwd=place)
     assert done.returncode == 0, done.stderr
     summary = json.loads((place / "runs" / "digits-0" / "summary.json").read_text())
-    own, others = done.stdout.split("\n\n")
+    own, classes, others = done.stdout.split("\n\n")
     for name in ("float", "ideal", "chip"):
-        assert re.search(rf"^{name} +{NUMBER}$", own, re.MULTILINE)
-    assert re.search(rf"^chip +{summary['test_accuracy']['chip']:.2%}$", own, re.MULTILINE)
+        assert re.search(rf"^{name} +{NUMBER} +{NUMBER}$", own, re.MULTILINE)
+    chip = (summary[f"test_{kind}"]["chip"] for kind in ("accuracy", "balanced_accuracy"))
+    assert re.search("^chip +{:.2%} +{:.2%}$".format(*chip), own, re.MULTILINE)
+    counts = json.loads((place / "runs" / "digits-0" / "confusion.json").read_text())
+    for line, row in zip(classes.splitlines()[-10:], counts["test_confusion"]["chip"]):
+        assert line.split()[2:] == [str(count) for count in row]
     assert others.startswith("3 other chips")
     for name in ("mean", "std", "worst", "best"):
         assert re.search(rf"^{name} +{NUMBER}$", others, re.MULTILINE)
@@ -239,6 +243,12 @@ def test_version_is_the_packages(capsys):
         (["evaluate", ".", "--chips", "many"], ["--chips", "from 1 to 100000", "'many'"]),
         (["evaluate", ".", "--chip=x"], ["--chip"]),
         (["configs", "more"], ["more"]),
+        (["data"], ["ACTION", "bss2jax data --help"]),
+        (["data", "lsit"], ["'lsit'", "did you mean 'list'?", "list, prepare, show"]),
+        (["data", "prepare"], ["name", "bss2jax data prepare --help"]),
+        (["data", "prepare", "minst"], ["no data set 'minst'", "nearest is 'mnist'"]),
+        (["data", "show", "digist"], ["no data set 'digist'", "nearest is 'digits'"]),
+        (["data", "list", "more"], ["more"]),
     ],
     ids=lambda v: " ".join(v)[:40],
 )
@@ -247,6 +257,46 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(tiny, tmp_path, capsys, arg
     for part in parts:
         assert part in line
     assert [path.name for path in tmp_path.iterdir()] == [tiny]
+
+
+def test_data_list_says_what_is_prepared(capsys, tmp_path, monkeypatch):
+    from bss2jax import data
+
+    monkeypatch.setenv("BSS2JAX_CACHE", str(tmp_path))
+    (tmp_path / "har-v1.npz").touch()
+    assert main(["data", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(data.names())
+    ends = {line.split()[0]: line.split()[-1] for line in lines}
+    assert ends["digits"] == ends["yinyang"] == "none" and ends["mnist"] == "no"
+    assert ends["har"] == str(tmp_path / "har-v1.npz")
+
+
+@pytest.mark.parametrize("name", ["digits", "yinyang", "har", "eurosat"])
+def test_data_show_counts_the_classes_and_draws_a_picture(name, capsys, tmp_path, monkeypatch):
+    import numpy as np
+    from PIL import Image
+
+    from bss2jax import data
+
+    fake = data.random_like(name, train=30)
+    monkeypatch.setattr(data, "load", lambda _: fake)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "show", name]) == 0
+    out = capsys.readouterr().out
+    for label, kind in enumerate(fake.classes):
+        counts = [int((split.y == label).sum()) for split in (fake.train, fake.test)]
+        assert re.search(r"^{} +{} +{}\b".format(kind, *counts), out, re.MULTILINE)
+    assert ("validation" in out) == (name == "eurosat") and f"{name}.png" in out
+    picture = np.asarray(Image.open(f"{name}.png").convert("RGB"))
+    assert picture.min() < 100 and picture.std() > 5, "an empty picture"
+
+
+def test_data_prepare_counts_and_a_picture_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    assert main(["data", "prepare", "digits"]) == 0
+    assert re.search(r"^all +1437 +360$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["data", "show", "digits", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"bss2jax: {tmp_path}: ")
 
 
 def test_a_missing_data_file_is_one_line(tiny, tmp_path, capsys, monkeypatch):

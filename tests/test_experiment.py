@@ -101,6 +101,7 @@ def test_a_run_directory_holds_all_that_is_promised(tiny):
         "environment.json",
         "plan.txt",
         "metrics.jsonl",
+        "confusion.json",
         "summary.json",
         "checkpoints",
         ".lock",
@@ -156,6 +157,22 @@ def test_the_summary_has_fractions_seeds_and_seconds(tiny):
     assert len(found["seconds"]["phases"]) == 2
     assert found["seconds"]["total"] > sum(found["seconds"]["phases"]) > 0
     assert found["test_accuracy"]["chip"] > 0.7
+
+
+def test_a_run_says_what_each_class_was_taken_for(tiny, resumed):
+    prepared, final = resumed
+    found, whole = json.loads(tiny.read("confusion.json")), summary(tiny)
+    assert found["classes"] == list("0123456789") == list(prepared.classes)
+    for rung, accuracy in whole["test_accuracy"].items():
+        counts = np.array(found["test_confusion"][rung])
+        assert counts.sum(axis=1).tolist() == np.bincount(DIGITS.test.y).tolist()
+        assert_allclose(np.trace(counts) / 360, accuracy)
+        shares = np.diag(counts) / counts.sum(axis=1)
+        assert_allclose(list(found["test_class_accuracy"][rung].values()), shares)
+        assert_allclose(whole["test_balanced_accuracy"][rung], shares.mean())
+    x, y = prepared.test.x[:5], prepared.test.y[:5]
+    own = loop.evaluate(prepared.task, final, loop.Samples(x, y), prepared.chip, None, on="ideal")
+    assert np.sum(own.confusion) == 5
 
 
 def test_the_ladder_is_of_the_parameters_that_first_meet_the_chip(tiny, resumed):
@@ -276,6 +293,32 @@ def test_without_mismatch_and_noise_the_chip_is_ideal(read):
     run = experiment.run(read("mismatch.preset=none", "phases.1.max_steps=1"))
     accuracy = summary(run)["test_accuracy"]
     assert accuracy["transfer"] == accuracy["ideal"]
+
+
+def test_a_sets_own_validation_split_is_used_unless_another_is_asked_for(read):
+    own = data.Split(DIGITS.test.x[:50], DIGITS.test.y[:50])
+    dataset = replace(DIGITS, validation=own)
+    overrides = 'data={name="digits"}'
+    prepared = experiment.prepare(read(overrides), dataset)
+    assert_array_equal(prepared.validation.x, own.x)
+    assert_array_equal(prepared.training.y, DIGITS.train.y)
+    asked = experiment.prepare(read("data.validation=100"), dataset)
+    assert len(asked.validation.y) == 100 and len(asked.training.y) == 1337
+    without = experiment.prepare(read(overrides), DIGITS)
+    assert len(without.validation.y) == 144  # a tenth
+
+
+@pytest.mark.parametrize("share", [1, 100, 0.2])
+def test_whole_groups_validate(read, share):
+    group = np.arange(1437, dtype=np.int32) % 21
+    dataset = replace(DIGITS, train=data.Split(DIGITS.train.x, group.copy(), group))
+    prepared = experiment.prepare(read(f"data.validation={share}"), dataset)
+    held, rest = (np.asarray(s.y) for s in (prepared.validation, prepared.training))
+    assert not set(held) & set(rest) and len(held) + len(rest) == 1437
+    asked = share if share >= 1 else share * 1437
+    assert asked <= len(held) < asked + 69  # a group has 68 or 69
+    other = experiment.prepare(read(f"data.validation={share}", "seed=9"), dataset)
+    assert set(np.asarray(other.validation.y)) != set(held)
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,29 @@ def test_evaluation_counts_every_sample_once(count):
     assert_allclose(result.loss, expected.mean(), rtol=1e-5)
 
 
+def test_the_confusion_counts_by_label_and_by_highest_score():
+    samples = clusters(1037, 5)
+    result = loop.evaluate(TASK, START, samples, None, None, on="ideal")
+    x = encode_activations(samples.x, 31.0, SMALL)
+    taken = np.asarray(NETWORK.apply(START, x, on="ideal")[0]).argmax(-1)
+    y = np.asarray(samples.y)
+    expected = [[int(((y == a) & (taken == b)).sum()) for b in range(3)] for a in range(3)]
+    assert result.confusion == tuple(map(tuple, expected))
+    shares = [(taken[y == a] == a).mean() for a in range(3)]
+    assert_allclose(result.class_accuracy, shares)
+    assert_allclose(result.balanced_accuracy, np.mean(shares))
+    assert result.balanced_accuracy != result.accuracy, "balanced: this shows nothing"
+
+
+def test_a_class_without_samples_has_no_accuracy_and_does_not_count():
+    some = np.asarray(VALIDATION.y) != 1
+    result = loop.evaluate(
+        TASK, START, Samples(VALIDATION.x[some], VALIDATION.y[some]), None, None, on="ideal"
+    )
+    first, second, third = result.class_accuracy
+    assert second is None and result.balanced_accuracy == (first + third) / 2
+
+
 def test_evaluation_without_a_key_is_silent_and_with_one_repeats():
     def loss(key):
         return loop.evaluate(TASK, START, VALIDATION, CHIP, key, on="chip").loss
@@ -469,6 +492,45 @@ def test_augmentation_moves_each_image_by_its_own_draw_within_the_settings():
     # Uniform over -4.5..4.5: std 4.5/sqrt(3) = 2.6; 600 draws give it to 0.07, the mean to 0.11.
     assert abs(distance.std() - 2.6) < 0.25 and abs(distance.mean()) < 0.4
     assert len(np.unique(distance.round(3))) > 500
+
+
+def symmetries(x):
+    """The eight images that flips and quarter turns make of one."""
+    return [np.rot90(y, k) for y in (x, x[::-1]) for k in range(4)]
+
+
+@pytest.mark.parametrize(
+    "settings, allowed",
+    [
+        ({"flip": True}, [0, 2, 4, 6]),
+        ({"quarter_turns": True}, [0, 1, 2, 3]),
+        ({"flip": True, "quarter_turns": True}, range(8)),
+    ],
+)
+def test_flips_and_quarter_turns_make_each_of_their_images_as_often(settings, allowed):
+    one = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    made = np.asarray(augment(np.stack([one] * 800), KEY, Augmentation(**settings)))
+    assert made.dtype == np.uint8
+    counts = [(made == s).all((1, 2, 3)).sum() for s in symmetries(one)]
+    assert sum(counts) == 800, "nothing else"
+    for i, count in enumerate(counts):
+        share = 1 / len(allowed) if i in allowed else 0
+        # Binomial: five deviations.
+        assert abs(count - 800 * share) <= 5 * np.sqrt(800 * share)
+
+
+def test_flips_take_images_that_are_not_square():
+    x = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 1), np.uint8)
+    made = np.asarray(augment(x, KEY, Augmentation(flip=True)))
+    for before, after in zip(x, made):
+        flips = (before, before[::-1], before[:, ::-1], before[::-1, ::-1])
+        assert any((after == f).all() for f in flips)
+
+
+def test_flips_go_with_shifts():
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    made = augment(x, KEY, Augmentation(flip=True, quarter_turns=True, shift=2))
+    assert made.shape == x.shape and made.dtype == jnp.float32
 
 
 def test_augmentation_keeps_about_the_intensity():

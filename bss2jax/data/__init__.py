@@ -16,10 +16,20 @@ from importlib import import_module
 
 import numpy as np
 
-from bss2jax.data.cache import cached
+from bss2jax.data.cache import cache_path, cached
 from bss2jax.data.dataset import DataError, Dataset, Spec, Split
 
-__all__ = ["DataError", "Dataset", "Spec", "Split", "load", "names", "random_like", "spec"]
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Spec",
+    "Split",
+    "load",
+    "names",
+    "prepared",
+    "random_like",
+    "spec",
+]
 
 _DIGITS = tuple("0123456789")
 
@@ -81,6 +91,17 @@ def load(name):
 
     train, test, *rest = splits() if known.version is None else cached(name, known, splits)
     return Dataset(name, train, test, known.classes, known.full_scale, *rest)
+
+
+def prepared(name):
+    """The file with a set's arrays, if this machine has prepared it; else None.
+
+    Raises:
+        ValueError: no set has this name.
+    """
+    known = spec(name)
+    path = None if known.version is None else cache_path(name, known)
+    return path if path is not None and path.is_file() else None
 
 
 def random_like(name, train=64, test=32, seed=0):

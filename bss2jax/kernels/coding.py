@@ -1,7 +1,10 @@
 """Values of the world into activations and spike times, traces into scores, tensors into range."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from bss2jax.hardware.substrate import BSS2, Substrate
@@ -9,18 +12,32 @@ from bss2jax.kernels.events import Events
 
 
 def encode_activations(
-    values: jax.Array, full_scale: float, substrate: Substrate = BSS2
+    values: jax.Array, full_scale: float | Sequence[float], substrate: Substrate = BSS2
 ) -> jax.Array:
     """Maps values 0..full_scale linearly to activations 0..31, float32, not yet rounded.
 
     The product rounds them; an execution without rounding sees what is here.
 
     Args:
-        values: `[...]`, such as uint8 pixels.
-        full_scale: the value that becomes 31.
+        values: `[...]`, such as uint8 pixels; or `[..., C]`.
+        full_scale: the value that becomes 31; one for all, or C of them.
         substrate: whose activation range is filled.
     """
-    return jnp.asarray(values, jnp.float32) * jnp.float32(substrate.activation_max / full_scale)
+    factor = substrate.activation_max / np.asarray(full_scale)
+    return jnp.asarray(values, jnp.float32) * factor.astype(np.float32)
+
+
+def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
+    """Writes signed values as two unsigned ones, positive parts first, cut at 31.
+
+    Args:
+        x: `[..., C]`, in units of activations.
+        substrate: whose activation range cuts.
+
+    Returns:
+        `[..., 2 C]`, 0..31.
+    """
+    return jnp.clip(jnp.concatenate([x, -x], axis=-1), 0, substrate.activation_max)
 
 
 def latency(values: jax.Array, steps: int) -> Events:

@@ -105,6 +105,16 @@ class Flatten:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signs:
+    """Signed values as two unsigned channels, positive and negative part; what inputs must be."""
+
+    __pydantic_config__ = _STRICT
+
+    kind: Literal["signs"] = "signs"
+    name: Name = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spiking:
     """What all populations of a spiking network share.
 
@@ -225,7 +235,7 @@ class LI(Integrating):
     kind: Literal["li"] = "li"
 
 
-Layer = Dense | Conv1d | Conv2d | Pool | Flatten | LIF | ConvLIF | LI
+Layer = Dense | Conv1d | Conv2d | Pool | Flatten | Signs | LIF | ConvLIF | LI
 
 
 def initial_scale(

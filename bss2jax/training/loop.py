@@ -52,7 +52,7 @@ class Task:
 
     Attributes:
         network: what is trained.
-        full_scale: the value of x that becomes activation 31.
+        full_scale: the value of x that becomes activation 31; one for all, or for each channel.
         mismatch: spreads of the chips that `resample` draws.
         substrate: the chip's numbers.
         objective: what is minimised.
@@ -60,7 +60,7 @@ class Task:
     """
 
     network: Network
-    full_scale: float
+    full_scale: float | tuple[float, ...]
     mismatch: Mismatch = Mismatch()
     substrate: Substrate = BSS2
     objective: Objective = Objective()
@@ -108,11 +108,33 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """Loss (nats), accuracy (0..1) and the shares that saturate, per layer, over some samples."""
+    """What a network does with some samples.
+
+    Attributes:
+        loss: mean, nats.
+        accuracy: 0..1.
+        saturation: the shares that saturate, per layer.
+        confusion: samples by label (row) and by what they were taken for (column).
+    """
 
     loss: float
     accuracy: float
     saturation: dict[str, dict[str, float]]
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def class_accuracy(self) -> tuple[float | None, ...]:
+        """The accuracy within each class; None for a class without samples."""
+        sums = [sum(row) for row in self.confusion]
+        return tuple(
+            row[i] / n if n else None for i, (row, n) in enumerate(zip(self.confusion, sums))
+        )
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean of the class accuracies: each class counts the same, however large."""
+        known = [accuracy for accuracy in self.class_accuracy if accuracy is not None]
+        return sum(known) / len(known)
 
 
 @dataclass(frozen=True)
@@ -276,10 +298,11 @@ def evaluate(
     """
     on = on if isinstance(on, str) else tuple(on.items())
     sums = _evaluate(task, on, params, samples, chip, key)
-    loss, hits, saturation = jax.device_get(sums)
+    loss, confusion, saturation = jax.device_get(sums)
     count = len(samples.y)
     shares = jax.tree.map(lambda s: round(float(s), 6), saturation)
-    return Result(float(loss) / count, float(hits) / count, shares)
+    rows = tuple(map(tuple, confusion.tolist()))
+    return Result(float(loss) / count, int(np.trace(confusion)) / count, shares, rows)
 
 
 def accuracy_over_chips(
@@ -303,8 +326,8 @@ def accuracy_over_chips(
 
     def one(chip_and_key):
         # One chip after the other: batched products are several times slower on a CPU.
-        _, hits, _ = _evaluate(task, on, params, samples, *chip_and_key)
-        return hits
+        _, confusion, _ = _evaluate(task, on, params, samples, *chip_and_key)
+        return jnp.trace(confusion)
 
     hits = jax.jit(lambda stack: lax.map(one, stack))((chips, keys))
     return np.asarray(hits) / len(samples.y)
@@ -338,7 +361,7 @@ def _gradient(task, phase, state, training, order, i, chip, key):
     index = lax.dynamic_slice_in_dim(order, i * batch, batch)
     x, y = training.x[index], training.y[index]
     k_augment, k_noise, k_chip = jax.random.split(key, 3)
-    if phase.augment and (task.augmentation.shift or task.augmentation.rotation):
+    if phase.augment and task.augmentation.any:
         x = augment(x, k_augment, task.augmentation)
     if phase.on_chip and phase.chip == "resample":
         chip = sample_chip(k_chip, task.mismatch, task.substrate)
@@ -410,7 +433,7 @@ def _project(params, limit):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _evaluate(task, on, params, samples, chip, key):
-    """Sums of loss and hits, and mean saturation, over all samples in batches."""
+    """Sum of loss, confusion, and mean saturation, over all samples in batches."""
     on = on if isinstance(on, str) else dict(on)
     count = len(samples.y)
     batch = min(_EVALUATION_BATCH, count)
@@ -425,11 +448,11 @@ def _evaluate(task, on, params, samples, chip, key):
         scores, saturation = task.network.apply(params, x, chip, key, on=on)
         real = index < count
         losses = objectives.loss(scores, y, task.objective)
-        hits = objectives.correct(scores, y)
-        return jnp.where(real, losses, 0).sum(), (hits & real).sum(), saturation
+        confusion = objectives.confusion(scores, y, real)
+        return jnp.where(real, losses, 0).sum(), confusion, saturation
 
-    loss, hits, saturation = lax.map(one, (index, keys))
-    return loss.sum(), hits.sum(), jax.tree.map(jnp.mean, saturation)
+    loss, confusion, saturation = lax.map(one, (index, keys))
+    return loss.sum(), confusion.sum(axis=0), jax.tree.map(jnp.mean, saturation)
 
 
 @partial(jax.jit, static_argnums=1)

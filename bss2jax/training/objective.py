@@ -48,3 +48,16 @@ def penalty(params: Params, stats: Stats, objective: Objective) -> jax.Array:
 def correct(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns which samples score highest at their label, bool `[B]`; a tie goes to the lowest."""
     return jnp.argmax(scores, axis=-1) == labels
+
+
+def confusion(scores: jax.Array, labels: jax.Array, counted: jax.Array) -> jax.Array:
+    """Counts samples by label (row) and by highest score (column): int32 `[classes, classes]`.
+
+    Args:
+        scores: `[B, classes]`; a tie goes to the lowest class.
+        labels: `[B]` int32.
+        counted: `[B]` bool, which samples count.
+    """
+    classes = scores.shape[-1]
+    counts = jnp.zeros((classes, classes), jnp.int32)
+    return counts.at[labels, jnp.argmax(scores, axis=-1)].add(counted)

@@ -46,12 +46,21 @@ class Augmentation:
     Attributes:
         shift: most pixels along each axis.
         rotation: most degrees.
+        flip: whether half the images are mirrored left to right, and half up to down.
+        quarter_turns: whether square images are turned by 0, 90, 180 or 270 degrees.
     """
 
     __pydantic_config__ = _STRICT
 
     shift: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
     rotation: Annotated[float, Ge(0), Lt(360)] = 0.0
+    flip: bool = False
+    quarter_turns: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to change."""
+        return bool(self.shift or self.rotation or self.flip or self.quarter_turns)
 
 
 @dataclass(frozen=True, kw_only=True)
