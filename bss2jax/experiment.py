@@ -12,6 +12,7 @@ import numpy as np
 from bss2jax import config as configs
 from bss2jax import data
 from bss2jax.config import Config, ConfigError
+from bss2jax.data import DataError
 from bss2jax.hardware.chip import Chip, sample_chip
 from bss2jax.hardware.substrate import BSS2
 from bss2jax.mapping.circuits import SpikingPlan, describe_populations
@@ -98,10 +99,13 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
 
     Raises:
         ConfigError: as `network_of`, or the validation split leaves nothing to train on.
-        DataError: the data cannot be had.
+        DataError: the data cannot be had, or a split is empty, of other shapes than the network
+            takes, or has values or labels out of range.
     """
     network = network_of(config)
     dataset = dataset or data.load(config.data.name)
+    for name in ("train", "test"):
+        _check_split(getattr(dataset, name), name, dataset, data.spec(config.data.name))
     task = Task(network, dataset.full_scale, config.spreads, BSS2, config.objective, config.augment)
     training, validation = _split(dataset.train, config.data.validation, config.seed)
     return Experiment(
@@ -378,6 +382,26 @@ def _rungs(experiment, params):
     return {name: experiment.test_accuracy(params, on) for name, on in executions.items()}
 
 
+def _check_split(split, name, dataset, known):
+    """Raises `DataError` where the samples or labels of a split are not what its set promises."""
+    x, y, where = split.x, split.y, f"{dataset.name}: {name}"
+    if x.shape[1:] != known.shape or not len(x):
+        shape = ", ".join(map(str, known.shape))
+        raise DataError(f"{where}.x: got shape {x.shape}, expected (S, {shape}) with S >= 1")
+    if x.dtype.kind not in "uif" or y.dtype.kind not in "ui":
+        raise DataError(f"{where}: got x of {x.dtype} and y of {y.dtype}, expected numbers and int")
+    # Measured values may be negative, or beyond full scale, and are clipped; images may not.
+    least, most = x.min(), x.max()
+    if not np.isfinite([least, most]).all():
+        raise DataError(f"{where}.x: got {least} to {most}, expected finite numbers")
+    if x.dtype.kind != "f" and (least < 0 or most > np.max(dataset.full_scale)):
+        raise DataError(f"{where}.x: got {least} to {most}, expected 0 to {dataset.full_scale:g}")
+    if y.min() < 0 or y.max() >= len(known.classes):
+        raise DataError(
+            f"{where}.y: got labels {y.min()} to {y.max()}, expected 0 to {len(known.classes) - 1}"
+        )
+
+
 def _split(training, share, seed):
     """Takes validation samples, a number or a share, out of a training set by a seed."""
     samples = len(training.y)
@@ -391,4 +415,4 @@ def _split(training, share, seed):
 
 
 def _on_device(split):
-    return Samples(jnp.asarray(split.x), jnp.asarray(split.y))
+    return Samples(jnp.asarray(split.x), jnp.asarray(split.y, jnp.int32))
