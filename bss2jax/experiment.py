@@ -20,7 +20,7 @@ from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
 from bss2jax.mapping.partition import describe
 from bss2jax.networks.execution import Execution, Network, Params, executions
 from bss2jax.networks.network import build
-from bss2jax.training import loop, runs
+from bss2jax.training import loop, memory, runs
 from bss2jax.training.loop import Samples, Task
 from bss2jax.training.phase import total_steps
 from bss2jax.training.progress import Reporter, say
@@ -119,6 +119,23 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     )
 
 
+def memory_needed(experiment: Experiment, number: int) -> int:
+    """Returns a lower bound of a phase's memory, bytes, known before anything is compiled.
+
+    Raises:
+        MemoryError: not even what is worked out beforehand fits.
+    """
+    phase, samples = experiment.config.phases[number], len(experiment.training.y)
+    state, best = _like(experiment, number)
+    step = loop.make_step(experiment.task, phase, samples)
+    order = jax.ShapeDtypeStruct((samples,), jnp.int32)
+    bound = memory.at_least(
+        step, state, experiment.training, order, 0, experiment.chip, experiment.key
+    )
+    beside = jax.tree.leaves((best, experiment.validation, experiment.test))
+    return bound + sum(leaf.size * leaf.dtype.itemsize for leaf in beside)
+
+
 def plan_text(network: Network) -> str:
     """Returns a network's placement and cost as text."""
     if isinstance(network.plan, SpikingPlan):
@@ -144,13 +161,14 @@ def run(
         The run's directory, complete.
 
     Raises:
-        ConfigError, DataError: before anything is written.
+        ConfigError, DataError: before anything is compiled or written.
         RunError: the run cannot be written, or its directory is that of another.
         Failed: a step was not finite; what was saved before is kept.
         Stopped: as asked by a signal; what is needed to go on is saved.
     """
     begin = time.perf_counter()
     experiment = prepare(config, dataset)
+    _check_memory(experiment)
     with runs.opened(config.name, config.run.dir) as directory:
         start = _start(experiment, text, directory, begin)
         if start is None:
@@ -224,6 +242,24 @@ def _stored(path):
     if not resolved.is_file():
         raise RunError(f"{path}: no run directory: there is no resolved.toml in it")
     return configs.load(resolved)[0]
+
+
+def _check_memory(experiment):
+    """Raises `ConfigError` where a phase needs more memory than there is."""
+    limit = memory.available()
+    for number, phase in enumerate(experiment.config.phases):
+        try:
+            needed = memory_needed(experiment, number)
+        except MemoryError as error:
+            raise ConfigError(
+                f"phases.{number}: needs more memory than there is: {error}"
+            ) from None
+        if limit and needed > limit:
+            raise ConfigError(
+                f"phases.{number}: needs at least {needed / 2**30:.1f} GiB of memory, there are "
+                f"{limit / 2**30:.1f}; take a smaller batch_size (now {phase.batch_size}), fewer "
+                "time steps or smaller layers"
+            )
 
 
 @dataclass(frozen=True)
