@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import tomllib
@@ -352,10 +353,15 @@ def _parse(tree, where):
     _check_values(tree, where, ())
     try:
         # Through JSON, where pydantic's strict mode takes a list for a tuple.
-        return TypeAdapter(Config).validate_json(json.dumps(tree), strict=True)
+        return _adapter().validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         messages = [_explain(e, tree) for e in error.errors()]
         raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(messages))}") from None
+
+
+@functools.cache
+def _adapter():
+    return TypeAdapter(Config)
 
 
 def _check_values(value, where, path):

@@ -12,6 +12,7 @@ import numpy as np
 from bss2jax import config as configs
 from bss2jax import data
 from bss2jax.config import Config, ConfigError
+from bss2jax.data import DataError
 from bss2jax.hardware.chip import Chip, sample_chip
 from bss2jax.hardware.chip_file import ChipError, load_chip
 from bss2jax.hardware.substrate import BSS2
@@ -20,7 +21,7 @@ from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
 from bss2jax.mapping.partition import describe
 from bss2jax.networks.execution import Execution, Network, Params, executions
 from bss2jax.networks.network import build
-from bss2jax.training import loop, runs
+from bss2jax.training import loop, memory, runs
 from bss2jax.training.loop import Result, Samples, Task
 from bss2jax.training.phase import total_steps
 from bss2jax.training.progress import Reporter, say
@@ -134,10 +135,13 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
 
     Raises:
         ConfigError: as `network_of`, or the validation split leaves nothing to train on.
-        DataError: the data cannot be had.
+        DataError: the data cannot be had, or a split is empty, of other shapes than the network
+            takes, or has values or labels out of range.
     """
     network = network_of(config)
     dataset = dataset or data.load(config.data.name)
+    for name in ("train", "test"):
+        _check_split(getattr(dataset, name), name, dataset, data.spec(config.data.name))
     task = Task(network, dataset.full_scale, config.spreads, BSS2, config.objective, config.augment)
     training, validation = _split(dataset, config.data.validation, config.seed)
     return Experiment(
@@ -158,6 +162,23 @@ def _chip_of(config):
         except ChipError as error:
             raise ConfigError(f"chip.file: {error}") from None
     return sample_chip(jax.random.key(config.chip.seed), config.spreads)
+
+
+def memory_needed(experiment: Experiment, number: int) -> int:
+    """Returns a lower bound of a phase's memory, bytes, known before anything is compiled.
+
+    Raises:
+        MemoryError: not even what is worked out beforehand fits.
+    """
+    phase, samples = experiment.config.phases[number], len(experiment.training.y)
+    state, best = _like(experiment, number)
+    step = loop.make_step(experiment.task, phase, samples)
+    order = jax.ShapeDtypeStruct((samples,), jnp.int32)
+    bound = memory.at_least(
+        step, state, experiment.training, order, 0, experiment.chip, experiment.key
+    )
+    beside = jax.tree.leaves((best, experiment.validation, experiment.test))
+    return bound + sum(leaf.size * leaf.dtype.itemsize for leaf in beside)
 
 
 def plan_text(network: Network, samples: int = 60_000, batch: int = 128) -> str:
@@ -186,13 +207,14 @@ def run(
         The run's directory, complete.
 
     Raises:
-        ConfigError, DataError: before anything is written.
+        ConfigError, DataError: before anything is compiled or written.
         RunError: the run cannot be written, or its directory is that of another.
         Failed: a step was not finite; what was saved before is kept.
         Stopped: as asked by a signal; what is needed to go on is saved.
     """
     begin = time.perf_counter()
     experiment = prepare(config, dataset)
+    _check_memory(experiment)
     with runs.opened(config.name, config.run.dir) as directory:
         start = _start(experiment, text, directory, begin)
         if start is None:
@@ -270,6 +292,24 @@ def _stored(path):
     if not resolved.is_file():
         raise RunError(f"{path}: no run directory: there is no resolved.toml in it")
     return configs.load(resolved)[0]
+
+
+def _check_memory(experiment):
+    """Raises `ConfigError` where a phase needs more memory than there is."""
+    limit = memory.available()
+    for number, phase in enumerate(experiment.config.phases):
+        try:
+            needed = memory_needed(experiment, number)
+        except MemoryError as error:
+            raise ConfigError(
+                f"phases.{number}: needs more memory than there is: {error}"
+            ) from None
+        if limit and needed > limit:
+            raise ConfigError(
+                f"phases.{number}: needs at least {needed / 2**30:.1f} GiB of memory, there are "
+                f"{limit / 2**30:.1f}; take a smaller batch_size (now {phase.batch_size}), fewer "
+                "time steps or smaller layers"
+            )
 
 
 @dataclass(frozen=True)
@@ -427,6 +467,26 @@ def _confusion(rungs, classes):
     }
 
 
+def _check_split(split, name, dataset, known):
+    """Raises `DataError` where the samples or labels of a split are not what its set promises."""
+    x, y, where = split.x, split.y, f"{dataset.name}: {name}"
+    if x.shape[1:] != known.shape or not len(x):
+        shape = ", ".join(map(str, known.shape))
+        raise DataError(f"{where}.x: got shape {x.shape}, expected (S, {shape}) with S >= 1")
+    if x.dtype.kind not in "uif" or y.dtype.kind not in "ui":
+        raise DataError(f"{where}: got x of {x.dtype} and y of {y.dtype}, expected numbers and int")
+    # Measured values may be negative, or beyond full scale, and are clipped; images may not.
+    least, most = x.min(), x.max()
+    if not np.isfinite([least, most]).all():
+        raise DataError(f"{where}.x: got {least} to {most}, expected finite numbers")
+    if x.dtype.kind != "f" and (least < 0 or most > np.max(dataset.full_scale)):
+        raise DataError(f"{where}.x: got {least} to {most}, expected 0 to {dataset.full_scale:g}")
+    if y.min() < 0 or y.max() >= len(known.classes):
+        raise DataError(
+            f"{where}.y: got labels {y.min()} to {y.max()}, expected 0 to {len(known.classes) - 1}"
+        )
+
+
 def _split(dataset, share, seed):
     """The training and the validation split: the set's own, or taken out of the former by a seed.
 
@@ -454,4 +514,4 @@ def _split(dataset, share, seed):
 
 
 def _on_device(split):
-    return Samples(jnp.asarray(split.x), jnp.asarray(split.y))
+    return Samples(jnp.asarray(split.x), jnp.asarray(split.y, jnp.int32))

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from bss2jax import config, data, experiment, sample_chip
 from bss2jax.config import ConfigError
+from bss2jax.data import DataError
 from bss2jax.training import loop, runs
 from bss2jax.training.runs import RunDirectory, RunError
 
@@ -325,14 +326,48 @@ def test_whole_groups_validate(read, share):
     "share, count", [(100, 100), (0.1, 144), (0.25, 359), (1, 1), (1436, 1436)]
 )
 def test_the_validation_split_is_taken_out_of_the_training_set(read, share, count):
-    # Numbered samples show which went where.
-    numbered = np.arange(1437, dtype=np.int32)
+    # Numbered samples show which went where: three pixels are the digits of a number.
+    numbered, base = np.arange(1437), np.array([1, 16, 256])
     images = np.zeros((1437, 8, 8, 1), np.uint8)
-    dataset = replace(DIGITS, train=data.Split(images, numbered))
+    images[:, 0, :3, 0] = numbered[:, None] // base % 16
+    dataset = replace(DIGITS, train=data.Split(images, np.zeros(1437, np.int32)))
     prepared = experiment.prepare(read(f"data.validation={share}"), dataset)
-    held, rest = np.asarray(prepared.validation.y), np.asarray(prepared.training.y)
+    held, rest = (
+        np.asarray(samples.x)[:, 0, :3, 0] @ base
+        for samples in (prepared.validation, prepared.training)
+    )
     assert len(held) == count
     assert_array_equal(np.sort(np.concatenate([held, rest])), numbered)
+
+
+IMAGES = np.zeros((3, 8, 8, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "x, y, message",
+    [
+        (IMAGES[:0], [], r"digits: test.x: got shape \(0, 8, 8, 1\), expected \(S, 8, 8, 1\)"),
+        (IMAGES[:, 1:], [0, 1, 2], r"test.x: got shape \(3, 7, 8, 1\)"),
+        (IMAGES + 17, [0, 1, 2], "test.x: got 17 to 17, expected 0 to 16"),
+        (IMAGES - np.int16(1), [0, 1, 2], "test.x: got -1 to -1"),
+        (IMAGES * np.float32("nan"), [0, 1, 2], "test.x: got nan to nan, expected finite"),
+        (IMAGES.astype(str), [0, 1, 2], "test: got x of <U3"),
+        (IMAGES, [0.0, 0.5, 1.0], "y of float64, expected numbers and int"),
+        (IMAGES, [0, 10, 9], "test.y: got labels 0 to 10, expected 0 to 9"),
+        (IMAGES, [0, -1, 9], "test.y: got labels -1 to 9"),
+    ],
+)
+def test_images_and_labels_out_of_range_are_a_data_error(read, x, y, message):
+    y = np.asarray(y) if len(y) else np.zeros(0, np.int32)
+    with pytest.raises(DataError, match=message):
+        experiment.prepare(read(), replace(DIGITS, test=data.Split(x, y)))
+
+
+def test_a_batch_of_one_and_a_set_of_one_train(read):
+    one = data.Split(DIGITS.train.x[:2], DIGITS.train.y[:2])
+    overrides = ["data.validation=1", "phases.0.batch_size=1", "phases.1.epochs=1"]
+    run = experiment.run(read(*overrides), dataset=replace(DIGITS, train=one, test=one))
+    assert [line["step"] for line in metrics(run)] == [1, 2, 1]
 
 
 def test_images_and_labels_are_split_together(resumed):

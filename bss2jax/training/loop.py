@@ -150,6 +150,15 @@ class Epoch:
     validation: Result
 
 
+def make_step(task: Task, phase: Phase, samples: int) -> Callable[..., State]:
+    """Returns the step of a phase: `step(state, training, order, i, chip, key) -> state`.
+
+    Args of the step: `order` `[samples]` is the epoch's, of which batch i is taken; `key` is that
+    of the step.
+    """
+    return partial(_step, task, phase, make_optimizer(phase, samples))
+
+
 class NonFinite(ArithmeticError):
     """A step's loss, gradient or update is not finite.
 
@@ -219,7 +228,7 @@ def train(
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = start if isinstance(start, Progress) else begin(phase, start, samples)
     optimizer = make_optimizer(phase, samples)
-    step = jax.jit(partial(_step, task, phase, optimizer), donate_argnums=0)
+    step = jax.jit(make_step(task, phase, samples), donate_argnums=0)
     noise = jax.random.fold_in(key, _VALIDATION) if phase.noise else None
     look = time.monotonic() + _LOOK
 
