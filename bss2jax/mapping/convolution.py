@@ -224,6 +224,21 @@ def patches(
     return x.reshape(*x.shape[: lead + len(window)], -1)
 
 
+def windows(x: jax.Array, axis: int, k: int, s: int) -> jax.Array:
+    """Cuts an axis into windows of k, s apart: `[..., size, ...]` to `[..., positions, k, ...]`.
+
+    What is left at the end is dropped.
+    """
+    positions = (x.shape[axis] - k) // s + 1
+    if k == s:
+        x = lax.slice_in_dim(x, 0, positions * k, axis=axis)
+        return x.reshape(*x.shape[:axis], positions, k, *x.shape[axis + 1 :])
+    span = (positions - 1) * s + 1
+    return jnp.stack(
+        [lax.slice_in_dim(x, i, i + span, s, axis=axis) for i in range(k)], axis=axis + 1
+    )
+
+
 def run_groups(
     product: Callable[..., Any], inputs: jax.Array, weights: jax.Array, key: jax.Array | None
 ) -> Any:

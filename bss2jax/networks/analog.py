@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from bss2jax.hardware.chip import Chip
 from bss2jax.hardware.substrate import BSS2, Substrate
@@ -201,25 +200,13 @@ def _pool(layer, x, *, exact):
     # Window by window along each axis: fused into a convolution before it, `lax.reduce_window` is
     # miscompiled on the CPU (jax 0.10.1) where windows leave a rest.
     for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=1):
-        x = _windows(x, axis, k, s)
+        x = convolution.windows(x, axis, k, s)
         x = x.max(axis + 1) if layer.mode == "max" else x.sum(axis + 1)
     if layer.mode == "max":
         return x
     mean = x / math.prod(window)
     # An addition of nothing: floor and clip, and the gradient of the mean.
     return mean if exact else digital.add(mean, 0.0)
-
-
-def _windows(x, axis, k, s):
-    """Cuts an axis into windows of k, s apart: `[..., size, ...]` to `[..., positions, k, ...]`."""
-    positions = (x.shape[axis] - k) // s + 1
-    if k == s:
-        x = lax.slice_in_dim(x, 0, positions * k, axis=axis)
-        return x.reshape(*x.shape[:axis], positions, k, *x.shape[axis + 1 :])
-    span = (positions - 1) * s + 1
-    return jnp.stack(
-        [lax.slice_in_dim(x, i, i + span, s, axis=axis) for i in range(k)], axis=axis + 1
-    )
 
 
 def _output_shape(layer, before, substrate):

@@ -9,7 +9,6 @@ from itertools import pairwise
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from bss2jax.hardware.substrate import Substrate
 from bss2jax.kernels import coding
@@ -314,9 +313,11 @@ def _flat(z):
 def _pool(z, step):
     """Mean of the spikes in each window of `[T, B, *size, C]`."""
     window = step.window
-    stride = window if step.layer.stride is None else pair(step.layer.stride, len(window))
-    sums = lax.reduce_window(z, 0.0, lax.add, (1, 1, *window, 1), (1, 1, *stride, 1), "VALID")
-    return sums / math.prod(window)
+    stride = pair(step.layer.stride or step.layer.window, len(window))
+    # Axis by axis: `lax.reduce_window` is miscompiled on the CPU (see analog networks).
+    for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=2):
+        z = convolution.windows(z, axis, k, s).sum(axis + 1)
+    return z / math.prod(window)
 
 
 def _values(x, full_scale):
