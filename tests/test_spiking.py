@@ -5,7 +5,7 @@ of them are exact in float32, in any order.
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -17,6 +17,7 @@ import reference_spiking as twin
 from bss2jax import BSS2, Mismatch, sample_chip
 from bss2jax.kernels import noise
 from bss2jax.kernels.events import Events, to_raster
+from bss2jax.kernels.fields import Coded, field_product, raster_of
 from bss2jax.kernels.neuron import (
     Dynamics,
     LIFParams,
@@ -289,6 +290,49 @@ def test_on_a_chip_a_field_has_its_neurons_strength(shared):
     # Backward the nominal model: at the chip's membranes, so not the ideal chip's gradient.
     (dw,) = pull(dz)
     assert dw.shape == w.shape and np.abs(dw).max() > 0.01
+
+
+@dataclass(frozen=True)
+class Level:
+    """Values spike in as many steps as they are tenths of T."""
+
+    steps: int
+
+    def __call__(self, values):
+        time = jnp.arange(self.steps).reshape(-1, *[1] * values.ndim)
+        return (time < values * self.steps).astype(jnp.float32)
+
+
+@pytest.mark.parametrize("shared", (True, False))
+@pytest.mark.parametrize("on", ("float", "ideal", "chip"))
+def test_coded_fields_are_their_raster(shared, on):
+    _, w, dz = fields_drawn(shared)
+    place = FIELD_PLACES["by position"]
+    values = jnp.float32(np.random.default_rng(35).random((B, POSITIONS, FIELD)) / 2)
+    coded = Coded(values, T, Level(T))
+    chip = sample_chip(jax.random.key(33), Mismatch(), place.substrate) if on == "chip" else None
+
+    def outcome(spikes):
+        return jax.vjp(
+            lambda w: run(spikes, w, LIFParams(), chip, population=place, quantised=on != "float"),
+            w,
+        )
+
+    (z, pull), (expected, pull_raster) = outcome(coded), outcome(raster_of(coded))
+    assert 5 < z.sum() < z.size / 2
+    np.testing.assert_array_equal(z, expected)
+    close(pull(dz)[0], pull_raster(dz)[0])
+
+
+@pytest.mark.parametrize("shared", (True, False))
+def test_field_products_and_their_gradients_are_einsums(shared):
+    spikes, w, dy = fields_drawn(shared)
+    form = "tbpk,kc->tbpc" if shared else "tbpk,pkc->tbpc"
+    y, pull = jax.vjp(field_product, spikes, w)
+    expected, pull_einsum = jax.vjp(partial(jnp.einsum, form, precision="highest"), spikes, w)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    for a, b in zip(pull(dy), pull_einsum(dy), strict=True):
+        close(a, b)
 
 
 def test_a_field_that_is_all_there_is_is_a_dense_layer():

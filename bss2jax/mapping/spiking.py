@@ -26,11 +26,12 @@ from bss2jax.kernels.events import (
     event_product_gradient,
     sort_events,
 )
+from bss2jax.kernels.fields import Coded, field_product, field_product_gradient, raster_of
 from bss2jax.kernels.neuron import Dynamics, Integrator, LIFParams, LIParams, refractory_steps
 from bss2jax.kernels.surrogate import SuperSpike, Surrogate
 from bss2jax.mapping.circuits import Population, joined, synapse_strength
 
-Spikes = jax.Array | Events | SortedEvents
+Spikes = jax.Array | Events | SortedEvents | Coded
 
 
 def spiking(
@@ -64,8 +65,8 @@ def spiking(
 
     Args:
         spikes: `[T, B, K]`, or `[T, B, P, K]` with receptive fields; or `Events` of K inputs (then
-            `steps` is T), sorted here in each call; or `SortedEvents`, where they stay the same. No
-            gradient flows to events.
+            `steps` is T), sorted here in each call; or `SortedEvents`, where they stay the same; or
+            fields `Coded` where they are used. No gradient flows to events and coded values.
         w: `[K, N]` weights in software units; 1 brings a membrane at rest near the threshold. With
             receptive fields `[K, C]` or `[P, K, C]`.
         params: nominal neurons, scalars.
@@ -91,7 +92,7 @@ def spiking(
     spikes = _prepared(spikes, w.shape[-2], _steps(spikes, steps))
     fields = not isinstance(spikes, SortedEvents) and spikes.ndim == 4
     if fields and place.positions == 1:  # a field that is all there is
-        spikes, w = spikes[:, :, 0], w.reshape(w.shape[-2:])
+        spikes, w = raster_of(spikes)[:, :, 0], w.reshape(w.shape[-2:])
     if chip is None and not quantised:
         z = neuron.lif(
             params, _drive(spikes, w), recurrent,
@@ -237,9 +238,10 @@ def _in_runs(one: Callable, spikes, w, place, words):
 def _fields_in_runs(one, fields, w, place, words):
     """The same by positions, and by the channels of a position where those need several runs."""
     at_once, channels = place.positions_per_run, place.channels_per_run
-    fields = _tiles(fields, at_once, axis=2)
+    fields = jax.tree.map(lambda a: _tiles(a, at_once, axis=-2), fields)
+    tiles = -(-place.positions // at_once)
     parts = _tiles(w, channels, axis=-1)
-    words = None if words is None else words.reshape(len(parts), len(fields), *words.shape[1:])
+    words = None if words is None else words.reshape(len(parts), tiles, *words.shape[1:])
     outputs = []
     for i, part in enumerate(parts):
         at_hand = None if words is None else words[i]
@@ -249,7 +251,7 @@ def _fields_in_runs(one, fields, w, place, words):
         else:
             cuts = (fields, at_hand)
             _, y = lax.scan(lambda _, cut, part=part: (None, one(cut[0], part, cut[1])), None, cuts)
-        y = _untile(y, len(fields) * at_once * channels)
+        y = _untile(y, tiles * at_once * channels)
         outputs.append(y.reshape(*y.shape[:2], -1, channels)[:, :, : place.positions])
     y = jnp.concatenate(outputs, axis=-1)[..., : place.channels]
     return y.reshape(*y.shape[:2], -1)
@@ -410,8 +412,8 @@ def _drive(spikes, w):
     """What the synapses add in each step, `[T, B, n]`, positions and channels in one axis."""
     if isinstance(spikes, SortedEvents):
         return event_product(spikes, w)
-    if w.ndim == 3:
-        y = jnp.einsum("tbpk,pkc->tbpc", spikes, w, precision=lax.Precision.HIGHEST)
+    if spikes.ndim == 4:
+        y = field_product(spikes, w)
     else:
         y = dot(spikes.reshape(-1, spikes.shape[-1]), w)
     return y.reshape(*spikes.shape[:2], -1)
@@ -421,10 +423,8 @@ def _drive_gradient(spikes, w, dx):
     """Gradients with respect to spikes (None for events) and weights."""
     if isinstance(spikes, SortedEvents):
         return None, event_product_gradient(spikes, dx)
-    dx = dx.reshape(*spikes.shape[:-1], w.shape[-1])
-    if w.ndim == 3:
-        product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
-        return product("tbpc,pkc->tbpk", dx, w), product("tbpk,tbpc->pkc", spikes, dx)
+    if spikes.ndim == 4:
+        return field_product_gradient(spikes, w, dx.reshape(*spikes.shape[:-1], w.shape[-1]))
     flat = dx.reshape(-1, dx.shape[-1])
     return dot(dx, w.T), dot(spikes.reshape(-1, spikes.shape[-1]).T, flat)
 
@@ -504,9 +504,9 @@ def _steps(spikes, steps):
                 "steps: Events do not say how long they last; give the number of steps"
             )
         return steps
-    if steps not in (None, len(spikes)):
-        raise ValueError(f"steps: got {steps}, the spikes last {len(spikes)}")
-    return len(spikes)
+    if steps not in (None, spikes.shape[0]):
+        raise ValueError(f"steps: got {steps}, the spikes last {spikes.shape[0]}")
+    return spikes.shape[0]
 
 
 def _interpolation(to, at):

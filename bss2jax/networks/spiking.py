@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ import numpy as np
 from bss2jax.hardware.substrate import Substrate
 from bss2jax.kernels import coding
 from bss2jax.kernels.events import Events
+from bss2jax.kernels.fields import Coded
 from bss2jax.kernels.neuron import LIFParams, LIParams
 from bss2jax.kernels.surrogate import Arctan, Box, FastSigmoid, Gaussian, SuperSpike, Triangle
 from bss2jax.mapping import convolution
@@ -102,6 +103,16 @@ def encode(
     if key is None:
         raise ValueError("rate coding is random: give a key")
     return coding.poisson(values * (spikes / spec.steps), key, spec.steps)
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A code without randomness, of values `[B, ...]`."""
+
+    spec: Spiking
+
+    def __call__(self, values):
+        return encode(values, self.spec, None).reshape(self.spec.steps, *values.shape)
 
 
 def _one_spike(values, spec):
@@ -262,7 +273,12 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
     if spec.coding == "current" and each[steps[0].name] != "float":
         raise ValueError("a chip is sent spikes: current coding is for layers on float")
     keys = iter([None] * 3 * len(steps) if key is None else jax.random.split(key, 3 * len(steps)))
-    z = encode(x, spec, next(keys), as_events=plan.event_driven)
+    if isinstance(steps[0].layer, ConvLIF) and spec.coding != "rate":
+        # Each value becomes the same spikes in every field that sees it.
+        z = Coded(x, spec.steps, _Code(spec))
+        next(keys)
+    else:
+        z = encode(x, spec, next(keys), as_events=plan.event_driven)
     parameter = () if spec.surrogate_parameter is None else (spec.surrogate_parameter,)
     surrogate = SURROGATES[spec.surrogate](*parameter)
     places = dict(zip(plan.names, plan.populations, strict=True))
@@ -289,7 +305,10 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
         neuron = LIFParams(layer.tau_mem, layer.tau_syn)
         settings |= {"t_ref": layer.t_ref, "surrogate": surrogate}
         if isinstance(layer, ConvLIF):
-            seen = step.fields(z.reshape(*z.shape[:2], *step.before))
+            if isinstance(z, Coded):
+                seen = replace(z, values=step.fields(z.values))
+            else:
+                seen = step.fields(z.reshape(*z.shape[:2], *step.before))
             w = as_matrix(weights["weight"]) if layer.shared else weights["weight"]
             z = spiking(seen, w, neuron, here, noise, **settings)
             z = z.reshape(*z.shape[:2], *step.after)

@@ -1,0 +1,93 @@
+"""Receptive fields: each position multiplies what it sees with weights of its own, or shared ones.
+
+Weights of one's own make a product of few inputs and few outputs at every position, for which
+batched matrix products are an order of magnitude slower on a CPU than sums of elementwise products.
+
+Values can be coded as spikes where they are used: a raster is many times larger than the values it
+comes from, and here it is made, multiplied and summed without ever being stored.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bss2jax.kernels.dense import dot
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Coded:
+    """A raster `[T, B, P, K]` as the values it is coded from.
+
+    Attributes:
+        values: `[B, P, K]`.
+        steps: T.
+        code: turns values `[...]` into spikes `[T, ...]`; hashable, without randomness, and equal
+            values become equal spikes.
+    """
+
+    values: jax.Array
+    steps: int = field(metadata={"static": True})
+    code: Callable[[jax.Array], jax.Array] = field(metadata={"static": True})
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.steps, *self.values.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+Fields = jax.Array | Coded
+
+
+def raster_of(fields: Fields) -> jax.Array:
+    """Returns the raster `[T, B, P, K]`."""
+    return fields.code(fields.values) if isinstance(fields, Coded) else fields
+
+
+@jax.custom_vjp
+def field_product(fields: Fields, w: jax.Array) -> jax.Array:
+    """Multiplies what each position sees with its weights.
+
+    Args:
+        fields: `[T, B, P, K]`. No gradient flows to what is `Coded`.
+        w: `[K, C]`, shared, or `[P, K, C]`.
+
+    Returns:
+        `[T, B, P, C]`.
+    """
+    x = raster_of(fields)
+    if w.ndim == 3:
+        return (x[..., None] * w).sum(axis=-2)
+    return dot(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], -1)
+
+
+def field_product_gradient(
+    fields: Fields, w: jax.Array, dy: jax.Array
+) -> tuple[jax.Array | None, jax.Array]:
+    """Returns the gradients of fields (None for `Coded`) and weights from that of the product."""
+    data = isinstance(fields, Coded)
+    if w.ndim == 3:
+        dx = None if data else (dy[..., None, :] * w).sum(axis=-1)
+        of_input = fields.values if data else fields
+        code = fields.code if data else lambda x: x
+
+        def one(x):
+            # Sums over steps and samples, input by input: the others of a field are far apart.
+            return (code(x)[..., None] * dy).sum(axis=(0, 1))
+
+        return dx, jnp.moveaxis(lax.map(one, jnp.moveaxis(of_input, -1, 0)), 0, 1)
+    x = raster_of(fields)
+    flat = dy.reshape(-1, dy.shape[-1])
+    return None if data else dot(dy, w.T), dot(x.reshape(-1, x.shape[-1]).T, flat)
+
+
+field_product.defvjp(
+    lambda fields, w: (field_product(fields, w), (fields, w)),
+    lambda residuals, dy: field_product_gradient(*residuals, dy),
+)
