@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench format clean
+.PHONY: demo test test-slow kills fuzz bench format clean
 
 demo: .venv/demo
 	$(BIN)/bss2jax train configs/digits.toml
@@ -15,6 +15,12 @@ test: .venv/test
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
+
+kills: .venv/test
+	$(BIN)/python tests/kills.py
+
+fuzz: .venv/test
+	$(BIN)/python tests/fuzz.py
 
 bench: .venv/test
 	$(BIN)/python benchmarks/vmm.py

@@ -1,4 +1,4 @@
-"""The command line: `bss2jax train | evaluate | plan | chip | configs`.
+"""The command line: `bss2jax train | evaluate | plan | chip | data | configs`.
 
 Libraries that take seconds to import wait until the arguments are known to be good.
 """
@@ -15,13 +15,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        0 on success, 2 for a wrong call, config, run or data file, 130 after Ctrl-C.
+        0 on success, 1 for a training that went wrong, 2 for a wrong call, config, run or data
+        file, 130 after Ctrl-C, 143 after SIGTERM.
     """
     parsed = _parser().parse_args(arguments)
+    from bss2jax.training.stop import Signals
+
+    with Signals() as signals:
+        parsed.signals = signals
+        try:
+            return _answer(parsed)
+        except KeyboardInterrupt:
+            print("bss2jax: interrupted", file=sys.stderr)
+            return 128 + (signals.signal or 2)
+
+
+def _answer(parsed):
+    """Runs a command; what is wrong is one line."""
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError
     from bss2jax.hardware.chip_file import ChipError
     from bss2jax.training.runs import RunError
+    from bss2jax.training.stop import Failed, Stopped
 
     try:
         parsed.command(parsed)
@@ -29,9 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ChipError, ConfigError, DataError, RunError) as error:
         print(f"bss2jax: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("bss2jax: interrupted", file=sys.stderr)
-        return 130
+    except Failed as error:
+        print(f"bss2jax: {error}", file=sys.stderr)
+        return 1
+    except Stopped as error:
+        print(f"bss2jax: {error}", file=sys.stderr)
+        return 128 + error.signal
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does; keep Python's exit from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,8 +83,9 @@ def _parser():
         sub.set_defaults(command=command)
         return sub
 
-    def add_config(sub):
-        sub.add_argument("config", help="a TOML file, or the name of a shipped config")
+    def add_config(sub, **settings):
+        text = "a TOML file, or the name of a shipped config"
+        sub.add_argument("config", help=text, **settings)
         sub.add_argument(
             "overrides",
             nargs="*",
@@ -75,7 +94,10 @@ def _parser():
             help="such as seed=1, chip.seed=2, phases.0.epochs=3, run.dir=DIR",
         )
 
-    add_config(add("train", _train, "Train a config and write a run directory."))
+    train = add("train", _train, "Train a config, or go on with a run that was stopped.")
+    add_config(train, nargs="?")
+    train.add_argument("--resume", metavar="RUN", help="the directory of a run to go on with")
+    train.set_defaults(error=train.error)
     evaluate = add("evaluate", _evaluate, "Measure a finished run on its own and on other chips.")
     evaluate.add_argument("run", help="a run directory")
     evaluate.add_argument(
@@ -86,6 +108,16 @@ def _parser():
     plan.add_argument("--samples", type=_count, default=60_000, metavar="N", help="of an epoch")
     _add_chip(add("chip", None, "Draw, show, measure, calibrate and compare chips kept in files."))
     add("configs", _configs, "List the configs that ship with bss2jax.")
+
+    text = "List, prepare and show data sets."
+    sets = commands.add_parser("data", help=text, description=text)
+    commands = sets.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    add("list", _data_list, "List the data sets, and whether they are prepared on this machine.")
+    prepare = add("prepare", _data_prepare, "Read or download the original files once.")
+    show = add("show", _data_show, "Count the classes and draw some samples of each.")
+    for sub in (prepare, show):
+        sub.add_argument("name", help="of a data set")
+    show.add_argument("--out", metavar="FILE", help="the picture, a PNG; default: NAME.png")
     return parser
 
 
@@ -130,13 +162,19 @@ def _count(text):
 
 
 def _train(arguments):
+    if (arguments.config is None) == (arguments.resume is None):
+        arguments.error("expected a config, or --resume with a run's directory")
     import json
 
     from bss2jax import config, experiment
     from bss2jax.mapping.partition import table
 
-    parsed, text = config.load(arguments.config, arguments.overrides)
-    run = experiment.run(parsed, text)
+    if arguments.resume is None:
+        parsed, text = config.load(arguments.config, arguments.overrides)
+        run = experiment.run(parsed, text, signals=arguments.signals)
+    else:
+        run = experiment.resume(arguments.resume, arguments.signals)
+        parsed, _ = config.load(run.path / "resolved.toml")
     summary = json.loads(run.read("summary.json"))
     in_loop = any(phase.on_chip for phase in parsed.phases)
     trained = "trained in the loop" if in_loop else "as trained, without the chip"
@@ -161,8 +199,10 @@ def _evaluate(arguments):
 
     prepared, params = experiment.resume_final(RunDirectory(Path(arguments.run)))
     executions = {"float": "float", "ideal": "ideal", "chip": prepared.on_chip}
-    rows = [(name, f"{prepared.test_accuracy(params, on):.2%}") for name, on in executions.items()]
-    print(table((f"chip {prepared.config.chip.seed}", "test accuracy"), rows))
+    results = {name: prepared.test_result(params, on) for name, on in executions.items()}
+    rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
+    print(table((f"chip {prepared.config.chip.seed}", "test accuracy", "balanced"), rows))
+    print("\n" + _confusion_table(results["chip"], prepared.classes))
     if arguments.chips:
         accuracy = experiment.over_chips(prepared, params, arguments.chips)
         rows = [
@@ -172,6 +212,17 @@ def _evaluate(arguments):
             ("best", f"{accuracy.max():.2%}"),
         ]
         print("\n" + table((f"{arguments.chips} other chips", "test accuracy"), rows))
+
+
+def _confusion_table(result, classes):
+    """Accuracy per class, and how many samples of it were taken for each class."""
+    from bss2jax.mapping.partition import table
+
+    rows = [
+        (name, "-" if share is None else f"{share:.2%}", *map(str, counts))
+        for name, share, counts in zip(classes, result.class_accuracy, result.confusion)
+    ]
+    return table(("class, on the chip", "accuracy", *map(str, range(len(classes)))), rows)
 
 
 def _plan(arguments):
@@ -236,3 +287,62 @@ def _configs(arguments):
 
     rows = [(name, config.load(path)[0].description) for name, path in config.shipped().items()]
     print(table(("config", ""), rows))
+
+
+def _data_list(arguments):
+    from bss2jax import data
+    from bss2jax.mapping.partition import table
+
+    rows = []
+    for name in data.names():
+        known = data.spec(name)
+        where = data.prepared(name)
+        state = "needs none" if known.version is None else str(where) if where else "no"
+        shape = "x".join(map(str, known.shape))
+        rows.append((name, shape, known.dtype, str(len(known.classes)), state))
+    print(table(("data set", "sample", "type", "classes", "prepared"), rows))
+
+
+def _data_prepare(arguments):
+    print(_class_counts(_load(arguments.name)))
+
+
+def _data_show(arguments):
+    from pathlib import Path
+
+    from bss2jax import plot
+    from bss2jax.training.runs import RunError
+
+    dataset = _load(arguments.name)
+    path = Path(arguments.out or f"{arguments.name}.png")
+    print(_class_counts(dataset))
+    try:
+        plot.save(plot.samples(dataset), path)
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or error}") from None
+    print(f"\n{path}")
+
+
+def _load(name):
+    from bss2jax import data
+    from bss2jax.config import ConfigError
+
+    try:
+        data.spec(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return data.load(name)
+
+
+def _class_counts(dataset):
+    """How many samples of each class are in each split."""
+    import numpy as np
+
+    from bss2jax.mapping.partition import table
+
+    names = ("train", "test", "validation")
+    splits = {name: split for name in names if (split := getattr(dataset, name)) is not None}
+    counts = [np.bincount(split.y, minlength=len(dataset.classes)) for split in splits.values()]
+    rows = [(name, *map(str, row)) for name, row in zip(dataset.classes, zip(*counts))]
+    rows.append(("all", *(str(len(split.y)) for split in splits.values())))
+    return table((dataset.name, *splits), rows)

@@ -2,17 +2,18 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from annotated_types import Ge, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, Discriminator, TypeAdapter, ValidationError
 
 from bss2jax.hardware.chip import Mismatch
@@ -61,12 +62,19 @@ def _path(value):
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which data set, and how much of its training set validates: samples, or a share below 1."""
+    """Which data set, and what validates.
+
+    Attributes:
+        name: of the set.
+        validation: samples of the training split, or a share of it below 1, whole persons where the
+            set says who a sample is from. By default the set's own validation split, which is not
+            used otherwise; a tenth of the training split where it has none.
+    """
 
     __pydantic_config__ = _STRICT
 
     name: Annotated[str, MinLen(1)]
-    validation: Annotated[float, AfterValidator(_amount)] = 0.1
+    validation: Annotated[float, AfterValidator(_amount)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +122,7 @@ class Spreads:
 class Noise:
     """Trial-to-trial noise, by default that of the preset.
 
-    Of one readout and of each send, LSB; of thresholds, a share; of spike times, s.
+    Of one readout and of each send, LSB; of thresholds and membranes, a share; of spike times, s.
     """
 
     __pydantic_config__ = _STRICT
@@ -122,6 +130,7 @@ class Noise:
     std: Spread | None = None
     send: Spread | None = None
     threshold: Spread | None = None
+    membrane: Spread | None = None
     jitter: Spread | None = None
 
 
@@ -130,17 +139,27 @@ _NOISE = {
     "std": "noise_std",
     "send": "send_noise",
     "threshold": "threshold_noise",
+    "membrane": "membrane_noise",
     "jitter": "jitter",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where the run goes; by default `runs/NAME-k` with the first free k."""
+    """Where the run goes, and how often it saves what it needs to go on after a stop.
+
+    Attributes:
+        dir: by default `runs/NAME-k` with the first free k.
+        checkpoint_seconds, checkpoint_steps: the most time, and steps, between two checkpoints.
+        checkpoints: how many are kept.
+    """
 
     __pydantic_config__ = _STRICT
 
     dir: Annotated[str, AfterValidator(_path)] | None = None
+    checkpoint_seconds: Annotated[float, Gt(0), Lt(float("inf"))] = 30.0
+    checkpoint_steps: Annotated[int, Ge(1)] | None = None
+    checkpoints: Annotated[int, Ge(1)] = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +287,14 @@ def dump(config: Config) -> str:
     return tomli_w.dumps(_without_none(dataclasses.asdict(config)))
 
 
+def differences(first: Config, second: Config) -> list[str]:
+    """Returns the keys in which two configs differ, with both values; where runs go is left out."""
+    trees = [_flat(dataclasses.asdict(replace(config, run=Run()))) for config in (first, second)]
+    keys = dict.fromkeys([*trees[0], *trees[1]])
+    one, other = ({key: tree.get(key) for key in keys} for tree in trees)
+    return [f"{key}: {one[key]!r}, now {other[key]!r}" for key in keys if one[key] != other[key]]
+
+
 def shipped() -> dict[str, Path]:
     """Returns the configs that come with the package: name to path."""
     here = Path(__file__).parent
@@ -326,10 +353,15 @@ def _parse(tree, where):
     _check_values(tree, where, ())
     try:
         # Through JSON, where pydantic's strict mode takes a list for a tuple.
-        return TypeAdapter(Config).validate_json(json.dumps(tree), strict=True)
+        return _adapter().validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         messages = [_explain(e, tree) for e in error.errors()]
         raise ConfigError(f"{where}: {'; '.join(dict.fromkeys(messages))}") from None
+
+
+@functools.cache
+def _adapter():
+    return TypeAdapter(Config)
 
 
 def _check_values(value, where, path):
@@ -418,6 +450,17 @@ def _known_names(path, tree):
                 return _names(found)
         candidates.extend(typing.get_args(found))
     return []
+
+
+def _flat(value, key=()):
+    """The leaves of nested tables and lists, by key."""
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {_key(key): value}
+    return {k: v for name, item in items for k, v in _flat(item, (*key, name)).items()}
 
 
 def _without_none(value):

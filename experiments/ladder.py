@@ -34,16 +34,16 @@ def climb(name: str, overrides: list[str], chips: range, out: Path) -> np.ndarra
     accuracies = []
     for chip in chips:
         here, params = prepared.with_chip(chip), nominal
-        rungs = here.rungs(params)
+        rungs = {name: rung.accuracy for name, rung in here.rungs(params).items()}
         for i in phases[first:]:
             params = here.train(i, params)
         rungs["chip"] = here.test_accuracy(params, here.on_chip)
-        run = runs.create(parsed.name, str(out / f"chip-{chip}"))
-        run.write("config.toml", text)
-        run.write("resolved.toml", config.dump(here.config))
-        run.write("environment.json", runs.environment())
-        run.save("final", params)
-        run.write("summary.json", {"test_accuracy": rungs, "chip_seed": chip})
+        with runs.opened(parsed.name, str(out / f"chip-{chip}")) as run:
+            run.write("config.toml", text)
+            run.write("resolved.toml", config.dump(here.config))
+            run.write("environment.json", runs.environment())
+            run.save("final", params)
+            run.write("summary.json", {"test_accuracy": rungs, "chip_seed": chip})
         accuracies.append([100 * rungs[rung] for rung in RUNGS])
         print(f"chip {chip}: " + ", ".join(f"{k} {100 * v:.2f}" for k, v in rungs.items()))
     return np.array(accuracies)

@@ -73,13 +73,12 @@ def circuits_per_neuron(inputs, rows=ROWS):
     return c
 
 
-def runs(inputs, neurons, parts=1):
+def runs(inputs, neurons):
     """The neurons of each run, as lists, filled one after the other."""
     places = CIRCUITS // circuits_per_neuron(inputs)
-    share = next(n for n in range(1, neurons + 1) if n * parts >= neurons)
     filled = []
     for neuron in range(neurons):
-        if not filled or len(filled[-1]) == min(places, share):
+        if not filled or len(filled[-1]) == places:
             filled.append([])
         filled[-1].append(neuron)
     return filled

@@ -69,10 +69,10 @@ def test_circuits_per_neuron_are_the_twins(inputs):
     assert c * 128 >= inputs and (c == 1 or c % 2 == 0)
 
 
-@given(st.integers(1, 3000), st.integers(1, 1500), st.integers(1, 9))
-def test_every_neuron_is_in_exactly_one_run(inputs, neurons, parts):
-    place = Population(inputs, neurons, parts=parts)
-    runs = twin.runs(inputs, neurons, parts)
+@given(st.integers(1, 3000), st.integers(1, 1500))
+def test_every_neuron_is_in_exactly_one_run(inputs, neurons):
+    place = Population(inputs, neurons)
+    runs = twin.runs(inputs, neurons)
     assert place.runs == len(runs) and place.neurons_per_run == len(runs[0])
     # Neuron j is number j % n of run j // n: runs are full but the last, which is not empty.
     n = place.neurons_per_run

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -87,10 +88,14 @@ def test_evaluate_measures_a_run_on_its_own_and_on_other_chips(trained, place):
     done = bss2jax("evaluate", "runs/digits-0", "--chips", 3, cwd=place)
     assert done.returncode == 0, done.stderr
     summary = json.loads((place / "runs" / "digits-0" / "summary.json").read_text())
-    own, others = done.stdout.split("\n\n")
+    own, classes, others = done.stdout.split("\n\n")
     for name in ("float", "ideal", "chip"):
-        assert re.search(rf"^{name} +{NUMBER}$", own, re.MULTILINE)
-    assert re.search(rf"^chip +{summary['test_accuracy']['chip']:.2%}$", own, re.MULTILINE)
+        assert re.search(rf"^{name} +{NUMBER} +{NUMBER}$", own, re.MULTILINE)
+    chip = (summary[f"test_{kind}"]["chip"] for kind in ("accuracy", "balanced_accuracy"))
+    assert re.search("^chip +{:.2%} +{:.2%}$".format(*chip), own, re.MULTILINE)
+    counts = json.loads((place / "runs" / "digits-0" / "confusion.json").read_text())
+    for line, row in zip(classes.splitlines()[-10:], counts["test_confusion"]["chip"]):
+        assert line.split()[2:] == [str(count) for count in row]
     assert others.startswith("3 other chips")
     for name in ("mean", "std", "worst", "best"):
         assert re.search(rf"^{name} +{NUMBER}$", others, re.MULTILINE)
@@ -127,6 +132,45 @@ def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path)
     assert "epoch   1" in text and "test accuracy" in text
 
 
+def test_a_stopped_training_says_how_to_go_on_and_does(place):
+    (place / "stop.toml").write_text(TINY.replace("epochs = 2", "epochs = 500"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bss2jax", "train", "stop.toml", "run.dir=stopped"],
+        cwd=place,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "epoch   1" in process.stdout.readline()
+    second = bss2jax("train", "stop.toml", "run.dir=stopped", cwd=place)
+    assert second.returncode == 2 and f"process {process.pid} " in second.stderr
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    said = re.fullmatch(
+        r"bss2jax: stopping after this step; once more to stop at once\n"
+        r"bss2jax: stopped after phase 1, step (\d+); `bss2jax (train --resume stopped)` goes on\n",
+        err,
+    )
+    assert said, err
+    summary = bss2jax("evaluate", "stopped", cwd=place)
+    assert summary.returncode == 2 and "no such checkpoint" in summary.stderr
+    # The same call goes on too; a shorter training of the same config would be another.
+    again = subprocess.Popen(
+        [sys.executable, "-m", "bss2jax", *said[2].split()],
+        cwd=place,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert f"goes on after phase 1, step {said[1]}" in again.stdout.readline()
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=60)
+    assert again.returncode == 143
+
+
 def test_configs_lists_what_ships(place):
     done = bss2jax("configs", cwd=place)
     assert done.returncode == 0
@@ -156,7 +200,7 @@ def test_help_is_everywhere(command, capsys):
 
 def test_the_help_of_a_command_names_its_arguments(capsys):
     for command, words in {
-        "train": ["config", "key=value"],
+        "train": ["config", "key=value", "--resume RUN"],
         "evaluate": ["run", "--chips N"],
     }.items():
         with pytest.raises(SystemExit):
@@ -175,8 +219,11 @@ def test_version_is_the_packages(capsys):
     "arguments, parts",
     [
         ([], ["COMMAND", "bss2jax --help"]),
-        (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, plan, configs"]),
-        (["train"], ["config", "bss2jax train --help"]),
+        (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, plan, chip, configs"]),
+        (["train"], ["config", "--resume", "bss2jax train --help"]),
+        (["train", "tiny.toml", "--resume", "run"], ["config", "--resume"]),
+        (["train", "--resume", "nowhere"], ["nowhere", "no run directory"]),
+        (["train", "--resume"], ["--resume", "bss2jax train --help"]),
         (["train", "digits", "--seed", "1"], ["--seed"]),
         (["train", "digist"], ["digist", "mean 'digits'"]),
         (["train", "nowhere.toml"], ["nowhere.toml", "no such file"]),
@@ -196,6 +243,12 @@ def test_version_is_the_packages(capsys):
         (["evaluate", ".", "--chips", "many"], ["--chips", "from 1 to 100000", "'many'"]),
         (["evaluate", ".", "--chip=x"], ["--chip"]),
         (["configs", "more"], ["more"]),
+        (["data"], ["ACTION", "bss2jax data --help"]),
+        (["data", "lsit"], ["'lsit'", "did you mean 'list'?", "list, prepare, show"]),
+        (["data", "prepare"], ["name", "bss2jax data prepare --help"]),
+        (["data", "prepare", "minst"], ["no data set 'minst'", "nearest is 'mnist'"]),
+        (["data", "show", "digist"], ["no data set 'digist'", "nearest is 'digits'"]),
+        (["data", "list", "more"], ["more"]),
     ],
     ids=lambda v: " ".join(v)[:40],
 )
@@ -204,6 +257,46 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(tiny, tmp_path, capsys, arg
     for part in parts:
         assert part in line
     assert [path.name for path in tmp_path.iterdir()] == [tiny]
+
+
+def test_data_list_says_what_is_prepared(capsys, tmp_path, monkeypatch):
+    from bss2jax import data
+
+    monkeypatch.setenv("BSS2JAX_CACHE", str(tmp_path))
+    (tmp_path / "har-v1.npz").touch()
+    assert main(["data", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(data.names())
+    ends = {line.split()[0]: line.split()[-1] for line in lines}
+    assert ends["digits"] == ends["yinyang"] == "none" and ends["mnist"] == "no"
+    assert ends["har"] == str(tmp_path / "har-v1.npz")
+
+
+@pytest.mark.parametrize("name", ["digits", "yinyang", "har", "eurosat"])
+def test_data_show_counts_the_classes_and_draws_a_picture(name, capsys, tmp_path, monkeypatch):
+    import numpy as np
+    from PIL import Image
+
+    from bss2jax import data
+
+    fake = data.random_like(name, train=30)
+    monkeypatch.setattr(data, "load", lambda _: fake)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "show", name]) == 0
+    out = capsys.readouterr().out
+    for label, kind in enumerate(fake.classes):
+        counts = [int((split.y == label).sum()) for split in (fake.train, fake.test)]
+        assert re.search(r"^{} +{} +{}\b".format(kind, *counts), out, re.MULTILINE)
+    assert ("validation" in out) == (name == "eurosat") and f"{name}.png" in out
+    picture = np.asarray(Image.open(f"{name}.png").convert("RGB"))
+    assert picture.min() < 100 and picture.std() > 5, "an empty picture"
+
+
+def test_data_prepare_counts_and_a_picture_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    assert main(["data", "prepare", "digits"]) == 0
+    assert re.search(r"^all +1437 +360$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["data", "show", "digits", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"bss2jax: {tmp_path}: ")
 
 
 def test_a_missing_data_file_is_one_line(tiny, tmp_path, capsys, monkeypatch):
@@ -225,7 +318,7 @@ def test_a_run_directory_in_use_is_refused_and_stays_as_it_is(tiny, tmp_path, ca
 
 
 def test_an_interrupt_is_one_line_and_exit_code_130(tiny, capsys, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bss2jax.experiment.run", interrupted)

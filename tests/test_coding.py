@@ -12,13 +12,15 @@ from bss2jax.kernels.coding import (
     log_latency,
     max_over_time,
     poisson,
+    regular,
     scale_input,
     scale_weight,
+    soft_clamp,
     spike_time,
 )
 from bss2jax.kernels.events import to_raster
 from bss2jax.networks.layers import Spiking
-from bss2jax.networks.spiking import DECODERS, encode
+from bss2jax.networks.spiking import TRACE_DECODERS, encode
 
 STEPS = 30
 PIXELS = jnp.arange(256, dtype=jnp.float32).reshape(2, 128) / 255
@@ -60,7 +62,7 @@ def test_spike_time_runs_from_early_to_late():
 
 def test_time_coding_adds_one_bias_input():
     values = jnp.array([[0.0, 1.0], [0.5, 0.25]])
-    events = encode(values, Spiking(coding="time", steps=38, bias_time=4e-6), None)
+    events = encode(values, Spiking(coding="time", steps=38, bias_time=4e-6), None, as_events=True)
     np.testing.assert_array_equal(events.time, [[2, 26, 4], [14, 8, 4]])
     np.testing.assert_array_equal(events.index, [[0, 1, 2], [0, 1, 2]])
 
@@ -84,6 +86,36 @@ def test_poisson_spikes_are_as_likely_as_the_values_say():
     assert (np.abs(pairs - p**2) <= bound + 1e-6).all()
 
 
+@pytest.mark.parametrize("spikes", (1, 4, 30))
+def test_regular_spikes_are_in_proportion_and_evenly_spread(spikes):
+    values = jnp.linspace(0, 1, 41)[None]
+    z = np.asarray(regular(values, STEPS, spikes))
+    counts = z.sum(0)[0]
+    # The last spike may round to either side of the end.
+    assert (np.abs(counts - spikes * values[0]) < 1 + 1e-4).all() and counts[0] == 0
+    assert counts[-1] == spikes
+    distances = np.diff(np.flatnonzero(z[:, 0, -1]))
+    assert len(distances) == spikes - 1 and (np.abs(distances - STEPS / spikes) < 1).all()
+
+
+def test_the_raster_of_one_spike_an_input_is_that_of_its_events():
+    events = encode(PIXELS / 255, Spiking(steps=STEPS), None, as_events=True)
+    raster = encode(PIXELS / 255, Spiking(steps=STEPS), None)
+    np.testing.assert_array_equal(raster, to_raster(events, STEPS, PIXELS.shape[1]))
+    with pytest.raises(ValueError, match="rate coding has no events"):
+        encode(PIXELS, Spiking(coding="rate"), None, as_events=True)
+
+
+def test_a_soft_clamp_is_straight_near_zero_and_stays_below_its_cap():
+    w = jnp.array([-50.0, -1e-4, 0.0, 1e-4, 0.5, 50.0])
+    np.testing.assert_allclose(
+        soft_clamp(w, 1.05), np.sign(w) * 1.05 * (1 - np.exp(-np.abs(w) / 1.05)), atol=1e-7
+    )
+    gradient = jax.grad(lambda w: soft_clamp(w, 1.05).sum())(w)
+    # float32 knows 1 - e^-x no better than to 6e-8.
+    np.testing.assert_allclose(gradient, np.exp(-np.abs(w) / 1.05), rtol=1e-5, atol=1e-7)
+
+
 def test_a_constant_current_stays():
     current = constant_current(PIXELS, 3)
     assert current.shape == (3, 2, 128) and (current == PIXELS).all()
@@ -92,14 +124,17 @@ def test_a_constant_current_stays():
 def test_first_spike_scores_the_earliest_highest():
     z = jnp.zeros((5, 1, 3)).at[jnp.array([1, 3]), 0, 0].set(1.0).at[4, 0, 1].set(1.0)
     np.testing.assert_array_equal(first_spike(z), [[-1, -4, -5]])
-    assert (jax.grad(lambda z: first_spike(z).sum())(z) == 0).all()
+    gradient = jax.grad(lambda z: (first_spike(z) * jnp.array([2.0, 3.0, 5.0])).sum())(z)
+    expected = np.zeros(z.shape)
+    expected[1, 0, 0], expected[4, 0, 1], expected[:, 0, 2] = 2, 3, 5  # the silent one: all steps
+    np.testing.assert_array_equal(gradient, expected)
 
 
 def test_decoders_reduce_time():
     v = np.random.default_rng(15).normal(size=(7, 2, 3)).astype(np.float32)
     expected = {"max": v.max(0), "mean": v.mean(0), "sum": v.sum(0), "last": v[-1]}
-    assert set(DECODERS) == set(expected)
-    for name, decode in DECODERS.items():
+    assert set(TRACE_DECODERS) == set(expected)
+    for name, decode in TRACE_DECODERS.items():
         np.testing.assert_allclose(decode(jnp.asarray(v)), expected[name], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(max_over_time(jnp.asarray(v)), v.max(0))
 

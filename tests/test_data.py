@@ -146,7 +146,7 @@ def test_unknown_name_suggests_the_nearest():
 
 
 def test_names_are_those_that_load_knows():
-    assert data.names() == ("digits", "mnist", "yinyang")
+    assert data.names() == ("digits", "eurosat", "har", "mnist", "mnist16", "yinyang")
 
 
 def test_labels_that_do_not_match_the_samples_are_refused():
@@ -161,7 +161,10 @@ def test_random_like_has_the_shapes_and_types_of_the_set_and_needs_no_file(name,
     assert fake.train.x.shape == (200, *spec.shape) and fake.test.x.shape == (10, *spec.shape)
     assert fake.train.x.dtype == spec.dtype and fake.train.y.dtype == np.int32
     # 800 uniform draws or more: the largest lies within 5 % of the end but once in 1e17.
-    assert 0.95 * spec.full_scale <= fake.train.x.max() <= fake.full_scale == spec.full_scale
+    assert 0.95 * np.max(spec.full_scale) <= fake.train.x.max() <= np.max(fake.full_scale)
+    assert fake.full_scale == spec.full_scale
+    assert (fake.validation is None) == ("validation" not in spec.splits)
+    assert (fake.train.group is None) == (not spec.grouped)
     assert set(fake.train.y) == set(range(len(fake.classes)))
     assert_equal(fake, data.random_like(name, train=200, test=10, seed=1))
     assert not own_cache.exists()
@@ -308,6 +311,17 @@ def test_preparing_prints_nothing_and_leaves_one_file(small, own_cache, capfd):
     data.load("mnist")
     assert capfd.readouterr() == ("", "")
     assert [path.name for path in own_cache.iterdir()] == ["mnist-v1.npz"]
+
+
+def test_mnist16_is_the_middle_of_mnist_averaged(small, own_cache):
+    whole, little = data.load("mnist"), data.load("mnist16")
+    assert little.shape == (16, 16, 1) and little.train.x.dtype == np.uint8
+    np.testing.assert_array_equal(little.train.y, whole.train.y)
+    inner = whole.test.x[:, 2:-2, 2:-2, 0].astype(float)
+    # 16 new pixels over 24 old ones: split each old one in two, average three each way.
+    halves = inner.repeat(2, axis=1).repeat(2, axis=2)
+    means = halves.reshape(len(inner), 16, 3, 16, 3).mean((2, 4))
+    assert np.abs(little.test.x[..., 0] - means).max() <= 0.5 + 1e-4
 
 
 def test_second_load_needs_no_source(small, monkeypatch):

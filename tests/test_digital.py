@@ -17,6 +17,7 @@ from bss2jax import (
     scale_input,
     scale_weight,
 )
+from bss2jax.kernels.coding import split_signs
 
 # Every readout, the quarters between them, and values that no readout has.
 READOUTS = np.concatenate([np.arange(-140, 140, 0.25), [-1000.0, 1000.0]]).astype(np.float32)
@@ -119,3 +120,15 @@ def test_encoded_pixels_reach_from_0_to_31_linearly():
     assert values.dtype == jnp.float32
     np.testing.assert_allclose(values, np.arange(256) * 31 / 255, rtol=1e-6)
     assert float(jnp.round(values).max()) == 31
+
+
+def test_each_channel_has_its_full_scale():
+    values = np.array([[1.0, 3.0], [0.5, -3.0]])
+    codes = encode_activations(values, (1.0, 3.0))
+    np.testing.assert_allclose(codes, [[31, 31], [15.5, -31]], rtol=1e-6)
+
+
+def test_signs_are_split_into_two_unsigned_channels():
+    x = np.array([[3.0, -4.0], [-40.0, 33.0]], np.float32)
+    expected = [[3, 0, 0, 4], [0, 31, 31, 0]]
+    np.testing.assert_array_equal(split_signs(x), expected)

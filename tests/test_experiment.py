@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from bss2jax import config, data, experiment, sample_chip
 from bss2jax.config import ConfigError
+from bss2jax.data import DataError
 from bss2jax.training import loop, runs
 from bss2jax.training.runs import RunDirectory, RunError
 
@@ -101,11 +102,15 @@ def test_a_run_directory_holds_all_that_is_promised(tiny):
         "environment.json",
         "plan.txt",
         "metrics.jsonl",
+        "confusion.json",
         "summary.json",
         "checkpoints",
+        ".lock",
     }
     kept = {path.name for path in (tiny.path / "checkpoints").iterdir()}
-    assert kept == {"best", "last", "phase-0", "phase-1", "final"}
+    assert kept == {
+        f"{name}.npz" for name in ("phase-0", "phase-0-best", "phase-1", "phase-1-best", "final")
+    }
     assert tiny.read("config.toml") == TEXT
     resolved = tomllib.loads(tiny.read("resolved.toml"))
     assert resolved["seed"] == 3 and resolved["chip"] == {"seed": 5}
@@ -116,9 +121,7 @@ def test_a_run_directory_holds_all_that_is_promised(tiny):
 def test_the_environment_says_versions_device_and_commit(tiny):
     environment = json.loads(tiny.read("environment.json"))
     assert environment["versions"]["jax"] == jax.__version__
-    assert {"bss2jax", "jaxlib", "numpy", "optax", "orbax-checkpoint"} <= set(
-        environment["versions"]
-    )
+    assert {"bss2jax", "jaxlib", "numpy", "optax", "flax"} <= set(environment["versions"])
     assert environment["backend"] == jax.default_backend()
     assert len(environment["devices"]) == jax.device_count()
     assert {"time", "command", "python", "platform"} <= set(environment)
@@ -155,6 +158,22 @@ def test_the_summary_has_fractions_seeds_and_seconds(tiny):
     assert len(found["seconds"]["phases"]) == 2
     assert found["seconds"]["total"] > sum(found["seconds"]["phases"]) > 0
     assert found["test_accuracy"]["chip"] > 0.7
+
+
+def test_a_run_says_what_each_class_was_taken_for(tiny, resumed):
+    prepared, final = resumed
+    found, whole = json.loads(tiny.read("confusion.json")), summary(tiny)
+    assert found["classes"] == list("0123456789") == list(prepared.classes)
+    for rung, accuracy in whole["test_accuracy"].items():
+        counts = np.array(found["test_confusion"][rung])
+        assert counts.sum(axis=1).tolist() == np.bincount(DIGITS.test.y).tolist()
+        assert_allclose(np.trace(counts) / 360, accuracy)
+        shares = np.diag(counts) / counts.sum(axis=1)
+        assert_allclose(list(found["test_class_accuracy"][rung].values()), shares)
+        assert_allclose(whole["test_balanced_accuracy"][rung], shares.mean())
+    x, y = prepared.test.x[:5], prepared.test.y[:5]
+    own = loop.evaluate(prepared.task, final, loop.Samples(x, y), prepared.chip, None, on="ideal")
+    assert np.sum(own.confusion) == 5
 
 
 def test_the_ladder_is_of_the_parameters_that_first_meet_the_chip(tiny, resumed):
@@ -204,15 +223,17 @@ def test_a_finished_run_reads_back_to_the_bit(tiny, resumed, read):
     assert prepared.config == replace(read(), run=prepared.config.run)
 
 
-def test_best_and_last_are_of_the_last_phase(tiny, resumed):
-    prepared, final = resumed
-    lines = metrics(tiny)[2:]
-    ranks = [(line["validation_accuracy"], -line["validation_loss"]) for line in lines]
-    assert_same(checkpoint(tiny, prepared, "best"), final)
-    if max(ranks) == ranks[-1]:
-        assert_same(checkpoint(tiny, prepared, "last"), final)
-    else:
-        assert differ(checkpoint(tiny, prepared, "last"), final)
+def test_a_phase_keeps_its_best_epoch_whatever_it_ends_with(tiny, resumed):
+    prepared, _ = resumed
+    lines = metrics(tiny)
+    for number, keep in enumerate(("last", "best")):
+        ranks = [
+            (line["validation_accuracy"], -line["validation_loss"])
+            for line in lines
+            if line["phase"] == number
+        ]
+        best, kept = (checkpoint(tiny, prepared, f"phase-{number}{end}") for end in ("-best", ""))
+        assert differ(best, kept) == (keep == "last" and max(ranks) != ranks[-1])
 
 
 def test_the_test_set_is_never_touched_in_training(tiny, resumed, read):
@@ -222,7 +243,7 @@ def test_the_test_set_is_never_touched_in_training(tiny, resumed, read):
     poison = data.Split(rng.integers(0, 17, (360, 8, 8, 1), np.uint8), np.full(360, 9, np.int32))
     run = experiment.run(read(), dataset=replace(DIGITS, test=poison))
     assert metrics(run) == metrics(tiny)
-    for name in ("phase-0", "best", "last", "final"):
+    for name in ("phase-0", "phase-1-best", "final"):
         assert_same(checkpoint(run, prepared, name), checkpoint(tiny, prepared, name))
     assert summary(run)["test_accuracy"] != summary(tiny)["test_accuracy"]
 
@@ -275,18 +296,78 @@ def test_without_mismatch_and_noise_the_chip_is_ideal(read):
     assert accuracy["transfer"] == accuracy["ideal"]
 
 
+def test_a_sets_own_validation_split_is_used_unless_another_is_asked_for(read):
+    own = data.Split(DIGITS.test.x[:50], DIGITS.test.y[:50])
+    dataset = replace(DIGITS, validation=own)
+    overrides = 'data={name="digits"}'
+    prepared = experiment.prepare(read(overrides), dataset)
+    assert_array_equal(prepared.validation.x, own.x)
+    assert_array_equal(prepared.training.y, DIGITS.train.y)
+    asked = experiment.prepare(read("data.validation=100"), dataset)
+    assert len(asked.validation.y) == 100 and len(asked.training.y) == 1337
+    without = experiment.prepare(read(overrides), DIGITS)
+    assert len(without.validation.y) == 144  # a tenth
+
+
+@pytest.mark.parametrize("share", [1, 100, 0.2])
+def test_whole_groups_validate(read, share):
+    group = np.arange(1437, dtype=np.int32) % 21
+    dataset = replace(DIGITS, train=data.Split(DIGITS.train.x, group.copy(), group))
+    prepared = experiment.prepare(read(f"data.validation={share}"), dataset)
+    held, rest = (np.asarray(s.y) for s in (prepared.validation, prepared.training))
+    assert not set(held) & set(rest) and len(held) + len(rest) == 1437
+    asked = share if share >= 1 else share * 1437
+    assert asked <= len(held) < asked + 69  # a group has 68 or 69
+    other = experiment.prepare(read(f"data.validation={share}", "seed=9"), dataset)
+    assert set(np.asarray(other.validation.y)) != set(held)
+
+
 @pytest.mark.parametrize(
     "share, count", [(100, 100), (0.1, 144), (0.25, 359), (1, 1), (1436, 1436)]
 )
 def test_the_validation_split_is_taken_out_of_the_training_set(read, share, count):
-    # Numbered samples show which went where.
-    numbered = np.arange(1437, dtype=np.int32)
+    # Numbered samples show which went where: three pixels are the digits of a number.
+    numbered, base = np.arange(1437), np.array([1, 16, 256])
     images = np.zeros((1437, 8, 8, 1), np.uint8)
-    dataset = replace(DIGITS, train=data.Split(images, numbered))
+    images[:, 0, :3, 0] = numbered[:, None] // base % 16
+    dataset = replace(DIGITS, train=data.Split(images, np.zeros(1437, np.int32)))
     prepared = experiment.prepare(read(f"data.validation={share}"), dataset)
-    held, rest = np.asarray(prepared.validation.y), np.asarray(prepared.training.y)
+    held, rest = (
+        np.asarray(samples.x)[:, 0, :3, 0] @ base
+        for samples in (prepared.validation, prepared.training)
+    )
     assert len(held) == count
     assert_array_equal(np.sort(np.concatenate([held, rest])), numbered)
+
+
+IMAGES = np.zeros((3, 8, 8, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "x, y, message",
+    [
+        (IMAGES[:0], [], r"digits: test.x: got shape \(0, 8, 8, 1\), expected \(S, 8, 8, 1\)"),
+        (IMAGES[:, 1:], [0, 1, 2], r"test.x: got shape \(3, 7, 8, 1\)"),
+        (IMAGES + 17, [0, 1, 2], "test.x: got 17 to 17, expected 0 to 16"),
+        (IMAGES - np.int16(1), [0, 1, 2], "test.x: got -1 to -1"),
+        (IMAGES * np.float32("nan"), [0, 1, 2], "test.x: got nan to nan, expected finite"),
+        (IMAGES.astype(str), [0, 1, 2], "test: got x of <U3"),
+        (IMAGES, [0.0, 0.5, 1.0], "y of float64, expected numbers and int"),
+        (IMAGES, [0, 10, 9], "test.y: got labels 0 to 10, expected 0 to 9"),
+        (IMAGES, [0, -1, 9], "test.y: got labels -1 to 9"),
+    ],
+)
+def test_images_and_labels_out_of_range_are_a_data_error(read, x, y, message):
+    y = np.asarray(y) if len(y) else np.zeros(0, np.int32)
+    with pytest.raises(DataError, match=message):
+        experiment.prepare(read(), replace(DIGITS, test=data.Split(x, y)))
+
+
+def test_a_batch_of_one_and_a_set_of_one_train(read):
+    one = data.Split(DIGITS.train.x[:2], DIGITS.train.y[:2])
+    overrides = ["data.validation=1", "phases.0.batch_size=1", "phases.1.epochs=1"]
+    run = experiment.run(read(*overrides), dataset=replace(DIGITS, train=one, test=one))
+    assert [line["step"] for line in metrics(run)] == [1, 2, 1]
 
 
 def test_images_and_labels_are_split_together(resumed):
@@ -334,25 +415,34 @@ def test_what_does_not_fit_together_is_a_config_error_before_anything_is_written
 
 
 def test_a_directory_in_use_is_refused_and_stays_as_it_is(tiny, read):
-    before = {path: path.stat().st_mtime_ns for path in tiny.path.rglob("*")}
-    with pytest.raises(RunError, match="is not empty"):
-        experiment.run(read(f"run.dir={tiny.path}"))
-    assert {path: path.stat().st_mtime_ns for path in tiny.path.rglob("*")} == before
+    def written():
+        # The lock names the process that held it last.
+        files = {path for path in tiny.path.rglob("*") if path.name != ".lock"}
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = written()
+    with pytest.raises(RunError, match="another config: seed: 3, now 4$"):
+        experiment.run(read(f"run.dir={tiny.path}", "seed=4"))
+    assert written() == before
 
 
 def test_runs_count_up(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "name-1").mkdir(parents=True)
-    made = [str(runs.create("name").path) for _ in range(3)]
-    assert made == ["runs/name-0", "runs/name-2", "runs/name-3"]
-    assert str(runs.create("other").path) == "runs/other-0"
+
+    def made(name):
+        with runs.opened(name) as run:
+            return str(run.path)
+
+    assert [made("name") for _ in range(3)] == ["runs/name-0", "runs/name-2", "runs/name-3"]
+    assert made("other") == "runs/other-0"
 
 
 @pytest.mark.parametrize("name", ["a file", "a file/below"])
 def test_a_directory_that_cannot_be_made_is_a_run_error(tmp_path, name):
     (tmp_path / "a file").touch()
-    with pytest.raises(RunError, match="a file"):
-        runs.create("name", str(tmp_path / name))
+    with pytest.raises(RunError, match="a file"), runs.opened("name", str(tmp_path / name)):
+        pass
 
 
 def test_a_directory_that_is_no_run_or_is_unfinished_is_a_run_error(tmp_path, tiny):
@@ -366,5 +456,5 @@ def test_a_directory_that_is_no_run_or_is_unfinished_is_a_run_error(tmp_path, ti
 def test_a_checkpoint_of_another_network_is_a_run_error(tiny, resumed):
     prepared, _ = resumed
     like = jax.eval_shape(prepared.initial)
-    with pytest.raises(RunError, match="not a checkpoint of this network"):
+    with pytest.raises(RunError, match=r"final\.npz: missing in it: other/bias"):
         tiny.restore("final", {"other": like["dense_1"]})

@@ -68,3 +68,30 @@ def test_the_characterisation_compares_a_chip_with_the_published_point(tmp_path,
     mean = float(re.search(r"100 x 15 x 21: mean ([\d.]+)", text)[1])
     # 63 LSB, less half an LSB of truncation; drivers and columns together leave it within 2.
     assert abs(mean - 62.5) < 2
+
+
+def test_robustness_writes_a_curve_of_the_same_chip_at_every_level(tmp_path):
+    import robustness
+
+    short = ["phases.0.epochs=2", "phases.1.epochs=1", "phases.1.max_steps=10"]
+    robustness.main(
+        ["digits_spiking", *short, "--seeds", "1", "--levels", "0", "0.5", "--out", str(tmp_path)]
+    )
+    text = (tmp_path / "robustness.md").read_text()
+    assert "1 seeds" in text and "50%" in text
+    assert (tmp_path / "robustness.png").stat().st_size > 5000
+
+
+def test_decalibration_scales_one_specimen():
+    import robustness
+
+    from bss2jax import config, experiment
+
+    prepared = experiment.prepare(config.load("digits_spiking")[0])
+    low, high = (robustness.decalibrated(prepared, level).chip for level in (0.1, 0.3))
+    for name in ("tau_mem", "tau_syn"):
+        a, b = (getattr(chip.circuits, name) - 1 for chip in (low, high))
+        assert abs(a.std() - 0.1) < 0.02  # 5 standard deviations of 512 values
+        inside = abs(b) < 0.89  # time constants are cut at a tenth
+        assert (abs(b - 3 * a)[inside] < 1e-4).all()
+    assert (low.circuits.strength == high.circuits.strength).all()

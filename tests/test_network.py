@@ -13,7 +13,7 @@ from scipy import stats as statistics
 
 from bss2jax import describe, ideal_chip, merge, sample_chip, split
 from bss2jax.mapping.partition import Placement
-from bss2jax.networks.layers import Conv1d, Conv2d, Dense, Flatten, Pool
+from bss2jax.networks.layers import Conv1d, Conv2d, Dense, Flatten, Pool, Signs
 from bss2jax.networks.network import build
 
 WEIS = [  # the network of Weis et al. 2020 on MNIST
@@ -72,6 +72,7 @@ def test_shapes_pass_from_layer_to_layer():
         ([Pool(window=2)], (9, 8, 2), [(4, 4, 2)]),
         ([Pool(window=3, stride=1), Pool(window=(2, 4))], (9, 8, 2), [(7, 6, 2), (3, 1, 2)]),
         ([Pool(window=2, mode="mean"), Flatten()], (9, 3), [(4, 3), (12,)]),
+        ([Signs(), Conv1d(outputs=4, window=3)], (9, 3), [(9, 6), (7, 4)]),
     ],
 )
 def test_the_output_has_the_shape_that_was_announced(layers, shape, shapes):
@@ -459,3 +460,33 @@ def test_a_small_network_learns_in_the_loop_on_a_noisy_chip():
     keys = jax.random.split(jax.random.key(2), 40)
     params, losses = jax.jit(lambda p, keys: jax.lax.scan(step, p, keys))(params, keys)
     assert float(losses[-5:].mean()) < 0.5 * min(float(losses[0]), math.log(4))
+
+
+@pytest.mark.parametrize("on", ["float", "ideal"])
+def test_signed_values_keep_their_sign_through_the_network(on):
+    # +x on one row and -x on the next, with opposite weights: the product is of x itself.
+    network = build([Signs(), Dense(outputs=1, num_sends=1)], (1,))
+    params = {"dense_1": {"weight": jnp.array([[50.0], [-50.0]])}}
+    x = jnp.array([[20.0], [-20.0], [-31.0], [0.0]])
+    y = network.apply(params, x, on=on)[0]
+    np.testing.assert_allclose(y, 50 * 0.002 * x, rtol=1e-5, atol=0 if on == "float" else 1)
+
+
+@pytest.mark.parametrize("mode", ["max", "mean"])
+@pytest.mark.parametrize("window, stride", [(6, None), (3, 2), (4, 1), (2, 3)])
+def test_pooling_after_a_convolution_is_the_same_compiled(mode, window, stride):
+    # jax 0.10.1 miscompiles `lax.reduce_window` here where the windows leave a rest.
+    layers = [
+        Conv1d(outputs=64, window=7, stride=3, num_sends=5, activation="converting_relu", shift=2),
+        Pool(window=window, stride=stride, mode=mode),
+    ]
+    network = build(layers, (128, 9))
+    params = network.init(jax.random.key(0))
+    x = jax.random.uniform(jax.random.key(1), (4, 128, 9), maxval=31)
+    run = lambda x: network.apply(params, x, on="ideal")[0]  # noqa: E731
+    before = np.asarray(build(layers[:1], (128, 9)).apply(params, x, on="ideal")[0])
+    starts = range(0, 41 - window + 1, stride or window)
+    reduce = getattr(np, mode)
+    expected = np.stack([reduce(before[:, i : i + window], axis=1) for i in starts], axis=1)
+    np.testing.assert_allclose(jax.jit(run)(x), np.floor(expected + 1e-4), atol=1e-4)
+    np.testing.assert_array_equal(run(x), jax.jit(run)(x))

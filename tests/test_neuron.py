@@ -169,6 +169,73 @@ def test_gradients_of_every_parameter_are_those_of_the_scanned_step(integrator, 
     np.testing.assert_allclose(ours_x, theirs_x, rtol=1e-4, atol=1e-4 * np.abs(theirs_x).max())
 
 
+@pytest.mark.parametrize("integrator", INTEGRATORS)
+def test_groups_of_synapses_are_neurons_driven_by_the_sum_of_their_filters(integrator):
+    """Without refractory time and recurrence: each group filtered by itself, by the twin."""
+    params, _, _ = drawn(recurrent=False)
+    rng = np.random.default_rng(6)
+    current = rng.normal(0.18, 0.4, (T, B, 2, N)).astype(np.float32)
+    tau = rng.uniform(3e-6, 9e-6, (2, N)).astype(np.float32)
+    grouped = LIFParams(**params | {"tau_syn": jnp.asarray(tau)})
+    z = lif(grouped, current, dt=DT, integrator=integrator)
+    # The twin has one group: its current is made so that its filter gives the sum of both.
+    keep = 1 - DT / tau if integrator == "euler" else np.exp(-DT / tau.astype(np.float64))
+    i = np.zeros((B, 2, N))
+    total = []
+    for x in current:
+        i = i * keep + x
+        total.append(i.sum(1))
+    total = np.stack(total)
+    one = keep[0]  # the twin's own decay
+    before = np.concatenate([np.zeros((1, B, N)), total[:-1]])
+    v, expected = twin.lif(
+        params | {"tau_syn": tau[0]}, total - before * one, integrator=integrator
+    )
+    assert np.abs(v - params["threshold"]).min() > 1e-6 and expected.sum() > 20
+    np.testing.assert_array_equal(z, expected)
+
+
+@pytest.mark.parametrize(("integrator", "refractory", "back"), MODES)
+def test_groups_have_the_gradient_of_the_scanned_step(integrator, refractory, back):
+    params, _, recurrent = drawn(back)
+    rng = np.random.default_rng(7)
+    current = jnp.float32(rng.normal(0.18, 0.4, (T, B, 2, N)))
+    weight = rng.normal(size=(T, B, N)).astype(np.float32)
+    params["tau_syn"] = jnp.float32([[4e-6], [8e-6]])
+    kwargs = settings(integrator, refractory)
+
+    def scanned(params, current, recurrent):
+        def step(carry, x):
+            state, z = carry
+            x = x if recurrent is None else x.at[:, 1].add(z @ recurrent)
+            state, z = lif_step(params, state, x, **kwargs)
+            return (state, z), z
+
+        start = lif_state(params, (B, N)), jnp.zeros((B, N))
+        return lax.scan(step, start, current)[1]
+
+    def gradients(run, params):
+        def loss(current, recurrent):
+            z = run(LIFParams(**params), current, recurrent)
+            return (weight * z).sum(), z
+
+        wanted = (0, 1) if back else (0,)
+        return jax.jit(jax.grad(loss, wanted, has_aux=True))(current, recurrent)
+
+    (ours, z), (theirs, z_scanned) = (
+        gradients(run, params) for run in (partial(lif, **kwargs), scanned)
+    )
+    np.testing.assert_array_equal(z, z_scanned)
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.abs(b).max() > 1e-2
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+
+
+def test_currents_without_their_groups_are_refused():
+    with pytest.raises(ValueError, match="axis of 2 groups"):
+        lif(LIFParams(tau_syn=jnp.full((2, 1), 5e-6)), jnp.zeros((T, 3, N)))
+
+
 @dataclass(frozen=True)
 class Through:
     """Pretends that a spike is its membrane: the gradient of z is then that of u."""

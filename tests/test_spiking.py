@@ -11,7 +11,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import reference_spiking as twin
 
@@ -30,8 +29,6 @@ from bss2jax.kernels.neuron import (
 from bss2jax.kernels.surrogate import SuperSpike
 from bss2jax.mapping.circuits import Population, joined, synapse_strength
 from bss2jax.mapping.spiking import cadc_trace, integrate, jitter_spikes, spiking
-from bss2jax.networks.layers import LI, LIF, Spiking
-from bss2jax.networks.network import build
 
 SMALL = replace(BSS2, rows=4, columns=4)  # 8 circuits of 4 inputs
 LARGE = replace(SMALL, columns=64)  # room for everything at once
@@ -204,6 +201,116 @@ def test_program_size_does_not_grow_with_the_number_of_runs():
     assert count(5) == count(31) > 10  # 3 and 16 runs, the last of them padded
 
 
+# --- receptive fields
+
+POSITIONS, CHANNELS, FIELD = 5, 3, 6
+FIELD_PLACES = {
+    "whole": Population(FIELD, 15, positions=POSITIONS, substrate=LARGE),
+    "by position": Population(
+        FIELD, 15, positions=POSITIONS, substrate=replace(SMALL, columns=8)
+    ),  # 8 neurons: 2 positions a run
+    "by channel": Population(
+        FIELD, 15, positions=POSITIONS, substrate=replace(SMALL, columns=2)
+    ),  # 2 neurons: channels 2 and 1 of a position
+    "in parts": Population(FIELD, 15, positions=POSITIONS, parts=3, substrate=LARGE),
+}
+
+
+def fields_drawn(shared):
+    """Spikes each position sees, `[T, B, P, K]`, and weights that make its neurons spike."""
+    rng = np.random.default_rng(31)
+    spikes = jnp.float32(rng.random((T, B, POSITIONS, FIELD)) < 0.3)
+    shape = (FIELD, CHANNELS) if shared else (POSITIONS, FIELD, CHANNELS)
+    w = jnp.float32(rng.normal(0.25, 0.5, shape))
+    return spikes, w, jnp.float32(rng.normal(size=(T, B, POSITIONS, CHANNELS)))
+
+
+def unrolled(w):
+    """The dense weights `[P K, P C]` of the same neurons: zero outside of their fields."""
+    dense = np.zeros((POSITIONS, FIELD, POSITIONS, CHANNELS), np.float32)
+    for p in range(POSITIONS):
+        dense[p, :, p] = w if w.ndim == 2 else w[p]
+    return jnp.asarray(dense.reshape(POSITIONS * FIELD, POSITIONS * CHANNELS))
+
+
+def test_fields_are_cut_by_positions_then_channels():
+    runs = {name: place.runs for name, place in FIELD_PLACES.items()}
+    assert runs == {"whole": 1, "by position": 3, "by channel": 10, "in parts": 3}
+
+
+@pytest.mark.parametrize("place", FIELD_PLACES)
+@pytest.mark.parametrize("shared", (True, False))
+def test_fields_in_runs_are_the_unrolled_dense_population(shared, place):
+    spikes, w, dz = fields_drawn(shared)
+    flat = spikes.reshape(T, B, -1)
+    large = Population(flat.shape[-1], 15, substrate=LARGE)
+    expected, pull = jax.vjp(lambda s, w: run(s, unrolled_of(w), population=large), flat, w)
+    got, back = jax.jit(
+        lambda s, w, dz: (lambda z, pull: (z, pull(dz)))(
+            *jax.vjp(lambda s, w: run(s, w, population=FIELD_PLACES[place]), s, w)
+        )
+    )(spikes, w, dz)
+    assert 20 < expected.sum() < expected.size / 2
+    np.testing.assert_array_equal(got.reshape(expected.shape), expected)
+    ds, dw = pull(dz.reshape(T, B, -1))
+    close(back[0].reshape(ds.shape), ds)
+    close(back[1], dw)
+
+
+def unrolled_of(w):
+    """`unrolled`, differentiably."""
+    eye = jnp.eye(POSITIONS)
+    one = w if w.ndim == 3 else jnp.broadcast_to(w, (POSITIONS, *w.shape))
+    return jnp.einsum("pq,pkc->pkqc", eye, one).reshape(POSITIONS * FIELD, -1)
+
+
+@pytest.mark.parametrize("shared", (True, False))
+def test_on_a_chip_a_field_has_its_neurons_strength(shared):
+    spikes, w, dz = fields_drawn(shared)
+    place = FIELD_PLACES["by position"]
+    chip = sample_chip(jax.random.key(33), Mismatch(), place.substrate)
+    circuits = joined(chip.circuits, place)
+    got, pull = jax.vjp(lambda w: run(spikes, w, LIFParams(), chip, population=place), w)
+    for first in range(0, POSITIONS, 2):
+        n = min(2, POSITIONS - first) * CHANNELS  # neurons in this run
+        of_run = jax.tree.map(lambda a, n=n: a[..., :n] if a.ndim else a, circuits)
+        codes = unrolled(jnp.float32(twin.codes(w, 64)) / 64)
+        codes = codes[:, first * CHANNELS : first * CHANNELS + n]
+        effective = codes * jnp.where(codes > 0, *of_run.strength[:, None])
+        nominal = LIFParams()
+        actual = LIFParams(
+            nominal.tau_mem * of_run.tau_mem, nominal.tau_syn * of_run.tau_syn,
+            of_run.leak, of_run.reset, 1 + of_run.threshold,
+        )  # fmt: skip
+        dynamics = Dynamics(1e-6, 0, "exponential", SLOPE)
+        u, z = lif_membrane(dynamics, actual, spikes.reshape(T, B, -1) @ effective)
+        assert np.abs(u - actual.threshold).min() > 1e-6
+        np.testing.assert_array_equal(got[:, :, first : first + 2].reshape(T, B, n), z)
+    # Backward the nominal model: at the chip's membranes, so not the ideal chip's gradient.
+    (dw,) = pull(dz)
+    assert dw.shape == w.shape and np.abs(dw).max() > 0.01
+
+
+def test_a_field_that_is_all_there_is_is_a_dense_layer():
+    spikes, w, _ = drawn()
+    z = run(spikes[:, :, None], w, population=CUT)
+    assert z.shape == (T, B, 1, N)
+    np.testing.assert_array_equal(z[:, :, 0], run(spikes, w, population=CUT))
+    np.testing.assert_array_equal(z, run(spikes[:, :, None], w[None], population=CUT))
+
+
+def test_unfitting_fields_are_refused():
+    spikes, w, _ = fields_drawn(shared=False)
+    with pytest.raises(ValueError, match="P differs"):
+        run(spikes[:, :, :2], w)
+    with pytest.raises(ValueError, match="none with receptive fields"):
+        run(spikes, w, recurrent=jnp.eye(3))
+    with pytest.raises(ValueError, match=r"expected \[K, N\]"):
+        run(spikes[:, :, 0], w)
+    with pytest.raises(ValueError, match="dense synapses"):
+        integrate(spikes, w[0])
+
+
 # --- the chip
 
 
@@ -304,6 +411,48 @@ def test_threshold_noise_stays_for_a_trial():
     )  # fmt: skip
     assert 0 < z[0].sum() < z[0].size
     np.testing.assert_array_equal(z, jnp.broadcast_to(z[0], z.shape))
+
+
+def test_membrane_noise_spreads_membranes_at_rest_and_is_forgotten_with_tau_mem():
+    """Integrators without input, read in every step: the CADC's period is the step."""
+    std, steps, trials, dt = 0.2, 40, 400, BSS2.cadc_period
+    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), membrane_noise=std), LARGE)
+    read = jax.jit(
+        lambda key: integrate(
+            jnp.zeros((steps, trials, K)), jnp.zeros((K, N)), LIParams(), chip, key,
+            population=WHOLE, readout_scale=300.0, dt=dt,
+        )
+    )  # fmt: skip
+    assert WHOLE.circuits_per_neuron == 4  # joined, so half as noisy
+    v = np.asarray(read(jax.random.key(4))) + 0.5 / 300  # the floor's mean
+    n = trials * N
+    late, before = v[-1].ravel(), v[-2].ravel()
+    # Starting at rest, all but e^-22 of the variance is there. The std of a std is 1 / sqrt(2 n),
+    # that of a correlation at most 1 / sqrt(n); codes add 0.3 % and clip at 4.2 deviations.
+    assert late.std() == pytest.approx(std / 2, rel=5 / math.sqrt(2 * n) + 0.004)
+    memory = math.exp(-dt / 6e-6)
+    assert np.corrcoef(late, before)[0, 1] == pytest.approx(memory, abs=5 / math.sqrt(n))
+    neurons = np.corrcoef(v[-1].T) - np.eye(N)
+    assert np.abs(neurons).max() < 5 / math.sqrt(trials)
+    assert (jax.jit(lambda: integrate(
+        jnp.zeros((steps, 2, K)), jnp.zeros((K, N)), LIParams(), chip, population=WHOLE, dt=dt
+    ))() == 0).all()  # fmt: skip
+
+
+def test_membrane_noise_makes_silent_neurons_fire():
+    """In the first step the noise is what one step adds."""
+    std, trials = 0.4, 2000
+    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), membrane_noise=std), LARGE)
+    params = LIFParams(leak=0.0, threshold=1.0)
+    low = replace(chip.circuits, threshold=jnp.full_like(chip.circuits.threshold, 0.1 - 1))
+    z = run(
+        jnp.zeros((1, trials, K)), jnp.zeros((K, N)), params, replace(chip, circuits=low),
+        jax.random.key(5), population=WHOLE,
+    )  # fmt: skip
+    of_step = std / 2 * math.sqrt(1 - math.exp(-2 / 6))
+    chance = 0.5 * (1 - math.erf(0.1 / of_step / math.sqrt(2)))
+    n = trials * N
+    assert abs(z.mean() - chance) < 5 * math.sqrt(chance * (1 - chance) / n)
 
 
 # --- jitter
@@ -442,54 +591,3 @@ def test_events_need_a_number_of_steps_and_rasters_have_theirs():
         spiking(events, w)
     with pytest.raises(ValueError, match="got 7, the spikes last 20"):
         spiking(spikes, w, steps=7)
-
-
-def test_a_spiking_network_has_lif_before_li():
-    for layers in (
-        [LIF(outputs=3)],
-        [LI(outputs=3), LI(outputs=2)],
-        [LI(outputs=3), LIF(outputs=2)],
-    ):
-        with pytest.raises(ValueError, match="spiking network"):
-            build(layers, (4,))
-
-
-# --- learning
-
-
-def test_a_small_network_learns_on_a_noisy_chip():
-    """Which half of the inputs is brighter: chance is ln 2."""
-    hidden = LIF(outputs=12, init_mean=0.3, init_std=0.4)
-    network = build(
-        [hidden, LI(outputs=2)], (6,), spiking=Spiking(steps=T, surrogate_parameter=10.0)
-    )
-    chip = sample_chip(jax.random.key(5))
-    rng = np.random.default_rng(27)
-    label = np.arange(32) % 2
-    x = rng.uniform(0.1, 0.4, (32, 6))
-    x[label == 0, :3] += 0.5
-    x[label == 1, 3:] += 0.5
-    x = jnp.float32(x)
-    params = network.init(jax.random.key(6))
-    optimiser = optax.adam(0.05)
-
-    def loss(params, key):
-        scores, _ = network.apply(params, x, chip, key, on="chip", training=True)
-        return optax.softmax_cross_entropy_with_integer_labels(3 * scores, label).mean(), scores
-
-    @jax.jit
-    def step(carry, key):
-        params, state = carry
-        (value, scores), gradient = jax.value_and_grad(loss, has_aux=True)(params, key)
-        updates, state = optimiser.update(gradient, state)
-        accuracy = (scores.argmax(1) == label).mean()
-        return (optax.apply_updates(params, updates), state), (value, accuracy)
-
-    carry = params, optimiser.init(params)
-    history = []
-    for key in jax.random.split(jax.random.key(7), 40):
-        carry, outcome = step(carry, key)
-        history.append([float(value) for value in outcome])
-    losses, accuracies = np.array(history).T
-    assert losses[-5:].mean() < 0.5 * losses[0]
-    assert accuracies[-5:].mean() > 0.95

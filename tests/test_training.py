@@ -15,7 +15,7 @@ from bss2jax.networks.network import build
 from bss2jax.training import loop
 from bss2jax.training.augment import augment
 from bss2jax.training.loop import Samples, Task
-from bss2jax.training.phase import Augmentation, Phase, make_optimizer
+from bss2jax.training.phase import Augmentation, Objective, Phase, make_optimizer
 
 SMALL = Substrate(rows=16, columns=8)
 NETWORK = build([Dense(outputs=3)], (12,), SMALL)
@@ -60,8 +60,10 @@ def train(key=KEY, task=TASK, params=START, training=TRAINING, **settings):
         training,
         VALIDATION,
         key,
-        on_step=lambda step, state: steps.append((step, float(state.loss))),
-        on_epoch=lambda epoch, params, best: epochs.append((epoch, weight(params), best)),
+        on_step=lambda progress: steps.append((progress.step, float(progress.state.loss))),
+        on_epoch=lambda epoch, progress, best: epochs.append(
+            (epoch, weight(progress.state.params), best)
+        ),
     )
     return kept, epochs, steps
 
@@ -245,6 +247,29 @@ def test_evaluation_counts_every_sample_once(count):
     assert_allclose(result.loss, expected.mean(), rtol=1e-5)
 
 
+def test_the_confusion_counts_by_label_and_by_highest_score():
+    samples = clusters(1037, 5)
+    result = loop.evaluate(TASK, START, samples, None, None, on="ideal")
+    x = encode_activations(samples.x, 31.0, SMALL)
+    taken = np.asarray(NETWORK.apply(START, x, on="ideal")[0]).argmax(-1)
+    y = np.asarray(samples.y)
+    expected = [[int(((y == a) & (taken == b)).sum()) for b in range(3)] for a in range(3)]
+    assert result.confusion == tuple(map(tuple, expected))
+    shares = [(taken[y == a] == a).mean() for a in range(3)]
+    assert_allclose(result.class_accuracy, shares)
+    assert_allclose(result.balanced_accuracy, np.mean(shares))
+    assert result.balanced_accuracy != result.accuracy, "balanced: this shows nothing"
+
+
+def test_a_class_without_samples_has_no_accuracy_and_does_not_count():
+    some = np.asarray(VALIDATION.y) != 1
+    result = loop.evaluate(
+        TASK, START, Samples(VALIDATION.x[some], VALIDATION.y[some]), None, None, on="ideal"
+    )
+    first, second, third = result.class_accuracy
+    assert second is None and result.balanced_accuracy == (first + third) / 2
+
+
 def test_evaluation_without_a_key_is_silent_and_with_one_repeats():
     def loss(key):
         return loop.evaluate(TASK, START, VALIDATION, CHIP, key, on="chip").loss
@@ -276,6 +301,136 @@ def test_a_layer_may_run_on_the_chip_while_others_do_not():
     mixed = loss({"dense_1": "chip"})
     assert len({mixed, loss("chip"), loss("ideal"), loss({"dense_0": "chip"})}) == 4
     assert mixed == loss({"dense_0": "ideal", "dense_1": "chip"})
+
+
+# Numbers that go wrong
+
+ORDER = np.asarray(loop._order(jax.random.fold_in(jax.random.fold_in(KEY, loop._ORDER), 1), 96))
+# A sample of the second batch of 32 in the first epoch, and one that is not a number.
+BROKEN = replace(TRAINING, x=TRAINING.x.at[ORDER[40]].set(jnp.nan))
+
+
+@pytest.mark.parametrize("on", ["float", "ideal", "chip"])
+def test_a_step_that_is_not_finite_stops_the_phase_and_changes_nothing(on):
+    states = []
+    with pytest.raises(loop.NonFinite) as failed:
+        loop.train(
+            TASK, phase(on=on, optimizer="sgd"), START, CHIP, BROKEN, VALIDATION, KEY,
+            on_step=lambda progress: states.append(weight(progress.state.params)),
+        )  # fmt: skip
+    error = failed.value
+    assert (error.step, error.epoch) == (2, 1)
+    assert "the loss is nan" in str(error) and "input of the network" in str(error)
+    assert set(error.saturation["dense_0"]) == (
+        set() if on == "float" else {"inputs", "weights", "sums", "outputs"}
+    )
+    assert len(states) == 3 and np.isfinite(states[-1]).all()
+    assert (states[0] != weight(START)).any()
+    # Steps that the host had sent on its way change nothing either.
+    assert_array_equal(states[1], states[0])
+    assert_array_equal(states[2], states[0])
+
+
+def test_the_host_looks_within_an_epoch(monkeypatch):
+    monkeypatch.setattr(loop, "_LOOK", -1.0)
+    steps = []
+    with pytest.raises(loop.NonFinite, match=r"^step 2 \(epoch 1\)"):
+        loop.train(
+            TASK, phase(), START, CHIP, BROKEN, VALIDATION, KEY,
+            on_step=lambda progress: steps.append(progress.step),
+        )  # fmt: skip
+    assert steps == [1, 2]
+
+
+def test_skip_drops_the_step_and_counts_it():
+    kept, figures, _ = train(training=BROKEN, on_nonfinite="skip", epochs=3, keep="last")
+    assert np.isfinite(weight(kept)).all()
+    assert [epoch.skipped for epoch, _, _ in figures] == [1, 1, 1]
+    clean, whole, _ = train(epochs=3, keep="last")
+    assert [epoch.skipped for epoch, _, _ in whole] == [0, 0, 0]
+    assert (weight(clean) != weight(kept)).any()
+
+
+def test_the_figures_of_an_epoch_leave_out_what_is_skipped():
+    still = STILL | {"on": "ideal", "batch_size": 32, "on_nonfinite": "skip", "epochs": 1}
+    _, figures, _ = train(training=BROKEN, **still)
+    seen = np.concatenate([ORDER[:32], ORDER[64:]])
+    rest = Samples(TRAINING.x[seen], TRAINING.y[seen])
+    expected = loop.evaluate(TASK, START, rest, None, None, on="ideal")
+    assert_allclose(figures[0][0].train_loss, expected.loss, rtol=1e-5)
+    assert_allclose(figures[0][0].train_accuracy, expected.accuracy, rtol=1e-6)
+
+
+def test_skip_gives_up_where_no_step_of_an_epoch_is_finite():
+    broken = replace(TRAINING, x=TRAINING.x * jnp.nan)
+    with pytest.raises(loop.NonFinite, match=r"^step 1 \(epoch 1\)"):
+        train(training=broken, on_nonfinite="skip")
+
+
+DEEP = build(
+    [
+        Dense(outputs=8, activation="relu", bias=True),
+        Dense(outputs=5, bias=True),
+        Dense(outputs=3, bias=True),
+    ],
+    (12,),
+    SMALL,
+)
+
+
+def broken_backward(layer):
+    """The deep network, with the gradient of one layer's weights made infinite."""
+
+    @jax.custom_vjp
+    def same(w):
+        return w
+
+    same.defvjp(lambda w: (w, None), lambda _, g: (g * jnp.inf,))
+
+    def apply(params, *arguments, **settings):
+        changed = params | {layer: params[layer] | {"weight": same(params[layer]["weight"])}}
+        return DEEP.apply(changed, *arguments, **settings)
+
+    return replace(DEEP, apply=apply)
+
+
+def reason(network=DEEP, change=lambda params: params, task=TASK, **settings):
+    """Why a training of the deep network fails."""
+    params = change(DEEP.init(KEY))
+    with pytest.raises(loop.NonFinite) as failed:
+        train(task=replace(task, network=network), params=params, **settings)
+    return failed.value.reason
+
+
+@pytest.mark.parametrize("layer", ["dense_0", "dense_1", "dense_2"])
+def test_a_failure_names_the_layer_whose_parameters_began_it(layer):
+    def change(params):
+        bias = params[layer]["bias"].at[1].set(jnp.nan)
+        return params | {layer: params[layer] | {"bias": bias}}
+
+    assert f"began in layer {layer}, with its parameters" in reason(change=change)
+
+
+@pytest.mark.parametrize("layer", ["dense_0", "dense_1", "dense_2"])
+def test_a_failure_names_the_layer_whose_gradient_began_it(layer):
+    said = reason(broken_backward(layer))
+    assert f"the gradient is not finite in {layer};" in said
+    assert f"began in layer {layer}, with its gradient" in said
+
+
+def test_a_failure_names_the_objective_or_the_update_where_they_began_it():
+    objective = Objective(scale=1e38)
+    assert "began in the objective" in reason(task=replace(TASK, objective=objective), on="float")
+    # Plain descent takes a bias beyond float32 where its gradient is above 1; weights are cut.
+    steep = replace(TASK, objective=Objective(scale=100.0))
+    said = reason(learning_rate=3e38, optimizer="sgd", on="float", task=steep)
+    assert "the gradient is finite; it began in layer dense_" in said and "update" in said
+
+
+@pytest.mark.parametrize("optimizer", ["lion", "sgd"])
+def test_a_gradient_that_an_optimizer_would_hide_is_found(optimizer):
+    # The sign of infinity is 1, and a weight that moved by it is cut at 63.
+    assert "dense_1" in reason(broken_backward("dense_1"), optimizer=optimizer)
 
 
 # Augmentation
@@ -337,6 +492,45 @@ def test_augmentation_moves_each_image_by_its_own_draw_within_the_settings():
     # Uniform over -4.5..4.5: std 4.5/sqrt(3) = 2.6; 600 draws give it to 0.07, the mean to 0.11.
     assert abs(distance.std() - 2.6) < 0.25 and abs(distance.mean()) < 0.4
     assert len(np.unique(distance.round(3))) > 500
+
+
+def symmetries(x):
+    """The eight images that flips and quarter turns make of one."""
+    return [np.rot90(y, k) for y in (x, x[::-1]) for k in range(4)]
+
+
+@pytest.mark.parametrize(
+    "settings, allowed",
+    [
+        ({"flip": True}, [0, 2, 4, 6]),
+        ({"quarter_turns": True}, [0, 1, 2, 3]),
+        ({"flip": True, "quarter_turns": True}, range(8)),
+    ],
+)
+def test_flips_and_quarter_turns_make_each_of_their_images_as_often(settings, allowed):
+    one = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    made = np.asarray(augment(np.stack([one] * 800), KEY, Augmentation(**settings)))
+    assert made.dtype == np.uint8
+    counts = [(made == s).all((1, 2, 3)).sum() for s in symmetries(one)]
+    assert sum(counts) == 800, "nothing else"
+    for i, count in enumerate(counts):
+        share = 1 / len(allowed) if i in allowed else 0
+        # Binomial: five deviations.
+        assert abs(count - 800 * share) <= 5 * np.sqrt(800 * share)
+
+
+def test_flips_take_images_that_are_not_square():
+    x = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 1), np.uint8)
+    made = np.asarray(augment(x, KEY, Augmentation(flip=True)))
+    for before, after in zip(x, made):
+        flips = (before, before[::-1], before[:, ::-1], before[::-1, ::-1])
+        assert any((after == f).all() for f in flips)
+
+
+def test_flips_go_with_shifts():
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    made = augment(x, KEY, Augmentation(flip=True, quarter_turns=True, shift=2))
+    assert made.shape == x.shape and made.dtype == jnp.float32
 
 
 def test_augmentation_keeps_about_the_intensity():

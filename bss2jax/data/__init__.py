@@ -1,8 +1,9 @@
 """Data sets as plain NumPy arrays: `load("mnist").train.x`.
 
-Each set has a module of its name with `splits() -> (train, test)`. It is imported at first use: it
-may need scikit-learn or tensorflow-datasets, which importing this package does not. A set that
-comes from files is prepared once and then read from the array cache (`cache.py`).
+Each set has a module of its name with `splits() -> (train, test)`, or `(train, test, validation)`
+where its `Spec` says so. It is imported at first use: it may need scikit-learn or
+tensorflow-datasets, which importing this package does not. A set that comes from files is prepared
+once and then read from the array cache (`cache.py`).
 
 Environment:
     BSS2JAX_DATA: directory with the original files (`mnist/train-images-idx3-ubyte.gz`, ...). Files
@@ -15,16 +16,52 @@ from importlib import import_module
 
 import numpy as np
 
-from bss2jax.data.cache import cached
+from bss2jax.data.cache import cache_path, cached
 from bss2jax.data.dataset import DataError, Dataset, Spec, Split
 
-__all__ = ["DataError", "Dataset", "Spec", "Split", "load", "names", "random_like", "spec"]
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Spec",
+    "Split",
+    "load",
+    "names",
+    "prepared",
+    "random_like",
+    "spec",
+]
 
 _DIGITS = tuple("0123456789")
 
+_LAND = (
+    "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial",
+    "Pasture", "PermanentCrop", "Residential", "River", "SeaLake",
+)  # fmt: skip
+_ACTIVITIES = (
+    "WALKING", "WALKING_UPSTAIRS", "WALKING_DOWNSTAIRS", "SITTING", "STANDING", "LAYING",
+)  # fmt: skip
+
 _SPECS = {
     "digits": Spec(shape=(8, 8, 1), dtype="uint8", classes=_DIGITS, full_scale=16.0),
+    "eurosat": Spec(
+        shape=(64, 64, 3),
+        dtype="uint8",
+        classes=_LAND,
+        full_scale=255.0,
+        version=1,
+        splits=("train", "test", "validation"),
+    ),
+    # Of body acceleration and total acceleration, g, and angular velocity, rad/s, in x, y, z.
+    "har": Spec(
+        shape=(128, 9),
+        dtype="float32",
+        classes=_ACTIVITIES,
+        full_scale=(1.0,) * 3 + (3.0,) * 3 + (1.5,) * 3,
+        version=1,
+        grouped=True,
+    ),
     "mnist": Spec(shape=(28, 28, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, version=1),
+    "mnist16": Spec(shape=(16, 16, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, version=1),
     "yinyang": Spec(shape=(4,), dtype="float32", classes=("yin", "yang", "dot"), full_scale=1.0),
 }
 
@@ -52,8 +89,19 @@ def load(name):
     def splits():
         return import_module(f"bss2jax.data.{name}").splits()
 
-    train, test = splits() if known.version is None else cached(name, known, splits)
-    return Dataset(name, train, test, known.classes, known.full_scale)
+    train, test, *rest = splits() if known.version is None else cached(name, known, splits)
+    return Dataset(name, train, test, known.classes, known.full_scale, *rest)
+
+
+def prepared(name):
+    """The file with a set's arrays, if this machine has prepared it; else None.
+
+    Raises:
+        ValueError: no set has this name.
+    """
+    known = spec(name)
+    path = None if known.version is None else cache_path(name, known)
+    return path if path is not None and path.is_file() else None
 
 
 def random_like(name, train=64, test=32, seed=0):
@@ -62,7 +110,7 @@ def random_like(name, train=64, test=32, seed=0):
     Args:
         name: one of `names()`.
         train: samples in the training split.
-        test: samples in the test split.
+        test: samples in the test split, and in the validation split where the set has one.
         seed: of the content.
 
     Returns:
@@ -77,11 +125,15 @@ def random_like(name, train=64, test=32, seed=0):
     def draw(samples):
         shape = (samples, *known.shape)
         # One step beyond the scale for integers, which are cut to whole numbers.
-        ends = known.full_scale + np.issubdtype(known.dtype, np.integer)
+        ends = np.add(known.full_scale, np.issubdtype(known.dtype, np.integer))
         x = (rng.random(shape) * ends).astype(known.dtype)
-        return Split(x, rng.integers(0, len(known.classes), samples, np.int32))
+        y = rng.integers(0, len(known.classes), samples, np.int32)
+        return Split(x, y, rng.integers(0, 10, samples, np.int32) if known.grouped else None)
 
-    return Dataset(name, draw(train), draw(test), known.classes, known.full_scale)
+    splits = [draw(train), draw(test)]
+    if "validation" in known.splits:
+        splits.append(draw(test))
+    return Dataset(name, *splits[:2], known.classes, known.full_scale, *splits[2:])
 
 
 def spec(name):

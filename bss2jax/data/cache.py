@@ -24,6 +24,11 @@ _DAMAGED = (
 )
 
 
+def cache_path(name, spec):
+    """Where the arrays of a set are kept."""
+    return cache_directory() / f"{name}-v{spec.version}.npz"
+
+
 def cached(name, spec, splits):
     """The splits of a set, from its cache file, or built and stored there.
 
@@ -32,35 +37,44 @@ def cached(name, spec, splits):
     Args:
         name: of the set.
         spec: its `Spec`; shapes and types are checked against it.
-        splits: `() -> (train, test)`; called only if the cache cannot be used.
+        splits: returns the set's splits in the spec's order; called only if the cache cannot be
+            used.
 
     Returns:
-        `(train, test)`, each a `Split`.
+        A tuple of `Split`, in the spec's order.
 
     Raises:
         DataError: the set cannot be built, or its cache file cannot be written.
     """
-    path = cache_directory() / f"{name}-v{spec.version}.npz"
+    path = cache_path(name, spec)
     found = _read(path, spec)
     if found is not None:
         return found
 
     _log.info("preparing %s, once, for %s", name, path)
-    train, test = splits()
+    made = tuple(splits())
+    arrays = {
+        f"{name}_{field}": values
+        for name, split in zip(spec.splits, made, strict=True)
+        for field, values in vars(split).items()
+        if values is not None
+    }
     with writing(path) as file:
-        np.savez(file, train_x=train.x, train_y=train.y, test_x=test.x, test_y=test.y)
-    return train, test
+        np.savez(file, **arrays)
+    return made
 
 
 def _read(path, spec):
     """The splits stored at `path`; None if there is no such file or it is damaged."""
+    fields = ("x", "y", "group") if spec.grouped else ("x", "y")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            train = Split(arrays["train_x"], arrays["train_y"])
-            test = Split(arrays["test_x"], arrays["test_y"])
-        _check(train, spec)
-        _check(test, spec)
-        return train, test
+            found = tuple(
+                Split(*(arrays[f"{name}_{field}"] for field in fields)) for name in spec.splits
+            )
+        for split in found:
+            _check(split, spec)
+        return found
     except (FileNotFoundError, NotADirectoryError):
         return None
     except _DAMAGED as error:
@@ -70,9 +84,12 @@ def _read(path, spec):
 
 def _check(split, spec):
     """Raises a ValueError unless shapes, types and labels are those of the spec."""
+    integer = np.dtype(np.int32)
     got = (split.x.shape[1:], split.x.dtype, split.y.dtype)
-    expected = (spec.shape, np.dtype(spec.dtype), np.dtype(np.int32))
+    expected = (spec.shape, np.dtype(spec.dtype), integer)
     if got != expected:
         raise ValueError(f"got sample shape, sample type, label type {got}, expected {expected}")
+    if split.group is not None and split.group.dtype != integer:
+        raise ValueError(f"got groups of type {split.group.dtype}, expected {integer}")
     if not len(split.y) or split.y.min() < 0 or split.y.max() >= len(spec.classes):
         raise ValueError(f"expected at least one label, all in 0..{len(spec.classes) - 1}")

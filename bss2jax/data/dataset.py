@@ -16,17 +16,21 @@ class Split:
     Attributes:
         x: `[S, ...]` samples in the set's own type; images are uint8 `[S, H, W, C]`.
         y: `[S]` int32 class labels, 0..classes-1.
+        group: `[S]` int32 who or what a sample comes from, such as a person; None where the set
+            does not say. Samples of one group resemble each other.
     """
 
     x: np.ndarray
     y: np.ndarray
+    group: np.ndarray | None = None
 
     def __post_init__(self):
-        if self.y.shape != self.x.shape[:1]:
-            raise ValueError(
-                f"x has shape {self.x.shape} and y {self.y.shape}; expected y of shape "
-                f"{self.x.shape[:1]}, one label a sample"
-            )
+        for name, values in (("y", self.y), ("group", self.group)):
+            if values is not None and values.shape != self.x.shape[:1]:
+                raise ValueError(
+                    f"x has shape {self.x.shape} and {name} {values.shape}; expected {name} of "
+                    f"shape {self.x.shape[:1]}, one a sample"
+                )
 
 
 @dataclass(frozen=True)
@@ -37,27 +41,35 @@ class Spec:
         shape: of one sample, without the batch axis.
         dtype: of the samples.
         classes: what each label means.
-        full_scale: the value of x that means 1.0.
+        full_scale: the value of x that means 1.0; one for all, or one for each channel.
         version: of the cached arrays; raised when what is stored changes. None: the set is embedded
             in a package and needs no cache.
+        splits: the names of its splits.
+        grouped: whether the splits say which group a sample belongs to.
     """
 
     shape: tuple[int, ...]
     dtype: str
     classes: tuple[str, ...]
-    full_scale: float
+    full_scale: float | tuple[float, ...]
     version: int | None = None
+    splits: tuple[str, ...] = ("train", "test")
+    grouped: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A loaded set; `x / full_scale` is the value as a number up to 1.0."""
+    """A loaded set; `x / full_scale` is the value as a number up to 1.0.
+
+    `validation` is None where the set has no such split of its own.
+    """
 
     name: str
     train: Split
     test: Split
     classes: tuple[str, ...]
-    full_scale: float
+    full_scale: float | tuple[float, ...]
+    validation: Split | None = None
 
     @property
     def shape(self):

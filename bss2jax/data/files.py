@@ -8,7 +8,7 @@ import secrets
 import tempfile
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bss2jax.data.dataset import DataError
@@ -28,12 +28,15 @@ class SourceFile:
         url: where it is downloaded from.
         size: bytes.
         sha256: hex digest.
+        repacks: (size, sha256) of other archives of the same data, which are as good where they
+            are found; a download is always the original.
     """
 
     path: str
     url: str
     size: int
     sha256: str
+    repacks: tuple[tuple[int, str], ...] = ()
 
 
 def cache_directory():
@@ -52,7 +55,7 @@ def locate(source):
         source: the `SourceFile`.
 
     Returns:
-        A `Path` whose content has the expected size and sha256.
+        A `Path` whose content has the expected size and sha256, or those of a repack.
 
     Raises:
         DataError: the file in `$BSS2JAX_DATA` is not the expected one, or the download failed.
@@ -127,7 +130,8 @@ def _download(source, path):
         for chunk in _chunks(source):
             file.write(chunk)
         file.flush()
-        _verify(Path(file.name), source, source.url, _by_hand(source))
+        original = replace(source, repacks=())
+        _verify(Path(file.name), original, source.url, _by_hand(source))
 
 
 def _chunks(source):
@@ -151,17 +155,19 @@ def _by_hand(source):
 
 
 def _verify(path, source, shown, advice):
-    """Raises a DataError unless `path` has the source's size and sha256; `shown` names it."""
+    """Raises a DataError unless `path` has a size and sha256 of the source; `shown` names it."""
+    known = dict([(source.size, source.sha256), *source.repacks])
     try:
         size = path.stat().st_size
-        if size != source.size:
-            raise DataError(f"{shown}: got {size} bytes, expected {source.size}. {advice}")
+        if size not in known:
+            expected = " or ".join(map(str, known))
+            raise DataError(f"{shown}: got {size} bytes, expected {expected}. {advice}")
         with open(path, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"cannot read {shown}: {error.strerror}. {advice}") from error
-    if sha256 != source.sha256:
-        raise DataError(f"{shown}: got sha256 {sha256}, expected {source.sha256}. {advice}")
+    if sha256 != known[size]:
+        raise DataError(f"{shown}: got sha256 {sha256}, expected {known[size]}. {advice}")
 
 
 @contextmanager

@@ -20,18 +20,19 @@ class LocalInfo(tfds.core.DatasetInfo):
         """Does nothing, where tfds looks the set up online and leaves a temporary directory."""
 
 
-def decode(builder_class):
+def decode(builder_class, names=("train", "test")):
     """Prepares a set in array_record files, reads them back and removes them.
 
     The records go to a directory of this process alone, so two first uses at once do not meet. They
     are not kept: the arrays are, in one file that is quicker to read.
 
     Args:
-        builder_class: a `tfds.core.DatasetBuilder` class with `train` and `test` splits and
-            supervised keys.
+        builder_class: a `tfds.core.DatasetBuilder` class with supervised keys; a feature named
+            `group` becomes the splits' groups.
+        names: of its splits.
 
     Returns:
-        `(train, test)`, each a `Split` in the order the builder generates.
+        The splits by these names, each a `Split` in the order the builder generates.
 
     Raises:
         DataError: an original file is missing or wrong, or the cache cannot be written.
@@ -49,7 +50,7 @@ def decode(builder_class):
                 f"cannot write the records of {builder.name}: {error}. Make room in "
                 f"{scratch.parent}, or set BSS2JAX_CACHE to a directory with room"
             ) from error
-        return _split(builder, "train"), _split(builder, "test")
+        return tuple(_split(builder, name) for name in names)
 
 
 def _split(builder, name):
@@ -59,11 +60,14 @@ def _split(builder, name):
     records = builder.as_data_source(name)
     x = np.empty((len(records), *feature.shape), feature.np_dtype)
     y = np.empty(len(records), np.int32)
+    group = np.empty(len(records), np.int32) if "group" in builder.info.features else None
     for start in range(0, len(records), _BATCH):
         rows = range(start, min(start + _BATCH, len(records)))
         for row, record in zip(rows, records.__getitems__(list(rows))):
             x[row], y[row] = record[x_key], record[y_key]
-    return Split(x, y)
+            if group is not None:
+                group[row] = record["group"]
+    return Split(x, y, group)
 
 
 @contextlib.contextmanager

@@ -59,6 +59,8 @@ class Mismatch:
         strength: of its synaptic input, relative; excitatory and inhibitory drawn apart.
         threshold_noise: trial-to-trial noise of its threshold, as a share of the same way.
         jitter: trial-to-trial noise of a spike's time, s.
+        membrane_noise: trial-to-trial noise of a membrane at rest, as a share of the same way; it
+            fluctuates as fast as the membrane does.
 
     References: DelGrad, 10.1038/s41467-025-63120-y (threshold, jitter); the others are assumed.
     """
@@ -85,6 +87,7 @@ class Mismatch:
     strength: float = 0.10
     threshold_noise: float = 0.015
     jitter: float = 60e-9
+    membrane_noise: float = 0.0
 
     @classmethod
     def calibrated(cls) -> "Mismatch":
@@ -139,6 +142,8 @@ class Circuits:
         strength: `[2, H, C]` factor of excitatory and of inhibitory input, 1 = nominal.
         threshold_noise: std from trial to trial, a share of the same way.
         jitter: `[]` std of a spike's time from trial to trial, s.
+        membrane_noise: std of the membrane at rest, a share of the same way; None where there is
+            none, which costs nothing.
     """
 
     leak: jax.Array
@@ -149,6 +154,7 @@ class Circuits:
     strength: jax.Array
     threshold_noise: jax.Array
     jitter: jax.Array
+    membrane_noise: jax.Array | None
 
 
 @jax.tree_util.register_dataclass
@@ -300,6 +306,11 @@ def _sample_circuits(key, mismatch, shape):
         strength=_factors(next(keys), mismatch.strength, (2, *shape)),
         threshold_noise=jnp.full(shape, mismatch.threshold_noise, jnp.float32),
         jitter=jnp.float32(mismatch.jitter),
+        membrane_noise=(
+            jnp.full(shape, mismatch.membrane_noise, jnp.float32)
+            if mismatch.membrane_noise
+            else None
+        ),
     )
 
 

@@ -132,7 +132,7 @@ def _arrays(chip):
 
 def _chip_of(arrays, substrate):
     like = ideal_chip(substrate)
-    circuits = {f.name: arrays[f"circuits.{f.name}"] for f in fields(like.circuits)}
+    circuits = {f.name: arrays.get(f"circuits.{f.name}") for f in fields(like.circuits)}
     own = {f.name: arrays.get(f.name) for f in fields(like) if f.name != "circuits"}
     return Chip(**own, circuits=replace(like.circuits, **circuits))
 
@@ -140,14 +140,15 @@ def _chip_of(arrays, substrate):
 def _check(arrays, substrate, path):
     """Refuses arrays that are not those of a chip of this substrate."""
     whole = jax.eval_shape(
-        lambda key: sample_chip(key, Mismatch(compression=1.0), substrate), jax.random.key(0)
+        lambda key: sample_chip(key, Mismatch(compression=1.0, membrane_noise=1.0), substrate),
+        jax.random.key(0),
     )
     own = {f.name: getattr(whole, f.name) for f in fields(whole) if f.name != "circuits"}
     circuits = {
         f"circuits.{f.name}": getattr(whole.circuits, f.name) for f in fields(whole.circuits)
     }
     expected = own | circuits
-    for name in expected.keys() - arrays.keys() - {"compression"}:
+    for name in expected.keys() - arrays.keys() - {"compression", "circuits.membrane_noise"}:
         raise ChipError(f"{path}: {name} is missing")
     for name, array in arrays.items():
         if name not in expected:

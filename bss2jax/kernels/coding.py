@@ -1,7 +1,10 @@
 """Values of the world into activations and spike times, traces into scores, tensors into range."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from bss2jax.hardware.substrate import BSS2, Substrate
@@ -9,18 +12,32 @@ from bss2jax.kernels.events import Events
 
 
 def encode_activations(
-    values: jax.Array, full_scale: float, substrate: Substrate = BSS2
+    values: jax.Array, full_scale: float | Sequence[float], substrate: Substrate = BSS2
 ) -> jax.Array:
     """Maps values 0..full_scale linearly to activations 0..31, float32, not yet rounded.
 
     The product rounds them; an execution without rounding sees what is here.
 
     Args:
-        values: `[...]`, such as uint8 pixels.
-        full_scale: the value that becomes 31.
+        values: `[...]`, such as uint8 pixels; or `[..., C]`.
+        full_scale: the value that becomes 31; one for all, or C of them.
         substrate: whose activation range is filled.
     """
-    return jnp.asarray(values, jnp.float32) * jnp.float32(substrate.activation_max / full_scale)
+    factor = substrate.activation_max / np.asarray(full_scale)
+    return jnp.asarray(values, jnp.float32) * factor.astype(np.float32)
+
+
+def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
+    """Writes signed values as two unsigned ones, positive parts first, cut at 31.
+
+    Args:
+        x: `[..., C]`, in units of activations.
+        substrate: whose activation range cuts.
+
+    Returns:
+        `[..., 2 C]`, 0..31.
+    """
+    return jnp.clip(jnp.concatenate([x, -x], axis=-1), 0, substrate.activation_max)
 
 
 def latency(values: jax.Array, steps: int) -> Events:
@@ -64,6 +81,21 @@ def spike_time(values: jax.Array, dt: float, early: float, late: float) -> Event
     return _one_each(jnp.round((early + values * (late - early)) / dt).astype(jnp.int32))
 
 
+def regular(values: jax.Array, steps: int, spikes: int) -> jax.Array:
+    """Codes each value by up to `spikes` spikes at even distances: a raster `[T, B, K]`.
+
+    Step t spikes where (t + 1) r passes a whole number that t r does not, r = x spikes / T.
+
+    Args:
+        values: `[B, K]`, 0..1.
+        steps: T.
+        spikes: of the value 1, at most T.
+    """
+    rate = values * (spikes / steps)
+    time = jnp.arange(steps, dtype=jnp.float32)[:, None, None]
+    return (jnp.floor((time + 1) * rate) > jnp.floor(time * rate)).astype(jnp.float32)
+
+
 def poisson(values: jax.Array, key: jax.Array, steps: int) -> jax.Array:
     """Codes each value as the chance of a spike in a step: a raster `[T, B, K]` of 0.0 and 1.0."""
     draw = jax.random.uniform(key, (steps, *values.shape))
@@ -75,20 +107,46 @@ def constant_current(values: jax.Array, steps: int) -> jax.Array:
     return jnp.broadcast_to(values, (steps, *values.shape))
 
 
+def one_spike_raster(time: jax.Array, steps: int) -> jax.Array:
+    """Returns the raster `[T, B, K]` of one spike per input, at steps `time [B, K]`.
+
+    The same as `to_raster` of such events, without its scatter.
+    """
+    return (time == jnp.arange(steps)[:, None, None]).astype(jnp.float32)
+
+
 def max_over_time(v: jax.Array) -> jax.Array:
     """Returns the largest membrane of a trace `[T, B, N]`: scores `[B, N]`."""
     return v.max(axis=0)
 
 
+def spike_count(z: jax.Array) -> jax.Array:
+    """Returns how often each neuron of `[T, B, N]` spikes: scores `[B, N]`."""
+    return z.sum(axis=0)
+
+
+@jax.custom_vjp
 def first_spike(z: jax.Array) -> jax.Array:
     """Returns minus the step of each neuron's first spike in `[T, B, N]`, -T where there is none.
 
-    As scores the earliest wins. The gradient of a spike's time with respect to z is not defined;
-    this has none.
+    As scores the earliest wins. Backward a stronger spike is taken for an earlier one: the gradient
+    goes to the step of the first spike. That of a silent neuron goes to all its steps, where the
+    surrogate picks those near the threshold.
+
+    References: snnTorch's temporal losses do alike.
     """
     steps = len(z)
     step = jnp.where(z > 0, jnp.arange(steps)[:, None, None], steps)
-    return -lax.stop_gradient(step.min(axis=0).astype(jnp.float32))
+    return -step.min(axis=0).astype(jnp.float32)
+
+
+def _first_spike_backward(z, ds):
+    first = (jnp.cumsum(z, axis=0) == 1) & (z > 0)
+    silent = z.sum(axis=0) == 0
+    return (jnp.where(first | silent, ds, 0.0),)
+
+
+first_spike.defvjp(lambda z: (first_spike(z), z), _first_spike_backward)
 
 
 def _one_each(time):
@@ -116,3 +174,14 @@ def scale_weight(w: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
 def _factor(limit, largest):
     # A tensor of zeros stays one.
     return lax.stop_gradient(jnp.where(largest > 0, limit / jnp.where(largest > 0, largest, 1), 1))
+
+
+def soft_clamp(w: jax.Array, cap: float) -> jax.Array:
+    """Brings weights within a cap that they approach: sign(w) cap (1 - e^(-|w| / cap)).
+
+    Args:
+        w: any shape, software units.
+        cap: the largest weight that a synapse holds.
+    """
+    sign = jnp.where(w < 0, -1.0, 1.0)
+    return -sign * cap * jnp.expm1(-sign * w / cap)

@@ -15,6 +15,9 @@ Two integrators. `exponential`, the order of norse and most libraries, input act
 The reset carries no gradient through z. For t_ref after a spike v stays at reset and z at 0. Times
 are in seconds, membranes in software units (the threshold usually 1). Tensors are time-first.
 
+Several groups of synapses, each with its own tau_syn and current, may drive one membrane: then
+tau_syn is `[G, 1]` or `[G, N]`, currents are `[..., G, N]`, and i stands for the groups' sum.
+
 References: norse `functional/lif.py`; hxtorch `spiking/functional/aelif.py` (euler order).
 """
 
@@ -40,7 +43,7 @@ class LIFParams:
 
     Attributes:
         tau_mem: membrane time constant, s.
-        tau_syn: synaptic time constant, s.
+        tau_syn: synaptic time constant, s; `[G, 1]` or `[G, N]` for several groups of synapses.
         leak: potential the membrane decays to.
         reset: potential after a spike.
         threshold: potential above which a neuron spikes.
@@ -70,7 +73,7 @@ class LIFState:
 
     Attributes:
         v: membrane potential, after reset.
-        i: synaptic current, in units of potential.
+        i: synaptic current, in units of potential; `[..., G, N]` of several groups.
         refractory: steps still to stay at reset, int32.
     """
 
@@ -91,13 +94,13 @@ class LIState:
 def lif_state(params: LIFParams, shape: tuple[int, ...]) -> LIFState:
     """Returns the state of a population at rest: v = leak, no current. `shape` is `[..., N]`."""
     v = jnp.broadcast_to(jnp.asarray(params.leak, jnp.float32), shape)
-    return LIFState(v, jnp.zeros(shape), jnp.zeros(shape, jnp.int32))
+    return LIFState(v, jnp.zeros(_current_shape(params, shape)), jnp.zeros(shape, jnp.int32))
 
 
 def li_state(params: LIParams, shape: tuple[int, ...]) -> LIState:
     """Returns the state of leaky integrators at rest: v = leak, no current."""
     v = jnp.broadcast_to(jnp.asarray(params.leak, jnp.float32), shape)
-    return LIState(v, jnp.zeros(shape))
+    return LIState(v, jnp.zeros(_current_shape(params, shape)))
 
 
 def lif_step(
@@ -115,7 +118,7 @@ def lif_step(
     Args:
         params: scalars or `[N]`.
         state: from `lif_state` or the step before.
-        current: `[..., N]` what the synapses add to i in this step.
+        current: `[..., N]` what the synapses add to i in this step; `[..., G, N]` in groups.
         dt: s.
         t_ref: refractory time, s; rounded to steps.
         integrator: the order of the updates: see the module.
@@ -164,8 +167,9 @@ def lif(
 
     Args:
         params: scalars or `[N]`.
-        current: `[T, B, N]` what the synapses add to i in each step.
-        recurrent: `[N, N]` weights from the population's spikes of the step before, or None.
+        current: `[T, B, N]` what the synapses add to i in each step; `[T, B, G, N]` in groups.
+        recurrent: `[N, N]` weights from the population's spikes of the step before, or None; into
+            the last group.
         dt, t_ref, integrator, surrogate: as in `lif_step`.
 
     Returns:
@@ -194,7 +198,7 @@ def li(
         `[T, B, N]` membrane potential.
     """
     step = partial(li_step, params, dt=dt, integrator=integrator)
-    return lax.scan(step, li_state(params, current.shape[1:]), current)[1]
+    return lax.scan(step, li_state(params, _membrane_shape(params, current)), current)[1]
 
 
 def refractory_steps(t_ref: float, dt: float) -> int:
@@ -222,20 +226,23 @@ def lif_membrane(
     params: LIFParams,
     current: jax.Array,
     recurrent: jax.Array | None = None,
+    noise: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Runs a population without gradients of its own: membrane before reset, and spikes.
 
-    Args: as in `lif`.
+    Args: as in `lif`; and
+        noise: `[T, B, N]` what disturbs the membrane in each step, or None.
 
     Returns:
         u and z, each `[T, B, N]`; u is the reset potential while a neuron is refractory.
     """
 
-    def step(carry, x):
-        state, z = carry
-        if recurrent is not None:
-            x = x + dot(z, recurrent)
+    def step(carry, at):
+        (state, z), (x, disturbance) = carry, at
+        x = _with_recurrent(x, z, recurrent, params)
         u, i = _integrate(params, state.v, state.i, x, dynamics.dt, dynamics.integrator)
+        if disturbance is not None:
+            u = u + disturbance
         fired, waiting = u > params.threshold, state.refractory
         if dynamics.refractory:
             u = jnp.where(waiting == 0, u, params.reset)
@@ -244,8 +251,9 @@ def lif_membrane(
         z = fired.astype(u.dtype)
         return (LIFState(jnp.where(fired, params.reset, u), i, waiting), z), (u, z)
 
-    rest = lif_state(params, current.shape[1:])
-    return lax.scan(step, (rest, jnp.zeros(current.shape[1:])), current)[1]
+    shape = _membrane_shape(params, current)
+    rest = (lif_state(params, shape), jnp.zeros(shape))
+    return lax.scan(step, rest, (current, noise))[1]
 
 
 def lif_gradient(
@@ -272,7 +280,7 @@ def lif_gradient(
         dz: `[T, B, N]` gradient with respect to the spikes.
 
     Returns:
-        `[T, B, N]` gradient with respect to the current.
+        `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.
     """
     keep_v = decay(params.tau_mem, dynamics.dt, dynamics.integrator)
     keep_i = decay(params.tau_syn, dynamics.dt, dynamics.integrator)
@@ -289,14 +297,16 @@ def lif_gradient(
         du = jnp.where(fired, 0, dv) + dz * dynamics.surrogate.derivative(u - params.threshold)
         if active is not None:
             du = jnp.where(active, du, 0)
-        drive = (1 - keep_v) * du
+        drive = _to_groups((1 - keep_v) * du, params)
         # Euler's membrane sees the current of the step before.
         dx = di if late else di + drive
         di = dx * keep_i + (drive if late else 0)
-        return (du * keep_v, di, None if recurrent is None else dot(dx, recurrent.T)), dx
+        back = None if recurrent is None else dot(_last_group(dx, params), recurrent.T)
+        return (du * keep_v, di, back), dx
 
     zero = jnp.zeros(u.shape[1:])
-    start = (zero, zero, None if recurrent is None else zero)
+    no_current = jnp.zeros(_current_shape(params, u.shape[1:]))
+    start = (zero, no_current, None if recurrent is None else zero)
     return lax.scan(step, start, (dz, u, z, active), reverse=True)[1]
 
 
@@ -309,12 +319,12 @@ def li_gradient(dynamics: Dynamics, params: LIParams | LIFParams, dv: jax.Array)
     def step(carry, dv):
         later, di = carry
         dv = dv + later
-        drive = (1 - keep_v) * dv
+        drive = _to_groups((1 - keep_v) * dv, params)
         dx = di if late else di + drive
         return (dv * keep_v, dx * keep_i + (drive if late else 0)), dx
 
-    zero = jnp.zeros(dv.shape[1:])
-    return lax.scan(step, (zero, zero), dv, reverse=True)[1]
+    start = (jnp.zeros(dv.shape[1:]), jnp.zeros(_current_shape(params, dv.shape[1:])))
+    return lax.scan(step, start, dv, reverse=True)[1]
 
 
 def recurrent_gradient(z: jax.Array, dx: jax.Array) -> jax.Array:
@@ -335,7 +345,45 @@ def _integrate(params, v, i, current, dt, integrator):
     keep_v, keep_i = decay(params.tau_mem, dt, integrator), decay(params.tau_syn, dt, integrator)
     later = i * keep_i + current
     drive = i if integrator == "euler" else later
+    drive = drive.sum(axis=-2) if _grouped(params) else drive
     return params.leak + (v - params.leak) * keep_v + (1 - keep_v) * drive, later
+
+
+def _grouped(params):
+    return jnp.ndim(params.tau_syn) == 2
+
+
+def _current_shape(params, shape):
+    """Shape of the currents of membranes `[..., N]`: with an axis of groups before N."""
+    return (*shape[:-1], len(params.tau_syn), shape[-1]) if _grouped(params) else tuple(shape)
+
+
+def _membrane_shape(params, current):
+    """Shape of the membranes that a sequence of currents `[T, ..., N]` drives."""
+    shape = current.shape[1:]
+    if not _grouped(params):
+        return shape
+    if len(shape) < 2 or shape[-2] != len(params.tau_syn):
+        raise ValueError(
+            f"current: expected an axis of {len(params.tau_syn)} groups before the last, as "
+            f"tau_syn has, got {current.shape}"
+        )
+    return (*shape[:-2], shape[-1])
+
+
+def _to_groups(drive, params):
+    return drive[..., None, :] if _grouped(params) else drive
+
+
+def _last_group(dx, params):
+    return dx[..., -1, :] if _grouped(params) else dx
+
+
+def _with_recurrent(x, z, recurrent, params):
+    if recurrent is None:
+        return x
+    back = dot(z, recurrent)
+    return x.at[..., -1, :].add(back) if _grouped(params) else x + back
 
 
 def _scanned(dynamics, params, current, recurrent):
@@ -343,17 +391,15 @@ def _scanned(dynamics, params, current, recurrent):
 
     def step(carry, x):
         state, z = carry
-        if recurrent is not None:
-            x = x + dot(z, recurrent)
         state, z = lif_step(
-            params, state, x,
+            params, state, _with_recurrent(x, z, recurrent, params),
             dt=dynamics.dt, t_ref=dynamics.refractory * dynamics.dt,
             integrator=dynamics.integrator, surrogate=dynamics.surrogate,
         )  # fmt: skip
         return (state, z), z
 
-    rest = lif_state(params, current.shape[1:])
-    return lax.scan(step, (rest, jnp.zeros(current.shape[1:])), current)[1]
+    shape = _membrane_shape(params, current)
+    return lax.scan(step, (lif_state(params, shape), jnp.zeros(shape)), current)[1]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -377,7 +423,8 @@ def _lif_backward(dynamics, residuals, dz):
         return residuals(dz)
     params, u, z, recurrent = residuals
     dx = lif_gradient(dynamics, params, u, z if dynamics.refractory else None, dz, recurrent)
-    return None, dx, None if recurrent is None else recurrent_gradient(z, dx)
+    back = None if recurrent is None else recurrent_gradient(z, _last_group(dx, params))
+    return None, dx, back
 
 
 def _is_primal(leaf):

@@ -3,7 +3,8 @@
 A neuron circuit takes 128 signed inputs. Larger fan-in joins c circuits to a neuron: c is the
 number of circuits that the inputs need, rounded up to even above one, as both neuron rows take
 part. There are no digital partial sums: a population that does not fit is cut by neurons, and the
-cuts run one after the other, each with its whole time axis.
+cuts run one after the other, each with its whole time axis. Neurons with receptive fields are cut
+by positions, and only then by the channels of one position.
 
 References: Arnold et al. 2025; brainscales2-demos ts_13. That c is even is assumed (7 -> 8 is
 published).
@@ -26,9 +27,11 @@ class Population:
 
     Attributes:
         inputs: fan-in of a neuron, recurrent inputs included.
-        neurons: N.
+        neurons: N, of all positions.
         recurrent: whether it must be on the chip as a whole.
-        parts: the least number of runs, where the input of one run would be too dense.
+        positions: P, where the neurons have receptive fields: N / P channels look at each.
+        parts: the least number of runs that the positions are cut into, where the input of one run
+            would be too dense.
         first_circuit: where it starts on the chip; not 0 when it shares a run.
         substrate: whose sizes apply.
     """
@@ -36,6 +39,7 @@ class Population:
     inputs: int
     neurons: int
     recurrent: bool = False
+    positions: int = 1
     parts: int = 1
     first_circuit: int = 0
     substrate: Substrate = BSS2
@@ -43,18 +47,21 @@ class Population:
     def __post_init__(self):
         if self.inputs < 1 or self.neurons < 1:
             raise ValueError(f"a population needs inputs and neurons, got {self}")
+        if self.positions < 1 or self.neurons % self.positions:
+            raise ValueError(f"every position needs as many neurons, got {self}")
         circuits = self.circuits_on_chip
         if self.circuits_per_neuron > circuits:
             raise ValueError(
                 f"a fan-in of {self.inputs} needs {self.circuits_per_neuron} circuits a neuron, "
                 f"the chip has {circuits}: at most {circuits * self.substrate.rows} inputs fit"
             )
-        if self.parts < 1 or self.first_circuit < 0:
-            raise ValueError(f"a population needs parts >= 1 and first_circuit >= 0, got {self}")
-        if self.first_circuit + self.neurons_per_run * self.circuits_per_neuron > circuits:
+        if not 1 <= self.parts <= self.positions:
+            raise ValueError(f"expected parts from 1 to {self.positions} positions, got {self}")
+        end = self.first_circuit + self.neurons_per_run * self.circuits_per_neuron
+        if self.first_circuit < 0 or end > circuits:
             raise ValueError(
                 f"a run of {self.neurons_per_run} neurons that starts at circuit "
-                f"{self.first_circuit} ends beyond the chip's {circuits} circuits"
+                f"{self.first_circuit} ends at {end}, the chip has {circuits} circuits"
             )
         if self.recurrent and self.circuits > circuits:
             outside = self.inputs - self.neurons
@@ -79,13 +86,27 @@ class Population:
         return self.neurons * self.circuits_per_neuron
 
     @property
+    def channels(self) -> int:
+        """Neurons of a position."""
+        return self.neurons // self.positions
+
+    @property
+    def channels_per_run(self) -> int:
+        return min(self.channels, self.circuits_on_chip // self.circuits_per_neuron)
+
+    @property
+    def positions_per_run(self) -> int:
+        most = self.circuits_on_chip // (self.circuits_per_neuron * self.channels_per_run)
+        return min(most, -(-self.positions // self.parts))
+
+    @property
     def neurons_per_run(self) -> int:
-        most = self.circuits_on_chip // self.circuits_per_neuron
-        return min(self.neurons, most, -(-self.neurons // self.parts))
+        return self.positions_per_run * self.channels_per_run
 
     @property
     def runs(self) -> int:
-        return -(-self.neurons // self.neurons_per_run)
+        of_positions = -(-self.positions // self.positions_per_run)
+        return of_positions * -(-self.channels // self.channels_per_run)
 
     @property
     def utilisation(self) -> float:
@@ -93,7 +114,10 @@ class Population:
         return self.circuits / (self.runs * self.circuits_on_chip)
 
     def members(self) -> jax.Array:
-        """Returns the circuits `[n, c]` that each neuron of a run is joined of."""
+        """Returns the circuits `[n, c]` that each neuron of a run is joined of.
+
+        Neurons go position by position, channels inside.
+        """
         n, c = self.neurons_per_run, self.circuits_per_neuron
         return self.first_circuit + jnp.arange(n * c).reshape(n, c)
 
@@ -135,7 +159,8 @@ def circuit_pattern(pattern: jax.Array) -> jax.Array:
 def joined(circuits: Circuits, population: Population) -> Circuits:
     """Returns a run's neurons, `[n]`: each the mean of its member circuits.
 
-    Neurons of all runs of a population meet the same circuits.
+    The noise of joined membranes averages out: it falls with the root of their number. Neurons of
+    all runs of a population meet the same circuits.
     """
     members = population.members()
 
@@ -151,6 +176,13 @@ def joined(circuits: Circuits, population: Population) -> Circuits:
         strength=jnp.stack([mean(sign) for sign in circuits.strength]),
         threshold_noise=mean(circuits.threshold_noise),
         jitter=circuits.jitter,
+        membrane_noise=(
+            None
+            if circuits.membrane_noise is None
+            else jnp.sqrt(
+                mean(jnp.square(circuits.membrane_noise)) / population.circuits_per_neuron
+            )
+        ),
     )
 
 
@@ -185,6 +217,8 @@ class SpikingPlan:
         input_events: the most events of a sample that each population is sent, None if not known.
         seconds: length of a run's time axis.
         substrate: what it is planned for.
+        density: of the input, the most entries of its raster that are spikes, None if not known.
+        event_driven: whether the simulation multiplies the input event by event.
     """
 
     names: tuple[str, ...]
@@ -193,6 +227,8 @@ class SpikingPlan:
     input_events: tuple[int | None, ...]
     seconds: float
     substrate: Substrate
+    density: float | None = None
+    event_driven: bool = False
 
     @property
     def partitions(self) -> int:
@@ -206,8 +242,13 @@ def plan_populations(
     input_events: Sequence[int | None],
     seconds: float,
     substrate: Substrate = BSS2,
+    density: float | None = None,
+    event_driven: bool = False,
 ) -> SpikingPlan:
-    """Plans the runs of a spiking network: populations that fit the chip together share one."""
+    """Plans the runs of a spiking network: populations that fit the chip together share one.
+
+    Args: as the attributes of `SpikingPlan`.
+    """
     groups = share_runs(list(populations))
     placed = list(populations)
     for group in groups:
@@ -216,8 +257,9 @@ def plan_populations(
             placed[i] = replace(placed[i], first_circuit=first)
             first += placed[i].circuits
     return SpikingPlan(
-        tuple(names), tuple(placed), tuple(groups), tuple(input_events), seconds, substrate
-    )
+        tuple(names), tuple(placed), tuple(groups), tuple(input_events), seconds, substrate,
+        density, event_driven,
+    )  # fmt: skip
 
 
 def describe_populations(plan: SpikingPlan) -> str:
@@ -233,7 +275,7 @@ def describe_populations(plan: SpikingPlan) -> str:
             str(place.neurons_per_run),
             str(place.runs),
             f"{place.utilisation:.1%}",
-            "-" if events is None else str(events),
+            "-" if events is None else _within(events, plan.substrate.max_input_events),
             "alone" if len(plan.groups[group_of[i]]) == 1 else f"group {group_of[i]}",
         )
         for i, (name, place, events) in enumerate(
@@ -242,4 +284,12 @@ def describe_populations(plan: SpikingPlan) -> str:
     ]
     full = (*header, "utilisation", "input events per run", "shares")
     plural = "" if plan.partitions == 1 else "s"
-    return f"{table(full, rows)}\n\n{plan.partitions} partition{plural}"
+    lines = [table(full, rows), "", f"{plan.partitions} partition{plural}"]
+    if plan.density is not None:
+        how = "event by event" if plan.event_driven else "as a dense raster"
+        lines.append(f"input simulated {how}: {plan.density:.1%} of its raster at most are spikes")
+    return "\n".join(lines)
+
+
+def _within(events, most):
+    return str(events) if events <= most else f"{events} (over {most})"

@@ -188,15 +188,55 @@ def unfold(
         `run_groups`; K runs over channels, then the window.
     """
     window, _, outputs = _window(x, w, groups)
+    inputs = patches(x, window, stride, padding, dilation)
+    # Channel is outermost, so a group is a contiguous share of it.
+    inputs = inputs.reshape(*inputs.shape[:-1], groups, -1)
+    weights = w.reshape(*w.shape[:-1], groups, outputs // groups)
+    return jnp.moveaxis(inputs, -2, 0), jax.vmap(as_matrix)(jnp.moveaxis(weights, -2, 0))
+
+
+def patches(
+    x: jax.Array,
+    window: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    dilation: int | Sequence[int] = 1,
+) -> jax.Array:
+    """Returns what a window sees at each of its positions.
+
+    Args:
+        x: `[..., *size, C]`.
+        window: its taps along each axis of size.
+        stride, padding, dilation: as in `conv1d`.
+
+    Returns:
+        `[..., *positions, K]`; K runs over channels, then the window, as in `as_matrix`.
+
+    Raises:
+        ValueError: the window does not fit.
+    """
+    window = tuple(window)
     stride, dilation = _each(stride, window), _each(dilation, window)
     lead = x.ndim - len(window) - 1
     x = _pad(x, window, stride, padding, dilation)
     for axis, (k, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
         x = _taps(x, lead + axis, k, s, d)
-    # Channel is outermost, so a group is a contiguous share of it.
-    inputs = x.reshape(*x.shape[: lead + len(window)], groups, -1)
-    weights = w.reshape(*w.shape[:-1], groups, outputs // groups)
-    return jnp.moveaxis(inputs, -2, 0), jax.vmap(as_matrix)(jnp.moveaxis(weights, -2, 0))
+    return x.reshape(*x.shape[: lead + len(window)], -1)
+
+
+def windows(x: jax.Array, axis: int, k: int, s: int) -> jax.Array:
+    """Cuts an axis into windows of k, s apart: `[..., size, ...]` to `[..., positions, k, ...]`.
+
+    What is left at the end is dropped.
+    """
+    positions = (x.shape[axis] - k) // s + 1
+    if k == s:
+        x = lax.slice_in_dim(x, 0, positions * k, axis=axis)
+        return x.reshape(*x.shape[:axis], positions, k, *x.shape[axis + 1 :])
+    span = (positions - 1) * s + 1
+    return jnp.stack(
+        [lax.slice_in_dim(x, i, i + span, s, axis=axis) for i in range(k)], axis=axis + 1
+    )
 
 
 def run_groups(

@@ -57,10 +57,17 @@ def spiking(
     that jitter by a step. Backward is what a host with the chip in its loop can do: the nominal
     neurons with unquantised weights, at the membranes and spikes that the forward pass saw.
 
+    Neurons with receptive fields see the inputs of their position: then `spikes` has an axis of
+    positions and w holds a position's channels, the same for all (a convolution of what `patches`
+    makes) or for each position its own (locally connected). Their synapses share the strength of
+    their neuron.
+
     Args:
-        spikes: `[T, B, K]`; or `Events` of K inputs (then `steps` is T), sorted here in each call;
-            or `SortedEvents`, where they stay the same. No gradient flows to events.
-        w: `[K, N]` weights in software units; 1 brings a membrane at rest near the threshold.
+        spikes: `[T, B, K]`, or `[T, B, P, K]` with receptive fields; or `Events` of K inputs (then
+            `steps` is T), sorted here in each call; or `SortedEvents`, where they stay the same. No
+            gradient flows to events.
+        w: `[K, N]` weights in software units; 1 brings a membrane at rest near the threshold. With
+            receptive fields `[K, C]` or `[P, K, C]`.
         params: nominal neurons, scalars.
         chip: whose circuits and synapses apply; None for perfect ones.
         key: for the chip's trial noise. None: no noise.
@@ -72,38 +79,43 @@ def spiking(
         dt, t_ref, integrator, surrogate: as in `lif_step`.
 
     Returns:
-        `[T, B, N]` spikes, 0.0 or 1.0.
+        `[T, B, N]` spikes, 0.0 or 1.0; with receptive fields `[T, B, P, C]`.
 
     Raises:
         ValueError: shapes do not match, or the population cannot be placed.
 
     References: hxtorch `snn`; Cramer et al. 2022; Arnold et al. 2025; DelGrad (noise).
     """
-    place = population or _place(w, recurrent)
+    place = population or _place(spikes, w, recurrent)
     _check(spikes, w, recurrent, place, chip)
-    spikes = _prepared(spikes, w.shape[0], _steps(spikes, steps))
+    spikes = _prepared(spikes, w.shape[-2], _steps(spikes, steps))
+    fields = not isinstance(spikes, SortedEvents) and spikes.ndim == 4
+    if fields and place.positions == 1:  # a field that is all there is
+        spikes, w = spikes[:, :, 0], w.reshape(w.shape[-2:])
+    if chip is None and not quantised:
+        z = neuron.lif(
+            params, _drive(spikes, w), recurrent,
+            dt=dt, t_ref=t_ref, integrator=integrator, surrogate=surrogate,
+        )  # fmt: skip
+        return _by_position(z, place, fields)
     settings = _Settings(
         Dynamics(dt, refractory_steps(t_ref, dt), integrator, surrogate),
-        weight_scale if quantised or chip is not None else None,
+        weight_scale,
         place.substrate.weight_max,
     )
-    if settings.weight_scale is None:
-        drive = _drive(spikes, w)
-        return neuron.lif(
-            params, drive, recurrent, dt=dt, t_ref=t_ref, integrator=integrator, surrogate=surrogate
-        )
-    on_chip = None if chip is None else _on_chip(chip, place, w.shape[0], recurrent, params)
+    on_chip = None if chip is None else _on_chip(chip, place, w.shape[-2], recurrent, params)
     run = jax.checkpoint(partial(_lif_run, settings))
 
-    def one(block, words):
-        return run(spikes, block, recurrent, params, on_chip, words)
+    def one(spikes, w, words):
+        return run(spikes, w, recurrent, params, on_chip, words)
 
-    if chip is None or key is None:
-        return _in_runs(one, w, place, None)
-    words = noise.stream_words(key, place.runs + 1)
-    z = _in_runs(one, w, place, words[1:])
-    # Where spikes are recorded, not where the neurons reset: hence outside the runs.
-    return z + lax.stop_gradient(jitter_spikes(z, words[0], chip.circuits.jitter, dt) - z)
+    noisy = chip is not None and key is not None
+    z = _in_runs(one, spikes, w, place, _words(key, place) if noisy else None)
+    if noisy:
+        # Where spikes are recorded, not where the neurons reset: hence outside the runs.
+        words = noise.stream_words(jax.random.fold_in(key, 1), 1)[0]
+        z = z + lax.stop_gradient(jitter_spikes(z, words, chip.circuits.jitter, dt) - z)
+    return _by_position(z, place, fields)
 
 
 def integrate(
@@ -111,6 +123,7 @@ def integrate(
     w: jax.Array,
     params: LIParams = LIParams(),
     chip: Chip | None = None,
+    key: jax.Array | None = None,
     *,
     steps: int | None = None,
     population: Population | None = None,
@@ -125,28 +138,29 @@ def integrate(
     Args:
         readout_scale: LSB per software unit of membrane; on a chip the trace is sampled every
             1.7 us, truncated to 8 bits and interpolated to the steps.
-        Others: as in `spiking`.
+        key: for the chip's membrane noise. None: no noise.
+        Others: as in `spiking`, with dense synapses.
 
     Returns:
         `[T, B, N]` membrane potential, software units.
     """
-    place = population or _place(w, None)
+    place = population or _place(spikes, w, None)
     _check(spikes, w, None, place, chip)
+    if w.ndim != 2 or place.positions > 1:
+        raise ValueError("integrators take dense synapses: spikes [T, B, K] and w [K, N]")
     spikes = _prepared(spikes, w.shape[0], _steps(spikes, steps))
-    scale = weight_scale if quantised or chip is not None else None
-    settings = _Settings(
-        Dynamics(dt, 0, integrator, SuperSpike()), scale,
-        place.substrate.weight_max,
-    )  # fmt: skip
-    if scale is None:
+    if chip is None and not quantised:
         return neuron.li(params, _drive(spikes, w), dt=dt, integrator=integrator)
+    dynamics = Dynamics(dt, 0, integrator, SuperSpike())
+    settings = _Settings(dynamics, weight_scale, place.substrate.weight_max)
     whole = LIFParams(params.tau_mem, params.tau_syn, params.leak, params.leak, math.inf)
     on_chip = None if chip is None else _on_chip(chip, place, w.shape[0], None, whole)
 
-    def one(block, words):
-        return _li_run(settings, spikes, block, whole, on_chip)
+    def one(spikes, w, words):
+        return _li_run(settings, spikes, w, whole, on_chip, words)
 
-    v = _in_runs(one, w, place, None)
+    noisy = chip is not None and key is not None
+    v = _in_runs(one, spikes, w, place, _words(key, place) if noisy else None)
     return v if chip is None else cadc_trace(v, dt, readout_scale, place.substrate)
 
 
@@ -180,30 +194,86 @@ def cadc_trace(v: jax.Array, dt: float, scale: float, substrate: Substrate = BSS
 @dataclass(frozen=True)
 class _Settings:
     dynamics: Dynamics
-    weight_scale: float | None
+    weight_scale: float
     weight_max: int
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _OnChip:
-    """A run's synapses and neurons as they are: strengths `[2, K, n]`, others `[n]`."""
+    """A run's synapses and neurons as they are, n neurons.
+
+    Attributes:
+        strength: `[2, K, n]` of each synapse, excitatory and inhibitory; with receptive fields
+            `[2, n]`, of each neuron.
+        recurrent_strength: `[2, n, n]` or None.
+        params: `[n]`.
+        threshold_noise, membrane_noise: `[n]`, or None, software units.
+    """
 
     strength: jax.Array
     recurrent_strength: jax.Array | None
     params: LIFParams
     threshold_noise: jax.Array
+    membrane_noise: jax.Array | None
 
 
-def _in_runs(one: Callable, w, place, words):
-    """Cuts weights by neurons, runs the cuts one after the other, joins their outputs."""
-    runs, n = place.runs, place.neurons_per_run
-    if runs == 1:
-        return one(w, None if words is None else words[0])
-    blocks = jnp.pad(w, ((0, 0), (0, runs * n - place.neurons))).reshape(-1, runs, n).swapaxes(0, 1)
-    _, y = lax.scan(lambda _, cut: (None, one(*cut)), None, (blocks, words))
-    y = jnp.moveaxis(y, 0, 2)  # [T, B, runs, n]
-    return y.reshape(*y.shape[:2], runs * n)[..., : place.neurons]
+def _words(key, place):
+    """Noise streams of every run, `[runs, 2, 4]`: one of its trial, one of its steps."""
+    return noise.stream_words(key, 2 * place.runs).reshape(place.runs, 2, -1)
+
+
+def _in_runs(one: Callable, spikes, w, place, words):
+    """Cuts neurons into runs, runs them one after the other, joins their outputs `[T, B, N]`."""
+    if place.runs == 1:
+        return one(spikes, w, None if words is None else words[0])
+    if place.positions > 1:
+        return _fields_in_runs(one, spikes, w, place, words)
+    blocks = _tiles(w, place.neurons_per_run, axis=1)
+    _, y = lax.scan(lambda _, cut: (None, one(spikes, *cut)), None, (blocks, words))
+    return _untile(y, place.neurons)
+
+
+def _fields_in_runs(one, fields, w, place, words):
+    """The same by positions, and by the channels of a position where those need several runs."""
+    at_once, channels = place.positions_per_run, place.channels_per_run
+    fields = _tiles(fields, at_once, axis=2)
+    parts = _tiles(w, channels, axis=-1)
+    words = None if words is None else words.reshape(len(parts), len(fields), *words.shape[1:])
+    outputs = []
+    for i, part in enumerate(parts):
+        at_hand = None if words is None else words[i]
+        if w.ndim == 3:
+            cuts = (fields, _tiles(part, at_once, axis=0), at_hand)
+            _, y = lax.scan(lambda _, cut: (None, one(*cut)), None, cuts)
+        else:
+            cuts = (fields, at_hand)
+            _, y = lax.scan(lambda _, cut, part=part: (None, one(cut[0], part, cut[1])), None, cuts)
+        y = _untile(y, len(fields) * at_once * channels)
+        outputs.append(y.reshape(*y.shape[:2], -1, channels)[:, :, : place.positions])
+    y = jnp.concatenate(outputs, axis=-1)[..., : place.channels]
+    return y.reshape(*y.shape[:2], -1)
+
+
+def _tiles(a, size, axis):
+    """Cuts an axis into tiles, the last one padded with zeros, and puts their number in front."""
+    axis %= a.ndim
+    tiles = -(-a.shape[axis] // size)
+    missing = [(0, 0)] * a.ndim
+    missing[axis] = (0, tiles * size - a.shape[axis])
+    a = jnp.pad(a, missing).reshape(*a.shape[:axis], tiles, size, *a.shape[axis + 1 :])
+    return jnp.moveaxis(a, axis, 0)
+
+
+def _untile(y, neurons):
+    """Joins runs `[runs, T, B, n]` to `[T, B, neurons]`."""
+    y = jnp.moveaxis(y, 0, 2)
+    return y.reshape(*y.shape[:2], -1)[..., :neurons]
+
+
+def _by_position(z, place, fields):
+    """Gives neurons with receptive fields the axis of their positions."""
+    return z.reshape(*z.shape[:2], place.positions, -1) if fields else z
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -212,20 +282,20 @@ def _lif_run(settings, spikes, w, recurrent, params, on_chip, words):
 
 
 def _lif_run_forward(settings, spikes, w, recurrent, params, on_chip, words):
-    strength = None if on_chip is None else on_chip.strength
-    drive = _drive(spikes, _effective(w, strength, settings))
+    drive = _quantised_drive(spikes, w, on_chip, settings)
     actual, back = params, recurrent
     if recurrent is not None:
-        inner = None if on_chip is None else on_chip.recurrent_strength
-        back = _effective(recurrent, inner, settings)
+        back = _codes(recurrent, settings)
+        if on_chip is not None:
+            back = _strengthened(back, on_chip.recurrent_strength)
     if on_chip is not None:
         actual = on_chip.params
         if words is not None:
-            normal, _ = noise.normal_pair(words, drive.shape[1:])
-            distance = params.threshold - params.leak
-            noisy = actual.threshold + distance * on_chip.threshold_noise * normal
+            normal, _ = noise.normal_pair(words[0], drive.shape[1:])
+            noisy = actual.threshold + on_chip.threshold_noise * normal
             actual = replace(actual, threshold=noisy)
-    u, z = neuron.lif_membrane(settings.dynamics, actual, drive, back)
+    disturbance = _membrane_noise(settings, on_chip, words, drive.shape)
+    u, z = neuron.lif_membrane(settings.dynamics, actual, drive, back, disturbance)
     return z, (spikes, w, recurrent, params, u, z)
 
 
@@ -241,25 +311,41 @@ _lif_run.defvjp(_lif_run_forward, _lif_run_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _li_run(settings, spikes, w, params, on_chip):
-    return _li_run_forward(settings, spikes, w, params, on_chip)[0]
+def _li_run(settings, spikes, w, params, on_chip, words):
+    return _li_run_forward(settings, spikes, w, params, on_chip, words)[0]
 
 
-def _li_run_forward(settings, spikes, w, params, on_chip):
-    strength = None if on_chip is None else on_chip.strength
-    drive = _drive(spikes, _effective(w, strength, settings))
+def _li_run_forward(settings, spikes, w, params, on_chip, words):
+    drive = _quantised_drive(spikes, w, on_chip, settings)
     actual = params if on_chip is None else on_chip.params
-    v, _ = neuron.lif_membrane(settings.dynamics, actual, drive, None)
+    disturbance = _membrane_noise(settings, on_chip, words, drive.shape)
+    v, _ = neuron.lif_membrane(settings.dynamics, actual, drive, None, disturbance)
     return v, (spikes, w, params)
 
 
 def _li_run_backward(settings, residuals, dv):
     spikes, w, params = residuals
     dx = neuron.li_gradient(settings.dynamics, params, dv)
-    return *_drive_gradient(spikes, w, dx), None, None
+    return *_drive_gradient(spikes, w, dx), None, None, None
 
 
 _li_run.defvjp(_li_run_forward, _li_run_backward)
+
+
+def _membrane_noise(settings, on_chip, words, shape):
+    """What disturbs membranes `[T, B, n]` in each step, so that at rest they spread as they should.
+
+    Of its variance a membrane keeps e^(-2 dt / tau_mem) a step; what the step adds is the rest.
+    """
+    if on_chip is None or words is None or on_chip.membrane_noise is None:
+        return None
+    steps, batch, n = shape
+    keep = neuron.decay(on_chip.params.tau_mem, settings.dynamics.dt, settings.dynamics.integrator)
+    # Both numbers of a pair are used: the odd steps' and the even ones'.
+    pair = noise.normal_pair(words[1], (-(-steps // 2) * batch, n))
+    normal = jnp.stack([half.reshape(-1, batch, n) for half in pair], axis=1)
+    normal = normal.reshape(-1, batch, n)[:steps]
+    return on_chip.membrane_noise * jnp.sqrt(1 - keep**2) * normal
 
 
 def jitter_spikes(z: jax.Array, words: jax.Array, jitter: jax.Array, dt: float) -> jax.Array:
@@ -284,14 +370,30 @@ def jitter_spikes(z: jax.Array, words: jax.Array, jitter: jax.Array, dt: float) 
     return jnp.minimum(z - early - late + shifted, 1.0)
 
 
-def _effective(w, strength, settings):
-    """Weights as the synapses have them: codes over the scale, times each synapse's strength."""
-    codes = jnp.clip(
-        jnp.round(settings.weight_scale * w), -settings.weight_max, settings.weight_max
+def _codes(w, settings):
+    """Weights as the synapses hold them: 6-bit codes, over the scale."""
+    codes = jnp.round(settings.weight_scale * w)
+    return jnp.clip(codes, -settings.weight_max, settings.weight_max) / settings.weight_scale
+
+
+def _strengthened(codes, strength):
+    return codes * jnp.where(codes > 0, strength[0], strength[1])
+
+
+def _quantised_drive(spikes, w, on_chip, settings):
+    """What codes make of spikes, with the strength of each synapse or of each neuron."""
+    codes = _codes(w, settings)
+    if on_chip is None:
+        return _drive(spikes, codes)
+    if on_chip.strength.ndim == 3:
+        return _drive(spikes, _strengthened(codes, on_chip.strength))
+    if codes.ndim == 3:  # [P, K, C]
+        strength = on_chip.strength.reshape(2, len(codes), 1, -1)
+        return _drive(spikes, _strengthened(codes, strength))
+    excitatory, inhibitory = jnp.maximum(codes, 0), jnp.minimum(codes, 0)
+    return on_chip.strength[0] * _drive(spikes, excitatory) + on_chip.strength[1] * _drive(
+        spikes, inhibitory
     )
-    if strength is not None:
-        codes = codes * jnp.where(codes > 0, strength[0], strength[1])
-    return codes / settings.weight_scale
 
 
 def _prepared(spikes, inputs, steps):
@@ -305,15 +407,24 @@ def _prepared(spikes, inputs, steps):
 
 
 def _drive(spikes, w):
+    """What the synapses add in each step, `[T, B, n]`, positions and channels in one axis."""
     if isinstance(spikes, SortedEvents):
         return event_product(spikes, w)
-    return dot(spikes.reshape(-1, spikes.shape[-1]), w).reshape(*spikes.shape[:-1], -1)
+    if w.ndim == 3:
+        y = jnp.einsum("tbpk,pkc->tbpc", spikes, w, precision=lax.Precision.HIGHEST)
+    else:
+        y = dot(spikes.reshape(-1, spikes.shape[-1]), w)
+    return y.reshape(*spikes.shape[:2], -1)
 
 
 def _drive_gradient(spikes, w, dx):
     """Gradients with respect to spikes (None for events) and weights."""
     if isinstance(spikes, SortedEvents):
         return None, event_product_gradient(spikes, dx)
+    dx = dx.reshape(*spikes.shape[:-1], w.shape[-1])
+    if w.ndim == 3:
+        product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+        return product("tbpc,pkc->tbpk", dx, w), product("tbpk,tbpc->pkc", spikes, dx)
     flat = dx.reshape(-1, dx.shape[-1])
     return dot(dx, w.T), dot(spikes.reshape(-1, spikes.shape[-1]).T, flat)
 
@@ -330,34 +441,51 @@ def _on_chip(chip, place, inputs, recurrent, params):
         reset=params.reset + distance * circuits.reset,
         threshold=params.threshold + distance * circuits.threshold,
     )
+    of_trial, of_steps = distance * circuits.threshold_noise, circuits.membrane_noise
+    of_steps = None if of_steps is None else distance * of_steps
+    if place.positions > 1:
+        return _OnChip(circuits.strength, None, actual, of_trial, of_steps)
     all_inputs = inputs if recurrent is None else inputs + place.neurons
     strength = synapse_strength(chip, place, all_inputs)
     inner = None if recurrent is None else strength[:, inputs:]
-    return _OnChip(strength[:, :inputs], inner, actual, circuits.threshold_noise)
+    return _OnChip(strength[:, :inputs], inner, actual, of_trial, of_steps)
 
 
-def _place(w, recurrent):
-    inputs, neurons = w.shape
-    if recurrent is None:
-        return Population(inputs, neurons)
-    return Population(inputs + neurons, neurons, recurrent=True)
+def _place(spikes, w, recurrent):
+    inputs, neurons = w.shape[-2:]
+    if recurrent is not None:
+        return Population(inputs + neurons, neurons, recurrent=True)
+    if getattr(spikes, "ndim", 3) == 4:
+        positions = spikes.shape[2]
+        return Population(inputs, positions * neurons, positions=positions)
+    return Population(inputs, neurons)
 
 
 def _check(spikes, w, recurrent, place, chip):
     """Refuses shapes that do not belong together."""
     raster = not isinstance(spikes, Events | SortedEvents)
-    if w.ndim != 2 or (raster and spikes.ndim != 3):
-        raise ValueError(f"expected spikes [T, B, K] and w [K, N], got w {w.shape}")
-    if raster and spikes.shape[-1] != w.shape[0]:
+    fields = raster and spikes.ndim == 4
+    if raster and spikes.ndim not in (3, 4):
+        raise ValueError(f"spikes: expected [T, B, K] or [T, B, P, K], got {spikes.shape}")
+    if w.ndim not in ((2, 3) if fields else (2,)):
+        expected = "[K, C] or [P, K, C]" if fields else "[K, N]"
+        raise ValueError(f"w: expected {expected}, got {w.shape}")
+    if raster and spikes.shape[-1] != w.shape[-2]:
         raise ValueError(f"spikes {spikes.shape} and w {w.shape} do not fit: K differs")
-    inputs, neurons = w.shape
-    if recurrent is not None and recurrent.shape != (neurons, neurons):
-        raise ValueError(f"recurrent: expected {(neurons, neurons)}, got {recurrent.shape}")
+    if w.ndim == 3 and spikes.shape[2] != len(w):
+        raise ValueError(f"spikes {spikes.shape} and w {w.shape} do not fit: P differs")
+    inputs, neurons = w.shape[-2:]
+    if recurrent is not None and (fields or recurrent.shape != (neurons, neurons)):
+        expected = "none with receptive fields" if fields else (neurons, neurons)
+        raise ValueError(f"recurrent: expected {expected}, got {recurrent.shape}")
     fan_in = inputs if recurrent is None else inputs + neurons
-    if (place.inputs, place.neurons) != (fan_in, neurons):
+    positions = spikes.shape[2] if fields else 1
+    got = (place.inputs, place.positions, place.neurons)
+    if got != (fan_in, positions, positions * neurons):
         raise ValueError(
-            f"population: it has {place.neurons} neurons of fan-in {place.inputs}, the weights "
-            f"make {neurons} of {fan_in}"
+            f"population: it has {place.neurons} neurons of fan-in {place.inputs} at "
+            f"{place.positions} positions, the weights make {positions * neurons} of {fan_in} at "
+            f"{positions}"
         )
     expected = (place.substrate.hemispheres, 2, place.substrate.rows, place.substrate.columns)
     if chip is not None and chip.synapse_gain.shape != expected:

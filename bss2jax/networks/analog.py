@@ -8,12 +8,11 @@ from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from bss2jax.hardware.chip import Chip
 from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.kernels import digital, vmm
-from bss2jax.kernels.coding import encode_activations
+from bss2jax.kernels.coding import encode_activations, split_signs
 from bss2jax.mapping import convolution
 from bss2jax.mapping.execute import matmul, saturated_weights, saturation
 from bss2jax.mapping.partition import LayerPlan, Placement, matrix_shape
@@ -34,6 +33,7 @@ from bss2jax.networks.layers import (
     Flatten,
     Layer,
     Pool,
+    Signs,
     Weighted,
     initial_scale,
     pair,
@@ -131,6 +131,8 @@ def _apply(
         match step.layer:
             case Flatten():
                 x = x.reshape(x.shape[0], -1)
+            case Signs():
+                x = split_signs(x, step.substrate)
             case Pool():
                 x = _pool(step.layer, x, exact=each[step.name] == "float")
             case Weighted():
@@ -193,11 +195,16 @@ def _activate(layer, y, *, exact):
 
 def _pool(layer, x, *, exact):
     axes = x.ndim - 2
-    window = (1, *pair(layer.window, axes), 1)
-    stride = (1, *pair(layer.stride or layer.window, axes), 1)
+    window = pair(layer.window, axes)
+    stride = pair(layer.stride or layer.window, axes)
+    # Window by window along each axis: fused into a convolution before it, `lax.reduce_window` is
+    # miscompiled on the CPU (jax 0.10.1) where windows leave a rest.
+    for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=1):
+        x = convolution.windows(x, axis, k, s)
+        x = x.max(axis + 1) if layer.mode == "max" else x.sum(axis + 1)
     if layer.mode == "max":
-        return lax.reduce_window(x, -jnp.inf, lax.max, window, stride, "VALID")
-    mean = lax.reduce_window(x, 0.0, lax.add, window, stride, "VALID") / math.prod(window)
+        return x
+    mean = x / math.prod(window)
     # An addition of nothing: floor and clip, and the gradient of the mean.
     return mean if exact else digital.add(mean, 0.0)
 
@@ -206,6 +213,8 @@ def _output_shape(layer, before, substrate):
     match layer:
         case Flatten():
             return (math.prod(before),)
+        case Signs():
+            return (*before[:-1], 2 * before[-1])
         case Dense():
             if len(before) != 1:
                 raise ValueError("dense takes vectors; put a flatten layer before it")

@@ -80,7 +80,10 @@ class Conv2d(Weighted):
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Maximum or mean over windows that tile the input; the mean is floored like a readout."""
+    """Maximum or mean over windows that tile the input; the mean is floored like a readout.
+
+    Of spikes only the mean: neurons of a window share a synapse, whose strength is divided.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -102,6 +105,16 @@ class Flatten:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signs:
+    """Signed values as two unsigned channels, positive and negative part; what inputs must be."""
+
+    __pydantic_config__ = _STRICT
+
+    kind: Literal["signs"] = "signs"
+    name: Name = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spiking:
     """What all populations of a spiking network share.
 
@@ -112,13 +125,19 @@ class Spiking:
         coding: how values 0..1 become spikes: `latency`, one spike, the earlier the larger, none
             for 0; `log_latency`, likewise after tau ln(x / (x - theta)); `time`, one spike, the
             later the larger, from `early` to `late`, and one bias input that spikes at `bias_time`;
-            `rate`, Poisson spikes of probability x a step.
+            `regular`, up to `spikes` at even distances, in proportion; `rate`, Poisson spikes,
+            `spikes` on average for 1; `current`, no spikes but a current that stays, which no chip
+            can be sent: for `float` only.
         early, late, bias_time: of `time` coding, s.
         latency_tau, latency_theta: of `log_latency`, s and a value.
-        decoder: scores from the readout's traces: `max`, `mean`, `sum` or `last` over time.
+        spikes: of `regular` and `rate` coding, for the value 1; by default one a step.
+        decoder: scores from the readout's traces, `max`, `mean`, `sum` or `last` over time; or,
+            where the last layer spikes, its `first_spike` (the earliest wins) or `spike_count`.
         surrogate: of the spike's derivative, by name: see `kernels.surrogate`.
         surrogate_parameter: its alpha, slope, width or sigma; by default the surrogate's own.
         weight_scale: LSB of a weight per software unit, 50..70 on silicon.
+        weight_clamp: `hard`, weights are cut at what a synapse holds; `soft`, they approach it,
+            cap (1 - e^(-|w| / cap)).
         readout_scale: LSB of a membrane at the CADC per software unit, 40..70 on silicon; 8 bits
             hold 127 / readout_scale units.
     """
@@ -128,27 +147,29 @@ class Spiking:
     steps: Positive = 30
     dt: Seconds = 1e-6
     integrator: Literal["exponential", "euler"] = "exponential"
-    coding: Literal["latency", "log_latency", "time", "rate"] = "latency"
+    coding: Literal["latency", "log_latency", "time", "regular", "rate", "current"] = "latency"
     early: Seconds = 2e-6
     late: Seconds = 26e-6
     bias_time: Seconds = 2e-6
     latency_tau: Seconds = 8e-6
     latency_theta: Annotated[float, Gt(0), Lt(1)] = 0.2
-    decoder: Literal["max", "mean", "sum", "last"] = "max"
+    spikes: Positive | None = None
+    decoder: Literal["max", "mean", "sum", "last", "first_spike", "spike_count"] = "max"
     surrogate: Literal["superspike", "fast_sigmoid", "arctan", "triangle", "gaussian", "box"] = (
         "superspike"
     )
     surrogate_parameter: Annotated[float, Gt(0), Lt(float("inf"))] | None = None
     weight_scale: Annotated[float, Gt(0), Lt(float("inf"))] = 60.0
+    weight_clamp: Literal["hard", "soft"] = "hard"
     readout_scale: Annotated[float, Gt(0), Lt(float("inf"))] = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Integrating:
-    """A population of neurons with dense synapses.
+    """A population of neurons.
 
     Attributes:
-        outputs: neurons.
+        outputs: neurons; where they have receptive fields, at each position.
         tau_mem, tau_syn: s.
         init_mean, init_std: of the initial weights, software units.
         name: in the parameter tree.
@@ -165,19 +186,46 @@ class Integrating:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LIF(Integrating):
-    """Spiking neurons.
+class Firing(Integrating):
+    """A population that spikes.
 
     Attributes:
         t_ref: refractory time, s.
+        dropout: share of neurons silenced, others for every batch, as on a chip. What is left is
+            scaled to make up for it, as in every library.
+    """
+
+    t_ref: Annotated[float, Ge(0), Lt(1)] = 0.0
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LIF(Firing):
+    """Neurons that see all inputs.
+
+    Attributes:
         recurrent: whether its spikes return to it.
-        dropout: share of neurons silenced, others for every batch, as on a chip.
     """
 
     kind: Literal["lif"] = "lif"
-    t_ref: Annotated[float, Ge(0), Lt(1)] = 0.0
     recurrent: bool = False
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvLIF(Firing):
+    """Neurons with receptive fields over `[L, C]` or `[H, W, C]`, `outputs` at each position.
+
+    Attributes:
+        window, stride, padding: of the fields; one number for all axes, or one for each.
+        shared: whether all positions have the same weights (a convolution) or each its own
+            (locally connected). On the chip every neuron has synapses of its own either way.
+    """
+
+    kind: Literal["conv_lif"] = "conv_lif"
+    window: Positive | tuple[Positive, ...]
+    stride: Positive | tuple[Positive, ...] = 1
+    padding: NotNegative | Literal["SAME", "VALID"] = 0
+    shared: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +235,7 @@ class LI(Integrating):
     kind: Literal["li"] = "li"
 
 
-Layer = Dense | Conv1d | Conv2d | Pool | Flatten | LIF | LI
+Layer = Dense | Conv1d | Conv2d | Pool | Flatten | Signs | LIF | ConvLIF | LI
 
 
 def initial_scale(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.networks.analog import build_analog
 from bss2jax.networks.execution import Network
-from bss2jax.networks.layers import LI, LIF, Layer, Spiking
+from bss2jax.networks.layers import LI, Firing, Layer, Spiking
 from bss2jax.networks.spiking import build_spiking
 
 
@@ -26,6 +26,6 @@ def build(
     Raises:
         ValueError: a layer does not fit its input, or a name occurs twice; says which layer.
     """
-    if any(isinstance(layer, LIF | LI) for layer in layers):
+    if any(isinstance(layer, Firing | LI) for layer in layers):
         return build_spiking(tuple(layers), tuple(shape), substrate, spiking)
     return build_analog(tuple(layers), tuple(shape), substrate)

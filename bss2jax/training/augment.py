@@ -7,16 +7,38 @@ from bss2jax.training.phase import Augmentation
 
 
 def augment(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
-    """Rotates each image about its centre and shifts it, with linear interpolation.
+    """Flips and turns each image, rotates it about its centre and shifts it.
 
     Args:
-        x: `[B, H, W, C]` any real type.
-        key: decides angles and shifts, uniform within the settings, one of each per image.
-        settings: the largest shift, pixels, and rotation, degrees.
+        x: `[B, H, W, C]` any real type; H = W where it takes quarter turns.
+        key: decides all draws, independent and uniform within the settings, one each per image.
+        settings: what is drawn.
 
     Returns:
-        `[B, H, W, C]` float32; what comes from outside the image is 0.
+        `[B, H, W, C]`, of x's type after flips and turns alone; float32 after shifts and
+        rotations, which interpolate linearly. What comes from outside the image is 0.
     """
+    if settings.flip or settings.quarter_turns:
+        x = _flip_and_turn(x, jax.random.fold_in(key, 0), settings)
+    if settings.shift or settings.rotation:
+        x = _rotate_and_shift(x, key, settings)
+    return x
+
+
+def _flip_and_turn(x, key, settings):
+    """One of the square's eight symmetries, or of the rectangle's four, for each image."""
+    leftright, updown, turn = jax.random.bernoulli(key, 0.5, (3, len(x), 1, 1, 1))
+    if not settings.flip:
+        # By 0 or 180 degrees; with the turn by 90 below, by any of the four.
+        leftright = updown
+    x = jnp.where(leftright, x[:, :, ::-1], x)
+    x = jnp.where(updown, x[:, ::-1], x)
+    if settings.quarter_turns:
+        x = jnp.where(turn, jnp.rot90(x, axes=(1, 2)), x)
+    return x
+
+
+def _rotate_and_shift(x, key, settings):
     batch, height, width, _ = x.shape
     k_angle, k_shift = jax.random.split(key)
     angle = jnp.deg2rad(settings.rotation) * jax.random.uniform(k_angle, (batch, 1, 1), minval=-1)

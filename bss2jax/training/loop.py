@@ -4,9 +4,10 @@ Randomness is a function of (seed, phase, step) alone: every key is folded from 
 the number of the step or epoch it serves.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ from bss2jax.training.phase import (
 # What one key is folded with to serve different purposes.
 _ORDER, _STEP, _VALIDATION = 0, 1, 2
 _EVALUATION_BATCH = 500
+_LOOK = 1.0  # seconds between looks at whether steps fail; each waits for the device
 
 
 @jax.tree_util.register_dataclass
@@ -50,7 +52,7 @@ class Task:
 
     Attributes:
         network: what is trained.
-        full_scale: the value of x that becomes activation 31.
+        full_scale: the value of x that becomes activation 31; one for all, or for each channel.
         mismatch: spreads of the chips that `resample` draws.
         substrate: the chip's numbers.
         objective: what is minimised.
@@ -58,7 +60,7 @@ class Task:
     """
 
     network: Network
-    full_scale: float
+    full_scale: float | tuple[float, ...]
     mismatch: Mismatch = Mismatch()
     substrate: Substrate = BSS2
     objective: Objective = Objective()
@@ -68,21 +70,71 @@ class Task:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class State:
-    """What a step changes: parameters, optimiser, and the epoch's sums of loss and hits."""
+    """What a step changes.
+
+    Attributes:
+        params: of the network.
+        optimizer: its state.
+        loss, correct: sums over the epoch's samples so far.
+        taken: int32, the epoch's steps so far that changed the parameters.
+    """
 
     params: Params
     optimizer: Any
     loss: jax.Array
     correct: jax.Array
+    taken: jax.Array
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a phase has got: what its rest depends on, besides task, phase, data and key.
+
+    Attributes:
+        state: after the last step; the next step consumes it.
+        best: parameters of the best epoch so far.
+        rank: of the best epoch, higher is better: validation accuracy and negative loss.
+        step, epoch: how many are done; an epoch is done when it has been evaluated.
+        seconds: spent in the epoch that is not done.
+    """
+
+    state: State
+    best: Params
+    rank: tuple[float, float] = (-1.0, 0.0)
+    step: int = 0
+    epoch: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Result:
-    """Loss (nats), accuracy (0..1) and the shares that saturate, per layer, over some samples."""
+    """What a network does with some samples.
+
+    Attributes:
+        loss: mean, nats.
+        accuracy: 0..1.
+        saturation: the shares that saturate, per layer.
+        confusion: samples by label (row) and by what they were taken for (column).
+    """
 
     loss: float
     accuracy: float
     saturation: dict[str, dict[str, float]]
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def class_accuracy(self) -> tuple[float | None, ...]:
+        """The accuracy within each class; None for a class without samples."""
+        sums = [sum(row) for row in self.confusion]
+        return tuple(
+            row[i] / n if n else None for i, (row, n) in enumerate(zip(self.confusion, sums))
+        )
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean of the class accuracies: each class counts the same, however large."""
+        known = [accuracy for accuracy in self.class_accuracy if accuracy is not None]
+        return sum(known) / len(known)
 
 
 @dataclass(frozen=True)
@@ -94,73 +146,144 @@ class Epoch:
     seconds: float
     train_loss: float
     train_accuracy: float
+    skipped: int
     validation: Result
+
+
+def make_step(task: Task, phase: Phase, samples: int) -> Callable[..., State]:
+    """Returns the step of a phase: `step(state, training, order, i, chip, key) -> state`.
+
+    Args of the step: `order` `[samples]` is the epoch's, of which batch i is taken; `key` is that
+    of the step.
+    """
+    return partial(_step, task, phase, make_optimizer(phase, samples))
+
+
+class NonFinite(ArithmeticError):
+    """A step's loss, gradient or update is not finite.
+
+    Attributes:
+        step, epoch: which, in the phase, from 1 on.
+        reason: what is not finite, and in which layer that began.
+        saturation: shares that saturate in that batch, per layer; of float layers none.
+    """
+
+    def __init__(self, step, epoch, reason, saturation):
+        shares = "; ".join(
+            f"{layer} " + ", ".join(f"{name} {share:.4g}" for name, share in each.items())
+            for layer, each in saturation.items()
+            if each
+        )
+        super().__init__(
+            f"step {step} (epoch {epoch}): {reason}; shares in that batch: {shares or 'none'}"
+        )
+        self.step, self.epoch, self.reason, self.saturation = step, epoch, reason, saturation
+
+
+def begin(phase: Phase, params: Params, samples: int) -> Progress:
+    """Returns the progress of a phase that has done nothing yet.
+
+    Args:
+        phase: its settings.
+        params: to start from; copied, as the steps consume what they are given.
+        samples: in the training data.
+    """
+    optimizer = make_optimizer(phase, samples).init(params)
+    return Progress(_fresh(jax.tree.map(jnp.copy, params), optimizer), params)
 
 
 def train(
     task: Task,
     phase: Phase,
-    params: Params,
+    start: Params | Progress,
     chip: Chip,
     training: Samples,
     validation: Samples,
     key: jax.Array,
     *,
-    on_step: Callable[[int, State], None] = lambda step, state: None,
-    on_epoch: Callable[[Epoch, Params, bool], None] = lambda epoch, params, best: None,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[Epoch, Progress, bool], None] = lambda epoch, progress, best: None,
 ) -> Params:
-    """Trains through one phase.
+    """Trains through one phase, or through what is left of it.
 
     Args:
         task: network and settings.
         phase: execution, length, optimiser.
-        params: to start from; not changed.
+        start: parameters, which are not changed; or how far this phase got before, which is
+            consumed. The rest of a phase gives what the whole would have given, to the bit.
         chip: the run's chip.
         training, validation: data on the device.
         key: of this phase; decides order, augmentation and noise.
-        on_step: called after each step with its number from 1 on, and the state.
-        on_epoch: called after each epoch with its figures, the parameters, and whether they are the
-            best so far on the validation data.
+        on_step: called after each step.
+        on_epoch: called after each epoch with its figures, the progress, and whether the epoch is
+            the best so far on the validation data.
 
     Returns:
         The parameters that the phase keeps.
+
+    Raises:
+        NonFinite: a loss, gradient or update is not finite, and the phase skips no such steps.
     """
     samples = len(training.y)
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
+    progress = start if isinstance(start, Progress) else begin(phase, start, samples)
     optimizer = make_optimizer(phase, samples)
-    # The step gives its input's memory to its output; the caller's parameters stay whole.
-    params = jax.tree.map(jnp.copy, params)
-    state = State(params, optimizer.init(params), jnp.zeros(()), jnp.zeros(()))
-    step = jax.jit(partial(_step, task, phase, optimizer), donate_argnums=0)
+    step = jax.jit(make_step(task, phase, samples), donate_argnums=0)
     noise = jax.random.fold_in(key, _VALIDATION) if phase.noise else None
-    best, kept, done = (-1.0, 0.0), params, 0
-    for epoch in range(1, phase.epochs + 1):
-        start, first = time.perf_counter(), done
+    look = time.monotonic() + _LOOK
+
+    def check(progress, first):
+        taken = int(progress.state.taken)
+        if progress.step - first == taken or (phase.on_nonfinite == "skip" and taken):
+            return
+        step_key = jax.random.fold_in(jax.random.fold_in(key, _STEP), first + taken)
+        found = _diagnose(
+            task, phase, optimizer, progress.state, training, order, taken, chip, step_key
+        )
+        raise NonFinite(first + taken + 1, first // per_epoch + 1, *found)
+
+    for epoch in range(progress.epoch + 1, -(-total // per_epoch) + 1):
+        begun = time.perf_counter() - progress.seconds
+        first, end = (epoch - 1) * per_epoch, min(epoch * per_epoch, total)
         order = _order(jax.random.fold_in(jax.random.fold_in(key, _ORDER), epoch), samples)
-        for i in range(min(per_epoch, total - done)):
+        for done in range(progress.step, end):
             step_key = jax.random.fold_in(jax.random.fold_in(key, _STEP), done)
-            state = step(state, training, order, i, chip, step_key)
-            done += 1
-            on_step(done, state)
-        seen = (done - first) * min(phase.batch_size, samples)
-        result = evaluate(task, state.params, validation, chip, noise, on=phase.on)
+            state = step(progress.state, training, order, done - first, chip, step_key)
+            seconds = time.perf_counter() - begun
+            progress = replace(progress, state=state, step=done + 1, seconds=seconds)
+            on_step(progress)
+            if time.monotonic() > look:
+                check(progress, first)
+                look = time.monotonic() + _LOOK
+        check(progress, first)
+        taken = int(progress.state.taken)
+        seen = taken * min(phase.batch_size, samples)
+        result = evaluate(task, progress.state.params, validation, chip, noise, on=phase.on)
+        if not math.isfinite(result.loss):
+            reason = f"the validation loss is {result.loss:g}"
+            raise NonFinite(progress.step, epoch, reason, result.saturation)
         rank = (result.accuracy, -result.loss)
-        better = rank > best
-        if better or phase.keep == "last":
-            best, kept = max(rank, best), jax.tree.map(jnp.copy, state.params)
+        better = rank > progress.rank
         figures = Epoch(
             epoch,
-            done,
-            time.perf_counter() - start,
-            float(state.loss) / seen,
-            float(state.correct) / seen,
+            progress.step,
+            time.perf_counter() - begun,
+            float(progress.state.loss) / seen,
+            float(progress.state.correct) / seen,
+            progress.step - first - taken,
             result,
         )
-        on_epoch(figures, state.params, better)
-        if done == total:
-            break
-        state = State(state.params, state.optimizer, jnp.zeros(()), jnp.zeros(()))
-    return kept
+        params = progress.state.params
+        progress = replace(
+            progress,
+            state=_fresh(params, progress.state.optimizer),
+            best=jax.tree.map(jnp.copy, params) if better else progress.best,
+            rank=max(rank, progress.rank),
+            epoch=epoch,
+            seconds=0.0,
+        )
+        on_epoch(figures, progress, better)
+    return progress.best if phase.keep == "best" else progress.state.params
 
 
 def evaluate(
@@ -184,10 +307,11 @@ def evaluate(
     """
     on = on if isinstance(on, str) else tuple(on.items())
     sums = _evaluate(task, on, params, samples, chip, key)
-    loss, hits, saturation = jax.device_get(sums)
+    loss, confusion, saturation = jax.device_get(sums)
     count = len(samples.y)
     shares = jax.tree.map(lambda s: round(float(s), 6), saturation)
-    return Result(float(loss) / count, float(hits) / count, shares)
+    rows = tuple(map(tuple, confusion.tolist()))
+    return Result(float(loss) / count, int(np.trace(confusion)) / count, shares, rows)
 
 
 def accuracy_over_chips(
@@ -211,19 +335,42 @@ def accuracy_over_chips(
 
     def one(chip_and_key):
         # One chip after the other: batched products are several times slower on a CPU.
-        _, hits, _ = _evaluate(task, on, params, samples, *chip_and_key)
-        return hits
+        _, confusion, _ = _evaluate(task, on, params, samples, *chip_and_key)
+        return jnp.trace(confusion)
 
     hits = jax.jit(lambda stack: lax.map(one, stack))((chips, keys))
     return np.asarray(hits) / len(samples.y)
 
 
+def _fresh(params, optimizer):
+    """The state at the start of an epoch."""
+    return State(params, optimizer, jnp.zeros(()), jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+
 def _step(task, phase, optimizer, state, training, order, i, chip, key):
+    """Takes step i of an epoch; one that is not finite changes nothing but is not counted.
+
+    Unless such steps are skipped, no later step changes anything either: the host looks only now
+    and then, and finds the parameters as they were.
+    """
+    batch = min(phase.batch_size, len(training.y))
+    loss, scores, y, _, gradient = _gradient(task, phase, state, training, order, i, chip, key)
+    params, optimizer_state = _update(task, optimizer, state, gradient)
+    good = _finite((loss, gradient, params))
+    if phase.on_nonfinite == "stop":
+        good &= state.taken == i
+    loss, hits = batch * loss, objectives.correct(scores, y).sum()
+    after = State(params, optimizer_state, state.loss + loss, state.correct + hits, state.taken + 1)
+    return jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state)
+
+
+def _gradient(task, phase, state, training, order, i, chip, key):
+    """Loss, scores, labels, statistics and gradient of batch i of an epoch."""
     batch = min(phase.batch_size, len(training.y))
     index = lax.dynamic_slice_in_dim(order, i * batch, batch)
     x, y = training.x[index], training.y[index]
     k_augment, k_noise, k_chip = jax.random.split(key, 3)
-    if phase.augment and (task.augmentation.shift or task.augmentation.rotation):
+    if phase.augment and task.augmentation.any:
         x = augment(x, k_augment, task.augmentation)
     if phase.on_chip and phase.chip == "resample":
         chip = sample_chip(k_chip, task.mismatch, task.substrate)
@@ -233,13 +380,53 @@ def _step(task, phase, optimizer, state, training, order, i, chip, key):
     def mean_loss(params):
         scores, stats = task.network.apply(params, values, chip, noise, on=phase.on, training=True)
         loss = objectives.loss(scores, y, task.objective).mean()
-        return loss + objectives.penalty(params, stats, task.objective), scores
+        return loss + objectives.penalty(params, stats, task.objective), (scores, stats)
 
-    (loss, scores), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    (loss, (scores, stats)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    return loss, scores, y, stats, gradient
+
+
+def _update(task, optimizer, state, gradient):
+    """The parameters and the optimiser's state after a step along a gradient."""
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
     params = _project(optax.apply_updates(state.params, updates), task.network.weight_limit)
-    hits = objectives.correct(scores, y).sum()
-    return State(params, optimizer_state, state.loss + batch * loss, state.correct + hits)
+    return params, optimizer_state
+
+
+def _finite(tree):
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _diagnose(task, phase, optimizer, state, training, order, i, chip, key):
+    """What is not finite in a step that failed, in words, and what saturates in its batch."""
+    batch = min(phase.batch_size, len(training.y))
+    x = training.x[order[i * batch : (i + 1) * batch]]
+    run = jax.jit(partial(_gradient, task, phase))
+    loss, scores, _, stats, gradient = run(state, training, order, i, chip, key)
+    params, _ = _update(task, optimizer, state, gradient)
+    saturation = jax.tree.map(lambda share: float(jnp.mean(share)), stats)
+    layers = [name for name in task.network.names if name in state.params]
+
+    def broken(tree):
+        return [name for name in layers if not _finite(tree[name])]
+
+    said = f"the loss is {float(loss):g}, the gradient "
+    said += f"is not finite in {', '.join(broken(gradient))}" if broken(gradient) else "is finite"
+    # In the order in which a step computes: the first that is not finite began it.
+    if not _finite(x):
+        reason = "the input of the network is not finite"
+    elif broken(state.params):
+        reason = f"it began in layer {broken(state.params)[0]}, with its parameters"
+    elif not _finite(scores):
+        reason = f"it began in layer {layers[-1]}, with its scores"
+    elif not _finite(loss):
+        reason = f"it began in the objective, after layer {layers[-1]}"
+    elif broken(gradient):
+        # Backwards: the last layer comes first.
+        reason = f"it began in layer {broken(gradient)[-1]}, with its gradient"
+    else:
+        reason = f"it began in layer {broken(params)[0]}, with the optimiser's update"
+    return f"{said}; {reason}", saturation
 
 
 def _project(params, limit):
@@ -255,7 +442,7 @@ def _project(params, limit):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _evaluate(task, on, params, samples, chip, key):
-    """Sums of loss and hits, and mean saturation, over all samples in batches."""
+    """Sum of loss, confusion, and mean saturation, over all samples in batches."""
     on = on if isinstance(on, str) else dict(on)
     count = len(samples.y)
     batch = min(_EVALUATION_BATCH, count)
@@ -270,11 +457,11 @@ def _evaluate(task, on, params, samples, chip, key):
         scores, saturation = task.network.apply(params, x, chip, key, on=on)
         real = index < count
         losses = objectives.loss(scores, y, task.objective)
-        hits = objectives.correct(scores, y)
-        return jnp.where(real, losses, 0).sum(), (hits & real).sum(), saturation
+        confusion = objectives.confusion(scores, y, real)
+        return jnp.where(real, losses, 0).sum(), confusion, saturation
 
-    loss, hits, saturation = lax.map(one, (index, keys))
-    return loss.sum(), hits.sum(), jax.tree.map(jnp.mean, saturation)
+    loss, confusion, saturation = lax.map(one, (index, keys))
+    return loss.sum(), confusion.sum(axis=0), jax.tree.map(jnp.mean, saturation)
 
 
 @partial(jax.jit, static_argnums=1)

@@ -37,6 +37,9 @@ def penalty(params: Params, stats: Stats, objective: Objective) -> jax.Array:
             total += objective.readout * fourth(layer["amplitude"])
         if objective.bursts and "spikes" in layer:
             total += objective.bursts * fourth(jnp.maximum(layer["spikes"] - 1, 0))
+        if objective.rate and "spikes" in layer:
+            mean = layer["spikes"].mean(axis=0)
+            total += objective.rate * jnp.mean(jnp.square(mean - objective.rate_target))
     if objective.weights:
         total += objective.weights * sum(fourth(w) for w in jax.tree.leaves(params))
     return total
@@ -45,3 +48,16 @@ def penalty(params: Params, stats: Stats, objective: Objective) -> jax.Array:
 def correct(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns which samples score highest at their label, bool `[B]`; a tie goes to the lowest."""
     return jnp.argmax(scores, axis=-1) == labels
+
+
+def confusion(scores: jax.Array, labels: jax.Array, counted: jax.Array) -> jax.Array:
+    """Counts samples by label (row) and by highest score (column): int32 `[classes, classes]`.
+
+    Args:
+        scores: `[B, classes]`; a tie goes to the lowest class.
+        labels: `[B]` int32.
+        counted: `[B]` bool, which samples count.
+    """
+    classes = scores.shape[-1]
+    counts = jnp.zeros((classes, classes), jnp.int32)
+    return counts.at[labels, jnp.argmax(scores, axis=-1)].add(counted)

@@ -22,7 +22,11 @@ class Objective:
             of a spiking network some units, where 3 is.
         readout: weight of a penalty on large readout membranes, mean of the fourth power.
         bursts: weight of a penalty on spikes beyond one a neuron and sample, likewise.
-        weights: weight of a penalty on large weights, likewise (spiking networks, software units).
+        rate: weight of a penalty on neurons that spike more or less often than `rate_target` on
+            average over a batch, mean of the square.
+        rate_target: spikes a neuron and sample.
+        weights: weight of a penalty on large weights, mean of the fourth power (spiking networks,
+            software units).
     """
 
     __pydantic_config__ = _STRICT
@@ -30,6 +34,8 @@ class Objective:
     scale: Rate = 0.1
     readout: Annotated[float, Ge(0)] = 0.0
     bursts: Annotated[float, Ge(0)] = 0.0
+    rate: Annotated[float, Ge(0)] = 0.0
+    rate_target: Annotated[float, Ge(0)] = 0.5
     weights: Annotated[float, Ge(0)] = 0.0
 
 
@@ -40,12 +46,21 @@ class Augmentation:
     Attributes:
         shift: most pixels along each axis.
         rotation: most degrees.
+        flip: whether half the images are mirrored left to right, and half up to down.
+        quarter_turns: whether square images are turned by 0, 90, 180 or 270 degrees.
     """
 
     __pydantic_config__ = _STRICT
 
     shift: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
     rotation: Annotated[float, Ge(0), Lt(360)] = 0.0
+    flip: bool = False
+    quarter_turns: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to change."""
+        return bool(self.shift or self.rotation or self.flip or self.quarter_turns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +80,8 @@ class Phase:
         noise: whether readouts are noisy (on the chip).
         chip: `fixed`, this run's chip; or `resample`, another chip of the same spreads each step.
         augment: whether the run's augmentation applies.
+        on_nonfinite: `stop` the phase at a step whose loss, gradient or update is not finite, or
+            `skip` such steps and count them.
         keep: which parameters the phase ends with: those of the epoch `best` on validation data, or
             the `last`.
     """
@@ -83,6 +100,7 @@ class Phase:
     noise: bool = True
     chip: Literal["fixed", "resample"] = "fixed"
     augment: bool = True
+    on_nonfinite: Literal["stop", "skip"] = "stop"
     keep: Literal["best", "last"] = "best"
 
     @property

@@ -6,16 +6,21 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bss2jax.training.loop import Epoch, State
+from bss2jax.training import loop
 
 _REFRESH = 0.5  # seconds; reading the loss waits for the device
+
+
+def say(text: str) -> None:
+    """Prints a line about the run."""
+    print(text, flush=True)
 
 
 class Reporter:
     """Prints the progress of one phase. Use it as a context manager."""
 
-    def __init__(self, title: str, steps: int, batch: int, steps_per_epoch: int):
-        self._title, self._batch, self._per_epoch = title, batch, steps_per_epoch
+    def __init__(self, title: str, steps: int, batch: int):
+        self._title, self._batch = title, batch
         self._next = 0.0
         self._bar = None
         if sys.stdout.isatty():
@@ -38,22 +43,24 @@ class Reporter:
         if self._bar:
             self._bar.stop()
 
-    def step(self, step: int, state: State) -> None:
+    def step(self, progress: loop.Progress) -> None:
         """Takes note of a step; the bar's loss and accuracy are the epoch's running means."""
         if self._bar is None or time.monotonic() < self._next:
             return
-        seen = ((step - 1) % self._per_epoch + 1) * self._batch
+        state, seen = progress.state, max(1, int(progress.state.taken)) * self._batch
         figures = f"loss {float(state.loss) / seen:.3f}  accuracy {float(state.correct) / seen:.1%}"
-        self._bar.update(self._task, completed=step, figures=figures)
+        self._bar.update(self._task, completed=progress.step, figures=figures)
         self._next = time.monotonic() + _REFRESH
 
-    def epoch(self, epoch: Epoch) -> None:
+    def epoch(self, epoch: loop.Epoch) -> None:
         """Prints the figures of an epoch."""
         line = (
             f"{self._title}  epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  "
             f"accuracy {epoch.train_accuracy:.2%}  validation {epoch.validation.accuracy:.2%}  "
             f"{epoch.seconds:.1f} s"
         )
+        if epoch.skipped:
+            line += f"  {epoch.skipped} steps skipped: not finite"
         if self._bar:
             self._bar.update(self._task, completed=epoch.step)
             self._bar.console.print(line, highlight=False)

@@ -1,19 +1,41 @@
-"""The run directory: what a training leaves behind so that it can be understood and repeated."""
+"""The run directory: what a training leaves behind so that it can be understood and repeated.
 
+A run survives a stop at any point: every file is written aside and renamed, metrics grow line by
+line and are cut back to the checkpoint that a training goes on from. One process at a time writes.
+"""
+
+import contextlib
 import importlib.metadata
 import json
+import os
 import platform
+import re
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
-_PACKAGES = ("bss2jax", "jax", "jaxlib", "numpy", "optax", "flax", "orbax-checkpoint")
+from bss2jax.training import checkpoint
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing keeps two processes apart
+    fcntl = None
+
+# Of the run directory. 1: orbax checkpoints, no resuming. 2: .npz checkpoints, resuming.
+FORMAT = 2
+_LOCK = ".lock"
+# What a run writes before anything else: a directory with nothing else in it has not begun.
+_FIRST = {_LOCK, "config.toml", "resolved.toml", "plan.txt"}
+_STATE = re.compile(r"state-(\d+)-(\d+)\.npz")
+_PACKAGES = ("bss2jax", "jax", "jaxlib", "numpy", "optax", "flax")
 
 
 class RunError(RuntimeError):
@@ -25,7 +47,10 @@ class RunDirectory:
     """One run's files.
 
     config.toml, resolved.toml, environment.json, plan.txt, metrics.jsonl (a line an epoch),
-    checkpoints/ (orbax) and summary.json.
+    confusion.json, checkpoints/ and summary.json, which is written last. Of the checkpoints,
+    `phase-0`, `phase-1` ... are the parameters that the phases ended with, `phase-0-best` ... those
+    of their best epoch, `final` those of the last phase; `state-PHASE-STEP` is all that an
+    unfinished training needs to go on.
     """
 
     path: Path
@@ -34,44 +59,102 @@ class RunDirectory:
         """Writes a file: text as it is, anything else as JSON."""
         if not isinstance(content, str):
             content = json.dumps(content, indent=2) + "\n"
-        try:
-            aside = self.path / f".{name}.part"
-            aside.write_text(content, encoding="utf-8")
-            aside.rename(self.path / name)
-        except OSError as error:
-            raise RunError(f"{self.path / name}: {error.strerror}") from None
+        with _errors(self.path / name):
+            checkpoint.write(self.path / name, lambda file: file.write(content.encode()))
 
     def log(self, figures: dict[str, Any]) -> None:
-        """Appends a line to metrics.jsonl."""
-        try:
-            with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(figures) + "\n")
-        except OSError as error:
-            raise RunError(f"{self.path / 'metrics.jsonl'}: {error.strerror}") from None
+        """Appends a line to metrics.jsonl, or nothing where it cannot be written."""
+        path, line = self.path / "metrics.jsonl", json.dumps(figures, allow_nan=False) + "\n"
+        with _errors(path), open(path, "ab") as file:
+            end = file.tell()
+            try:
+                file.write(line.encode())
+                file.flush()
+            except OSError:
+                # What the buffer still holds may come when the file is closed: cut after that.
+                with contextlib.suppress(OSError):
+                    file.close()
+                os.truncate(path, end)
+                raise
 
-    def save(self, name: str, params: Any) -> None:
-        """Saves parameters as the checkpoint of this name, in place of an earlier one."""
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(self.path.absolute() / "checkpoints" / name, params, force=True)
-        except OSError as error:
-            raise RunError(f"{self.path}: checkpoint {name}: {error.strerror}") from None
+    def logged(self) -> int:
+        """Returns the length of metrics.jsonl, bytes."""
+        path = self.path / "metrics.jsonl"
+        with _errors(path):
+            return path.stat().st_size if path.exists() else 0
+
+    def cut_log(self, length: int) -> None:
+        """Takes lines off metrics.jsonl that are younger than the checkpoint.
+
+        Raises:
+            RunError: it is shorter than it was then.
+        """
+        found = self.logged()
+        if found < length:
+            raise RunError(
+                f"{self.path / 'metrics.jsonl'}: has {found} bytes, but had {length} when the "
+                "checkpoint was written; lines are missing"
+            )
+        if found > length:
+            with _errors(self.path / "metrics.jsonl"):
+                os.truncate(self.path / "metrics.jsonl", length)
+
+    def save(self, name: str, tree: Any, meta: dict[str, Any] | None = None) -> None:
+        """Saves a tree, as parameters, as the checkpoint of this name, in place of an earlier."""
+        path = self._checkpoint(name)
+        with _errors(path):
+            path.parent.mkdir(exist_ok=True)
+            checkpoint.save(path, tree, meta)
 
     def restore(self, name: str, like: Any) -> Any:
         """Reads a checkpoint whose tree has the shapes and types of `like`.
 
         Raises:
-            RunError: there is none, or it holds another tree.
+            RunError: there is none, it is damaged, or it holds another tree.
         """
-        path = self.path.absolute() / "checkpoints" / name
-        if not path.is_dir():
+        path = self._checkpoint(name)
+        if path.with_suffix("").is_dir():
+            raise RunError(
+                f"{path.with_suffix('')}: an orbax checkpoint of run format 1, bss2jax 0.1.0 "
+                f"before runs could be resumed; this version reads format {FORMAT}, .npz files"
+            )
+        if not path.is_file():
             raise RunError(f"{path}: no such checkpoint; the run has not got so far")
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                return checkpointer.restore(path, like)
-        except (ValueError, KeyError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise RunError(f"{path}: not a checkpoint of this network: {reason}") from None
+        with _errors(path):
+            return checkpoint.load(path, like)[0]
+
+    def save_state(self, phase: int, step: int, tree: Any, meta: dict[str, Any]) -> None:
+        """Saves a training's state after a step of a phase."""
+        self.save(f"state-{phase}-{step}", tree, meta)
+
+    def newest_state(self, like) -> tuple[Any, dict[str, Any], list[str]] | None:
+        """Reads the last state that is whole.
+
+        Args:
+            like: `like(phase)` is a tree with the shapes and types of a state in that phase.
+
+        Returns:
+            The state, what went along, and what was wrong with each later one; or None where no
+            state has been saved.
+
+        Raises:
+            RunError: there are some, and none is whole.
+        """
+        damaged = []
+        for path in self._states():
+            try:
+                return *checkpoint.load(path, like(_order(path)[0])), damaged
+            except (OSError, ValueError, IndexError) as error:
+                damaged.append(f"{path}: {error}")
+        if damaged:
+            raise RunError(f"no checkpoint can be read; {'; '.join(damaged)}")
+        return None
+
+    def prune(self, keep: int) -> None:
+        """Removes all saved states but the last `keep`."""
+        for path in self._states()[keep:]:
+            with _errors(path):
+                path.unlink(missing_ok=True)
 
     def read(self, name: str) -> str:
         """Reads a text file of the run."""
@@ -80,35 +163,153 @@ class RunDirectory:
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{self.path / name}: {error}; is this a run directory?") from None
 
+    def environment(self) -> dict[str, Any] | None:
+        """Returns what the run began with, or None where it has not begun.
 
-def create(name: str, directory: str | None = None) -> RunDirectory:
-    """Makes a run directory: the one asked for, or `runs/NAME-k` with the first free k.
+        Raises:
+            RunError: it cannot be read, or another version wrote the run.
+        """
+        if not (self.path / "environment.json").is_file():
+            return None
+        try:
+            found = json.loads(self.read("environment.json"))
+            version = found.get("format", 1)
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise RunError(f"{self.path / 'environment.json'}: not valid: {error}") from None
+        if version not in range(1, FORMAT + 1):
+            raise RunError(
+                f"{self.path}: a run of format {version!r}; this bss2jax reads formats 1 to "
+                f"{FORMAT}: use the version that wrote it, or a newer one"
+            )
+        return found
+
+    def finished(self) -> bool:
+        """Returns whether the run is complete."""
+        return (self.path / "summary.json").is_file()
+
+    def _checkpoint(self, name):
+        return self.path / "checkpoints" / f"{name}.npz"
+
+    def _states(self):
+        """The saved states' files, the last one first."""
+        folder = self.path / "checkpoints"
+        with _errors(folder):
+            found = list(folder.iterdir()) if folder.is_dir() else []
+        return sorted(
+            (path for path in found if _STATE.fullmatch(path.name)), key=_order, reverse=True
+        )
+
+
+class Schedule:
+    """Says when a checkpoint is due: at most so many seconds, or steps, after the last."""
+
+    def __init__(self, seconds: float, steps: int | None = None):
+        self._seconds, self._steps = seconds, steps
+        self._next = time.monotonic() + seconds
+
+    def due(self, step: int) -> bool:
+        """Returns whether to save after this step of a phase; the caller then does."""
+        now = time.monotonic()
+        if now < self._next and not (self._steps and step % self._steps == 0):
+            return False
+        self._next = now + self._seconds
+        return True
+
+
+@contextlib.contextmanager
+def opened(name: str, directory: str | None = None) -> Iterator[RunDirectory]:
+    """Opens a run directory for writing, and keeps other processes from it.
+
+    Args:
+        name: of the run.
+        directory: an empty one, one of a run, or one to be made; None: `runs/NAME-k` with the first
+            free k.
 
     Raises:
-        RunError: it is not empty, or cannot be made.
+        RunError: it holds something else, another process writes to it, or it cannot be made.
     """
+    path = Path(directory) if directory is not None else None
     try:
-        if directory is not None:
-            path = Path(directory)
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise RunError(f"run.dir: {path} is not empty; choose another or remove it")
-            return RunDirectory(path)
-        k = 0
-        while True:
-            path = Path("runs") / f"{name}-{k}"
-            try:
-                path.mkdir(parents=True)
-                return RunDirectory(path)
-            except FileExistsError:
-                k += 1
+        if path is None:
+            path = _first_free(name)
+        path.mkdir(parents=True, exist_ok=True)
+        found = {entry.name for entry in path.iterdir() if not _is_part(entry.name)}
     except OSError as error:
-        raise RunError(f"{path}: {error.strerror}") from None
+        raise RunError(f"{error.filename or path}: {error.strerror}") from None
+    begun = {"environment.json", "resolved.toml"} <= found
+    if not begun and not found <= _FIRST:
+        raise RunError(
+            f"run.dir: {path} is not empty and holds no run; choose another or remove it"
+        )
+    with _locked(path):
+        with _errors(path):
+            for part in [*path.glob(".*.part"), *path.glob("checkpoints/.*.part")]:
+                part.unlink()
+        yield RunDirectory(path)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Holds the directory's lock; the kernel releases it however the process ends."""
+    with _errors(path / _LOCK):
+        file = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl:
+            _lock(file, path)
+        yield
+    finally:
+        os.close(file)
+
+
+def _lock(file, path):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(0.1)  # the holder may have had it for a moment only, and not said who it is
+        holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "unknown"
+        raise RunError(f"{path}: another process writes to this run: {holder}") from None
+    except OSError as error:
+        raise RunError(f"{path / _LOCK}: {error.strerror}") from None
+    with _errors(path / _LOCK):
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+def _first_free(name):
+    k = 0
+    while True:
+        path = Path("runs") / f"{name}-{k}"
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            k += 1
+
+
+def _is_part(name):
+    """Whether a file is what a process that was killed had not yet renamed."""
+    return name.startswith(".") and name.endswith(".part")
+
+
+def _order(path):
+    return tuple(map(int, _STATE.fullmatch(path.name).groups()))
+
+
+@contextlib.contextmanager
+def _errors(path):
+    """What goes wrong with a file, as a `RunError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from None
 
 
 def environment() -> dict[str, Any]:
     """Returns what a run depended on besides its config: versions, device, commit, command."""
     return {
+        "format": FORMAT,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "python": platform.python_version(),

@@ -1,0 +1,47 @@
+"""How a training ends before its end: by Ctrl-C or SIGTERM, or because it went wrong."""
+
+import os
+import signal
+
+
+class Failed(RuntimeError):
+    """A training went wrong; the message says where and why."""
+
+
+class Stopped(RuntimeError):
+    """A training stopped on a signal, of this number; the message says how to go on."""
+
+    def __init__(self, signal: int, message: str):
+        super().__init__(message)
+        self.signal = signal
+
+
+class Signals:
+    """Catches SIGINT and SIGTERM while it is entered, in the main thread.
+
+    A signal raises `KeyboardInterrupt`. After `hold` the first one does not, but is kept in
+    `signal` for the training to look at between steps.
+    """
+
+    def __init__(self):
+        self.signal: int | None = None
+        self._held = False
+
+    def __enter__(self):
+        self._before = {n: signal.signal(n, self._take) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def hold(self) -> None:
+        """Lets the first signal wait for the end of a step."""
+        self._held = True
+
+    def _take(self, number, frame):
+        first, self.signal = self.signal is None, self.signal or number
+        if not (first and self._held):
+            raise KeyboardInterrupt
+        # Not print: it may be what was interrupted.
+        os.write(2, b"bss2jax: stopping after this step; once more to stop at once\n")

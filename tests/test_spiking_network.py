@@ -1,0 +1,237 @@
+"""Spiking networks are their layers one after the other, however they are cut, and learn."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import reference_spiking as twin
+
+from bss2jax import BSS2, sample_chip
+from bss2jax.kernels.coding import soft_clamp
+from bss2jax.kernels.neuron import LIFParams, LIParams, li, lif
+from bss2jax.mapping.circuits import describe_populations
+from bss2jax.networks.layers import LI, LIF, ConvLIF, Dense, Pool, Spiking
+from bss2jax.networks.network import build
+from bss2jax.networks.spiking import encode
+
+T, B = 20, 3
+
+
+def close(a, b, rtol=1e-5):
+    """Gradients are sums: their error is relative to the largest."""
+    scale = float(np.abs(b).max())
+    assert scale > 1e-2
+    np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale)
+
+
+CONV = (
+    ConvLIF(outputs=3, window=3, padding=1, init_mean=0.4, init_std=0.5),
+    Pool(mode="mean", window=2),
+    ConvLIF(outputs=2, window=2, shared=False, init_mean=0.5, init_std=0.5),
+    LIF(outputs=5, init_mean=0.3, init_std=0.5),
+    LI(outputs=2),
+)
+
+
+def conv_spec(**settings):
+    return Spiking(steps=T, weight_scale=64.0, **settings)
+
+
+def test_a_network_of_fields_is_its_layers_written_out():
+    """Against XLA's convolution, and loops over positions."""
+    network = build(CONV, (6, 6, 2), spiking=conv_spec())
+    assert network.shapes == ((6, 6, 2), (6, 6, 3), (3, 3, 3), (2, 2, 2), (5,), (2,))
+    places = network.plan.populations
+    assert [(p.inputs, p.neurons, p.positions) for p in places] == [
+        (18, 108, 36), (12, 8, 4), (8, 5, 1), (5, 2, 1)
+    ]  # fmt: skip
+    assert network.plan.groups == ((0, 1, 2, 3),) and network.plan.partitions == 1
+    params = network.init(jax.random.key(8))
+    x = jnp.float32(np.random.default_rng(34).random((B, 6, 6, 2)))
+    scores, stats = jax.jit(partial(network.apply, on="ideal"))(params, x)
+    codes = jax.tree.map(lambda w: jnp.float32(twin.codes(w, 64)) / 64, params)
+    raster = encode(x, conv_spec(), None).reshape(T * B, 6, 6, 2)
+    drive = jax.lax.conv_general_dilated(
+        raster, codes["conv_lif_0"]["weight"], (1, 1), "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
+    )  # fmt: skip
+    z = lif(LIFParams(), drive.reshape(T, B, -1))
+    assert 0.02 < z.mean() < 0.5
+    np.testing.assert_array_equal(stats["conv_lif_0"]["spikes"], z.sum(0))
+    pooled = z.reshape(T, B, 3, 2, 3, 2, 3).mean((3, 5))
+    local = codes["conv_lif_2"]["weight"]
+    seen = [
+        pooled[:, :, i : i + 2, j : j + 2].transpose(0, 1, 4, 2, 3).reshape(T, B, 12)
+        for i, j in np.ndindex(2, 2)
+    ]
+    drive = jnp.stack([s @ w for s, w in zip(seen, local, strict=True)], axis=2)
+    z = lif(LIFParams(), drive.reshape(T, B, -1))
+    np.testing.assert_array_equal(stats["conv_lif_2"]["spikes"], z.sum(0))
+    z = lif(LIFParams(), z @ codes["lif_3"]["weight"])
+    np.testing.assert_array_equal(stats["lif_3"]["spikes"], z.sum(0))
+    np.testing.assert_allclose(
+        scores, li(LIParams(), z @ codes["li_4"]["weight"]).max(0), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_network_of_fields_cut_into_runs_is_the_whole_network():
+    spec = conv_spec(decoder="sum", surrogate_parameter=1.0)  # wide: four layers leave a gradient
+    whole = build(CONV, (6, 6, 2), spiking=spec)
+    small = replace(BSS2, columns=16)  # 32 circuits
+    cut = build(CONV, (6, 6, 2), small, spiking=spec)
+    assert [p.runs for p in cut.plan.populations] == [4, 1, 1, 1]
+    assert cut.plan.groups == ((0,), (1, 2, 3)) and cut.plan.partitions == 5
+    params = whole.init(jax.random.key(8))
+    x = jnp.float32(np.random.default_rng(34).random((B, 6, 6, 2)))
+
+    def gradient(network):
+        def loss(params):
+            scores, stats = network.apply(params, x, on="ideal")
+            return 100 * (scores * jnp.array([1.0, -2.0])).sum(), stats
+
+        return jax.jit(jax.grad(loss, has_aux=True))(params)
+
+    (g_cut, s_cut), (g_whole, s_whole) = gradient(cut), gradient(whole)
+    jax.tree.map(np.testing.assert_array_equal, s_cut, s_whole)
+    jax.tree.map(close, g_cut, g_whole)
+
+
+def test_a_one_dimensional_field_slides_along_its_signal():
+    network = build(
+        [ConvLIF(outputs=4, window=5, stride=2), LI(outputs=3)], (15, 2), spiking=conv_spec()
+    )
+    assert network.shapes[1] == (6, 4)
+    assert network.plan.populations[0].positions == 6
+
+
+def test_parts_keep_each_runs_input_events_under_the_limit():
+    """EuroSAT's first layer: 12,288 inputs, 441 fields of 27, at most 4,096 events a run."""
+    first = ConvLIF(outputs=1, window=3, stride=3, shared=False)
+    layers = [first, LIF(outputs=128), LI(outputs=10)]
+    plan = build(layers, (64, 64, 3)).plan
+    assert [p.runs for p in plan.populations] == [3, 1, 1]
+    assert plan.populations[0].positions_per_run * 27 <= 4096 == BSS2.max_input_events
+    assert plan.input_events[0] == plan.populations[0].positions_per_run * 27
+    assert (plan.populations[1].circuits_per_neuron, plan.populations[1].runs) == (4, 1)
+    # Overlapping fields share their events; several spikes an input are as many events.
+    shared = build([replace(first, stride=1), LI(outputs=2)], (8, 8, 3)).plan
+    assert shared.input_events[0] == 8 * 8 * 3
+    twice = build(layers, (64, 64, 3), spiking=Spiking(coding="regular", spikes=2)).plan
+    assert twice.populations[0].runs == 6 and twice.input_events[0] <= 4096
+
+
+def test_sparse_inputs_of_dense_layers_are_events_and_others_are_not():
+    def driven(*layers, **settings):
+        plan = build([*layers, LI(outputs=2)], (6, 6, 1), spiking=Spiking(**settings)).plan
+        text = describe_populations(plan)
+        assert plan.density is None or ("event by event" in text) == plan.event_driven
+        return plan.event_driven
+
+    assert driven(LIF(outputs=4), steps=30) and not driven(LIF(outputs=4), steps=10)
+    assert not driven(ConvLIF(outputs=4, window=3), steps=30)
+    assert not driven(LIF(outputs=4), steps=30, coding="rate")
+    assert not driven(LIF(outputs=4), steps=30, coding="current")
+
+
+@pytest.mark.parametrize("decoder", ("first_spike", "spike_count"))
+def test_output_spikes_can_be_decoded_and_learned(decoder):
+    layers = [LIF(outputs=2, init_mean=0.5, init_std=0.2)]
+    spec = Spiking(steps=T, decoder=decoder, surrogate_parameter=10.0)
+    network = build(layers, (4,), spiking=spec)
+    params, x = network.init(jax.random.key(9)), jnp.full((1, 4), 0.8)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        scores, _ = network.apply(params, x, on="ideal")
+        return optax.softmax_cross_entropy_with_integer_labels(scores, jnp.array([0])).mean()
+
+    for _ in range(60):
+        params = jax.tree.map(lambda p, g: p - 0.05 * jnp.sign(g), params, gradient(params))
+    scores, stats = network.apply(params, x, on="ideal")
+    assert scores[0, 0] > scores[0, 1] and stats["lif_0"]["spikes"].sum() > 0
+    with pytest.raises(ValueError, match=f"decoded by '{decoder}' ends in lif"):
+        build([*layers, LI(outputs=2)], (4,), spiking=spec)
+
+
+def test_what_a_spiking_network_cannot_have_is_an_error_that_names_the_layer():
+    for layers, message in (
+        ([Pool(mode="max", window=2), LI(outputs=2)], "pool_0: spikes are pooled by their mean"),
+        ([ConvLIF(outputs=2, window=9), LI(outputs=2)], "conv_lif_0 on an input of .*does not fit"),
+        ([LIF(outputs=2), ConvLIF(outputs=2, window=1), LI(outputs=2)], "conv_lif_1.*windows need"),
+        ([Dense(outputs=2), LIF(outputs=2), LI(outputs=2)], "dense_0 is dense"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build(layers, (6, 6, 1))
+    network = build([LIF(outputs=2), LI(outputs=2)], (4,), spiking=Spiking(coding="current"))
+    with pytest.raises(ValueError, match="a chip is sent spikes"):
+        network.apply(network.init(jax.random.key(0)), jnp.ones((1, 4)), on="ideal")
+
+
+def test_soft_clamped_weights_reach_the_synapses_below_the_cap():
+    layers = [LIF(outputs=3, init_std=2.0), LI(outputs=2)]
+    soft, hard = (build(layers, (4,), spiking=conv_spec(weight_clamp=c)) for c in ("soft", "hard"))
+    params = jax.tree.map(lambda w: 3 * w, soft.init(jax.random.key(1)))
+    clamped = jax.tree.map(lambda w: soft_clamp(w, 63 / 64), params)
+    x = jnp.full((2, 4), 0.7)
+    for on in ("float", "ideal"):
+        np.testing.assert_array_equal(
+            soft.apply(params, x, on=on)[0], hard.apply(clamped, x, on=on)[0]
+        )
+    assert soft.weight_limit == math.inf and hard.weight_limit == 63 / 64
+
+
+def test_a_spiking_network_has_lif_before_li():
+    for layers in (
+        [LIF(outputs=3)],
+        [LI(outputs=3), LI(outputs=2)],
+        [LI(outputs=3), LIF(outputs=2)],
+    ):
+        with pytest.raises(ValueError, match="spiking network"):
+            build(layers, (4,))
+
+
+# --- learning
+
+
+def test_a_small_network_learns_on_a_noisy_chip():
+    """Which half of the inputs is brighter: chance is ln 2."""
+    hidden = LIF(outputs=12, init_mean=0.3, init_std=0.4)
+    network = build(
+        [hidden, LI(outputs=2)], (6,), spiking=Spiking(steps=T, surrogate_parameter=10.0)
+    )
+    chip = sample_chip(jax.random.key(5))
+    rng = np.random.default_rng(27)
+    label = np.arange(32) % 2
+    x = rng.uniform(0.1, 0.4, (32, 6))
+    x[label == 0, :3] += 0.5
+    x[label == 1, 3:] += 0.5
+    x = jnp.float32(x)
+    params = network.init(jax.random.key(6))
+    optimiser = optax.adam(0.05)
+
+    def loss(params, key):
+        scores, _ = network.apply(params, x, chip, key, on="chip", training=True)
+        return optax.softmax_cross_entropy_with_integer_labels(3 * scores, label).mean(), scores
+
+    @jax.jit
+    def step(carry, key):
+        params, state = carry
+        (value, scores), gradient = jax.value_and_grad(loss, has_aux=True)(params, key)
+        updates, state = optimiser.update(gradient, state)
+        accuracy = (scores.argmax(1) == label).mean()
+        return (optax.apply_updates(params, updates), state), (value, accuracy)
+
+    carry = params, optimiser.init(params)
+    history = []
+    for key in jax.random.split(jax.random.key(7), 40):
+        carry, outcome = step(carry, key)
+        history.append([float(value) for value in outcome])
+    losses, accuracies = np.array(history).T
+    assert losses[-5:].mean() < 0.5 * losses[0]
+    assert accuracies[-5:].mean() > 0.95
