@@ -60,11 +60,11 @@ def study(parsed: Config, chips: int, out: Path) -> dict[str, tuple[float, np.nd
         # Measured alike: as the config means "on the chip", with the same noise.
         own = prepared.test_accuracy(params, prepared.on_chip)
         others = experiment.over_chips(prepared, params, chips)
-        run = runs.create(parsed.name, str(out / way))
-        run.write("resolved.toml", config.dump(changed))
-        run.write("environment.json", runs.environment())
-        run.save("final", params)
-        run.write("summary.json", {"own_chip": own, "other_chips": others.tolist()})
+        with runs.opened(parsed.name, str(out / way)) as run:
+            run.write("resolved.toml", config.dump(changed))
+            run.write("environment.json", runs.environment())
+            run.save("final", params)
+            run.write("summary.json", {"own_chip": own, "other_chips": others.tolist()})
         results[way] = (100 * own, 100 * others)
         print(f"{LABELS[way]}: {100 * own:.2f}, others {100 * others.mean():.2f}", flush=True)
     return results

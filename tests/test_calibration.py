@@ -1,5 +1,6 @@
 """The bench sees what is on the chip, by measurement alone, and sets its cells by what it sees."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -67,14 +68,12 @@ def test_characterising_tells_noise_from_pattern_and_sees_saturation(chip, sweep
 
 
 def test_the_reference_measures_the_nominal_gain_and_noise_of_an_ideal_chip():
-    gain, noise = products.measure_gain_and_noise(ideal_chip(SMALL, 2.0), jax.random.key(0),
-                                                  substrate=SMALL)  # fmt: skip
+    gain, noise = products.measure_gain_and_noise(
+        ideal_chip(SMALL, 2.0), jax.random.key(0), num_sends=3, substrate=SMALL
+    )
     # Truncation costs half an LSB of 63; the median of 3200 integers adds half one at most.
-    assert abs(gain / 0.002 - 1 + 0.5 / 63) < 0.6 / 63
+    assert abs(gain / 0.006 - 1 + 0.5 / 63) < 0.6 / 63
     assert abs(noise - np.sqrt(4 + 1 / 12)) < 5 * 2 / np.sqrt(2 * 49) / np.sqrt(COLUMNS) * 1.3
-    often, _ = products.measure_gain_and_noise(ideal_chip(SMALL, 2.0), jax.random.key(0),
-                                               num_sends=3, substrate=SMALL)  # fmt: skip
-    assert abs(often / 0.006 - 1 + 0.5 / 63) < 0.6 / 63
 
 
 def test_the_spreads_a_chip_was_drawn_with_are_recovered_from_measurements():
@@ -134,11 +133,13 @@ def spread_ratios(chip, done):
 
 @pytest.fixture(scope="module")
 def calibrated():
-    """Three small chips, and a neuron that is dead."""
+    """Three small chips, as drawn and calibrated."""
     done = []
+    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
     for seed in range(3):
         chip = sample_chip(jax.random.key(seed), Mismatch.uncalibrated(), SMALL)
         done.append((chip, calibrate(chip, jax.random.key(100 + seed), SMALL)))
+    jax.config.update("jax_disable_most_optimizations", False)
     return done
 
 
@@ -172,7 +173,7 @@ def test_a_dead_column_is_reported_as_out_of_reach(calibrated):
     for name in ("gain", "inhibitory", "tau_syn", "excitatory"):
         assert done.unreachable[name][1, 7], name
     text = describe_calibration(done)
-    assert "not reached, gain (hemisphere.place): 1.7" in text
+    assert re.search(r"not reached, gain \(hemisphere.place\): .*\b1\.7\b", text)
     # Its leak can still be set.
     assert not done.unreachable["leak"][1, 7]
 

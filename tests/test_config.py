@@ -333,7 +333,7 @@ def test_a_dump_writes_every_default_out(path):
     tree = tomllib.loads(config.dump(load(path, MINIMAL)))
     spreads = vars(Mismatch()).items()
     assert tree["mismatch"].pop("preset") == "calibrated"
-    noise = {"noise_std", "send_noise", "threshold_noise", "jitter"}
+    noise = {"noise_std", "send_noise", "threshold_noise", "membrane_noise", "jitter"}
     assert dict(spreads) == tree["mismatch"] | {name: dict(spreads)[name] for name in noise}
     assert tree["noise"]["std"] == Mismatch().noise_std
     assert tree["seed"] == 0 and tree["chip"] == {"seed": 0}

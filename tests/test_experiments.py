@@ -1,5 +1,7 @@
 """The experiments run end to end, at a small size."""
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -30,6 +32,42 @@ def test_ladder_refuses_a_config_that_does_not_exist(tmp_path):
 
     with pytest.raises(ConfigError, match="digits"):
         ladder.main(["digit", "--out", str(tmp_path)])
+
+
+def test_one_chip_or_any_trains_in_four_ways_on_the_same_chips(tmp_path):
+    import one_chip_or_any
+
+    one_chip_or_any.main(["digits", *SHORT, "--chips", "2", "--out", str(tmp_path)])
+    text = (tmp_path / "one_chip_or_any.md").read_text()
+    assert all(label in text for label in one_chip_or_any.LABELS.values())
+    assert (tmp_path / "one_chip_or_any.png").stat().st_size > 5000
+    for way in one_chip_or_any.LABELS:
+        summary = json.loads((tmp_path / way / "summary.json").read_text())
+        # Ten classes: chance is .1.
+        assert len(summary["other_chips"]) == 2 and summary["own_chip"] > 0.4
+    resolved = (tmp_path / "any" / "resolved.toml").read_text()
+    assert 'chip = "resample"' in resolved
+
+
+def test_one_chip_or_any_wants_a_config_that_ends_on_the_chip(tmp_path):
+    import one_chip_or_any
+
+    from bss2jax.config import ConfigError
+
+    with pytest.raises(ConfigError, match="only the last one on the chip"):
+        one_chip_or_any.main(["digits", "phases.1.on=ideal", "--out", str(tmp_path)])
+
+
+def test_the_characterisation_compares_a_chip_with_the_published_point(tmp_path, capsys):
+    import characterisation
+
+    characterisation.main(["seed=1", "--out", str(tmp_path)])
+    text = (tmp_path / "characterisation.md").read_text()
+    assert "on silicon ten columns read 55..63" in text
+    assert (tmp_path / "characterisation.png").stat().st_size > 5000
+    mean = float(re.search(r"100 x 15 x 21: mean ([\d.]+)", text)[1])
+    # 63 LSB, less half an LSB of truncation; drivers and columns together leave it within 2.
+    assert abs(mean - 62.5) < 2
 
 
 def test_robustness_writes_a_curve_of_the_same_chip_at_every_level(tmp_path):

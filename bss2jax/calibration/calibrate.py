@@ -45,20 +45,22 @@ class Cell:
     limit: float | None
 
 
-# In the order in which they are set: each measurement takes those before it as they then are.
 CELLS = {
-    "driver": Cell(5, 0.4, True, 0.06, 0.3),
     "offset": Cell(10, 70.0, False, 1.0, 0.3),
     "gain": Cell(10, 1.2, True, 0.03, 0.3),
+    "driver": Cell(5, 0.4, True, 0.06, 0.3),
     "inhibitory": Cell(10, 1.2, True, 0.03, 0.3),
     "leak": Cell(10, 1.2, False, 0.03, 0.3),
     "reset": Cell(10, 1.2, False, 0.03, 0.2),
     "threshold": Cell(10, 1.2, False, 0.03, 0.35),
-    "tau_mem": Cell(10, 2.3, True, 0.1, 0.45),
-    "tau_syn": Cell(10, 2.3, True, 0.15, 0.2),
+    "tau_mem": Cell(10, 3.5, True, 0.1, 0.45),
     "excitatory": Cell(6, 1.2, True, 0.15, None),
+    "tau_syn": Cell(10, 3.5, True, 0.15, 0.2),
     "inhibitory_strength": Cell(6, 1.2, True, 0.15, None),
 }
+# Each measurement takes what was set before as it then is. Drivers are told apart by all columns
+# together, which takes equal ones, and move their gain a little.
+_ORDER = ("offset", "gain", "driver", "gain", *list(CELLS)[3:])
 Settings = dict[str, jax.Array]  # a code for each cell
 
 
@@ -148,17 +150,14 @@ def calibrate(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -> Calibr
     k_cells, k_bench = jax.random.split(key)
     curvature = draw_cells(k_cells, substrate)
     settings, before, after = middle(substrate), {}, {}
-    keys = {
-        name: jax.random.split(k, 3)
-        for name, k in zip(CELLS, jax.random.split(k_bench, len(CELLS)))
-    }
     bench = {name: partial(_measure, substrate, name, chip, curvature) for name in CELLS}
+    keys = iter(jax.random.split(k_bench, len(_ORDER) + 2 * len(CELLS)))
     for name in CELLS:
-        before[name] = np.asarray(bench[name](settings, keys[name][0]))
+        before[name] = np.asarray(bench[name](settings, next(keys)))
+    for name in _ORDER:
+        settings = _search(bench[name], settings, name, next(keys))
     for name in CELLS:
-        settings = _search(bench[name], settings, name, keys[name][1])
-    for name in CELLS:
-        after[name] = np.asarray(bench[name](settings, keys[name][2]))
+        after[name] = np.asarray(bench[name](settings, next(keys)))
     unreachable = {
         name: ~(np.abs(after[name] - _target(cell)) <= cell.tolerance)
         for name, cell in CELLS.items()
