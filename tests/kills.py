@@ -9,7 +9,9 @@ the unbroken run's, to the bit. The same on a disk that is full (a
 small tmpfs in a namespace of its own, where the kernel allows that) and with two processes that
 start at the same time.
 
-2026-11-21, 2 busy cores, jax 0.10.1, Python 3.11.7: see the last lines of the output.
+2026-11-21, 2 busy cores, jax 0.10.1, Python 3.11.7: a run that time cut short after 32 kills had 31
+equal; one process got SIGTERM after its run was complete, which this script then took for a failure.
+Three full disks and one concurrent start went as they should.
 """
 
 import argparse
