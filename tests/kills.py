@@ -9,7 +9,7 @@ the unbroken run's, to the bit. The same on a disk that is full (a
 small tmpfs in a namespace of its own, where the kernel allows that) and with two processes that
 start at the same time.
 
-2026-11-21, 2 busy cores, jax 0.10.1, Python 3.11.7: 33 kills of 50, then time was up. 31 equal; the
+2026-11-21, 2 busy cores, jax 0.10.1, Python 3.11.7: 34 kills of 50, then time was up. 32 equal; the
 other two got SIGTERM while Python ended after a complete run, whose results were equal too, but
 whose exit code -15 this script did not yet expect. Three full disks, one concurrent start: passed.
 """
