@@ -456,5 +456,5 @@ def test_a_directory_that_is_no_run_or_is_unfinished_is_a_run_error(tmp_path, ti
 def test_a_checkpoint_of_another_network_is_a_run_error(tiny, resumed):
     prepared, _ = resumed
     like = jax.eval_shape(prepared.initial)
-    with pytest.raises(RunError, match=r"final\.npz: missing in it: other/bias"):
+    with pytest.raises(RunError, match=r"final\.npz: missing in it: other/weight"):
         tiny.restore("final", {"other": like["dense_1"]})

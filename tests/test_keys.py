@@ -1,0 +1,93 @@
+"""No random number is used twice: in no two layers, blocks, chips, steps or phases."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bss2jax import Mismatch, Substrate, sample_chip
+from bss2jax.kernels import noise
+from bss2jax.networks import analog
+from bss2jax.networks.layers import LI, LIF, Dense, Flatten, Spiking
+from bss2jax.networks.network import build
+from bss2jax.training import loop
+from bss2jax.training.loop import Samples, Task
+from bss2jax.training.phase import Augmentation, Phase
+
+SMALL = Substrate(rows=16, columns=8)
+ANALOG = build(
+    [
+        Flatten(),
+        Dense(outputs=20, activation="converting_relu"),  # several blocks of 16 rows, 8 columns
+        Dense(outputs=3),
+    ],
+    (6, 6, 2),
+    SMALL,
+)
+SPIKING = build(
+    [LIF(outputs=12, recurrent=True), LI(outputs=3)], (6, 6, 2), spiking=Spiking(steps=4)
+)
+SATURATION = analog.saturation
+NOISY = Mismatch(threshold_noise=0.1, jitter=1e-6)
+RNG = np.random.default_rng(0)
+DATA = Samples(
+    jnp.asarray(RNG.uniform(0, 31, (8, 6, 6, 2)), jnp.float32), jnp.asarray(RNG.integers(0, 3, 8))
+)
+PHASE = Phase(on="chip", epochs=1, batch_size=4, learning_rate=0.1, chip="resample")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Compiles in half the time; counts saturation without the product it repeats on purpose."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    monkeypatch.setattr(analog, "saturation", lambda *_, **__: {})
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def train(network, substrate, key):
+    """Two steps of one phase; augmentation and chips are drawn too."""
+    task = Task(network, 31.0, NOISY, substrate, augmentation=Augmentation(shift=1, rotation=5))
+    chip = sample_chip(jax.random.key(9), NOISY, substrate)
+    return loop.train(task, PHASE, network.init(jax.random.key(1)), chip, DATA, DATA, key)
+
+
+@pytest.mark.parametrize("network", ["analog", "spiking"])
+def test_no_key_is_consumed_twice_in_a_step(network):
+    with jax.debug_key_reuse(True):
+        train(
+            *{"analog": (ANALOG, SMALL), "spiking": (SPIKING, Substrate())}[network],
+            jax.random.key(5),
+        )
+
+
+def test_the_checker_finds_the_product_that_counting_saturation_repeats(monkeypatch):
+    monkeypatch.setattr(analog, "saturation", SATURATION)
+    with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
+        train(ANALOG, SMALL, jax.random.key(5))
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    """The words of every noise stream that is made."""
+    made, original = [], noise.stream_words
+
+    def recorded(key, count):
+        words = original(key, count)
+        jax.debug.callback(lambda w: made.append(np.array(w)), words)
+        return words
+
+    monkeypatch.setattr(noise, "stream_words", recorded)
+    return made
+
+
+def test_every_block_of_every_layer_step_and_phase_has_noise_of_its_own(streams):
+    run = jax.random.key(0)
+    for phase in range(2):
+        train(ANALOG, SMALL, jax.random.fold_in(run, phase))
+    jax.effects_barrier()
+    # Two phases of two steps and one validation; two layers.
+    assert len(streams) == 2 * 3 * 2
+    words = np.concatenate(streams)
+    assert max(map(len, streams)) > 2, "no layer has several blocks: this shows nothing"
+    assert len(np.unique(words, axis=0)) == len(words)
