@@ -140,8 +140,9 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     """
     network = network_of(config)
     dataset = dataset or data.load(config.data.name)
-    for name in ("train", "test"):
-        _check_split(getattr(dataset, name), name, dataset, data.spec(config.data.name))
+    for name in ("train", "validation", "test"):
+        if getattr(dataset, name) is not None:
+            _check_split(getattr(dataset, name), name, dataset, data.spec(config.data.name))
     task = Task(network, dataset.full_scale, config.spreads, BSS2, config.objective, config.augment)
     training, validation = _split(dataset, config.data.validation, config.seed)
     return Experiment(
@@ -480,7 +481,7 @@ def _check_split(split, name, dataset, known):
     if not np.isfinite([least, most]).all():
         raise DataError(f"{where}.x: got {least} to {most}, expected finite numbers")
     if x.dtype.kind != "f" and (least < 0 or most > np.max(dataset.full_scale)):
-        raise DataError(f"{where}.x: got {least} to {most}, expected 0 to {dataset.full_scale:g}")
+        raise DataError(f"{where}.x: got {least} to {most}, expected 0 to {dataset.full_scale}")
     if y.min() < 0 or y.max() >= len(known.classes):
         raise DataError(
             f"{where}.y: got labels {y.min()} to {y.max()}, expected 0 to {len(known.classes) - 1}"
