@@ -51,12 +51,12 @@ _SPECS = {
         version=1,
         splits=("train", "test", "validation"),
     ),
-    # Of body acceleration and total acceleration, g, and angular velocity, rad/s, in x, y, z.
+    # Body acceleration, g, angular velocity, rad/s, total acceleration, g; a percent lies beyond.
     "har": Spec(
         shape=(128, 9),
         dtype="float32",
         classes=_ACTIVITIES,
-        full_scale=(1.0,) * 3 + (3.0,) * 3 + (1.5,) * 3,
+        full_scale=(0.6,) * 3 + (1.5,) * 3 + (1.25,) * 3,
         version=1,
         grouped=True,
     ),
