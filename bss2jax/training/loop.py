@@ -77,6 +77,7 @@ class State:
         optimizer: its state.
         loss, correct: sums over the epoch's samples so far.
         taken: int32, the epoch's steps so far that changed the parameters.
+        epoch: int32, the phase's whole epochs before this one.
     """
 
     params: Params
@@ -84,6 +85,7 @@ class State:
     loss: jax.Array
     correct: jax.Array
     taken: jax.Array
+    epoch: jax.Array
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def begin(phase: Phase, params: Params, samples: int) -> Progress:
         samples: in the training data.
     """
     optimizer = make_optimizer(phase, samples).init(params)
-    return Progress(_fresh(jax.tree.map(jnp.copy, params), optimizer), params)
+    return Progress(_fresh(jax.tree.map(jnp.copy, params), optimizer, 0), params)
 
 
 def train(
@@ -276,7 +278,7 @@ def train(
         params = progress.state.params
         progress = replace(
             progress,
-            state=_fresh(params, progress.state.optimizer),
+            state=_fresh(params, progress.state.optimizer, epoch),
             best=jax.tree.map(jnp.copy, params) if better else progress.best,
             rank=max(rank, progress.rank),
             epoch=epoch,
@@ -342,9 +344,10 @@ def accuracy_over_chips(
     return np.asarray(hits) / len(samples.y)
 
 
-def _fresh(params, optimizer):
-    """The state at the start of an epoch."""
-    return State(params, optimizer, jnp.zeros(()), jnp.zeros(()), jnp.zeros((), jnp.int32))
+def _fresh(params, optimizer, epoch):
+    """The state at the start of an epoch, so many after the first."""
+    none = jnp.zeros((), jnp.int32)
+    return State(params, optimizer, jnp.zeros(()), jnp.zeros(()), none, jnp.int32(epoch))
 
 
 def _step(task, phase, optimizer, state, training, order, i, chip, key):
@@ -360,7 +363,14 @@ def _step(task, phase, optimizer, state, training, order, i, chip, key):
     if phase.on_nonfinite == "stop":
         good &= state.taken == i
     loss, hits = batch * loss, objectives.correct(scores, y).sum()
-    after = State(params, optimizer_state, state.loss + loss, state.correct + hits, state.taken + 1)
+    after = replace(
+        state,
+        params=params,
+        optimizer=optimizer_state,
+        loss=state.loss + loss,
+        correct=state.correct + hits,
+        taken=state.taken + 1,
+    )
     return jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state)
 
 
@@ -380,7 +390,8 @@ def _gradient(task, phase, state, training, order, i, chip, key):
     def mean_loss(params):
         scores, stats = task.network.apply(params, values, chip, noise, on=phase.on, training=True)
         loss = objectives.loss(scores, y, task.objective).mean()
-        return loss + objectives.penalty(params, stats, task.objective), (scores, stats)
+        loss += objectives.penalty(params, stats, task.objective, state.epoch)
+        return loss, (scores, stats)
 
     (loss, (scores, stats)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
     return loss, scores, y, stats, gradient

@@ -19,13 +19,16 @@ def loss(scores: jax.Array, labels: jax.Array, objective: Objective) -> jax.Arra
     return optax.softmax_cross_entropy_with_integer_labels(objective.scale * scores, labels)
 
 
-def penalty(params: Params, stats: Stats, objective: Objective) -> jax.Array:
+def penalty(
+    params: Params, stats: Stats, objective: Objective, epoch: jax.Array | int = 0
+) -> jax.Array:
     """Returns the sum of the objective's penalties, `[]`.
 
     Args:
         params: of the network.
         stats: of the batch: `amplitude` and `spikes` of spiking layers, `[B, N]`.
         objective: weights of the penalties.
+        epoch: of the phase, from 0 on.
     """
 
     def fourth(values):
@@ -36,7 +39,8 @@ def penalty(params: Params, stats: Stats, objective: Objective) -> jax.Array:
         if objective.readout and "amplitude" in layer:
             total += objective.readout * fourth(layer["amplitude"])
         if objective.bursts and "spikes" in layer:
-            total += objective.bursts * fourth(jnp.maximum(layer["spikes"] - 1, 0))
+            weight = objective.bursts * objective.bursts_decay**epoch
+            total += weight * fourth(jnp.maximum(layer["spikes"] - 1, 0))
         if objective.rate and "spikes" in layer:
             mean = layer["spikes"].mean(axis=0)
             total += objective.rate * jnp.mean(jnp.square(mean - objective.rate_target))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import optax
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from bss2jax.networks.execution import Execution
 
@@ -22,6 +22,7 @@ class Objective:
             of a spiking network some units, where 3 is.
         readout: weight of a penalty on large readout membranes, mean of the fourth power.
         bursts: weight of a penalty on spikes beyond one a neuron and sample, likewise.
+        bursts_decay: factor on that weight after each epoch of a phase.
         rate: weight of a penalty on neurons that spike more or less often than `rate_target` on
             average over a batch, mean of the square.
         rate_target: spikes a neuron and sample.
@@ -34,6 +35,7 @@ class Objective:
     scale: Rate = 0.1
     readout: Annotated[float, Ge(0)] = 0.0
     bursts: Annotated[float, Ge(0)] = 0.0
+    bursts_decay: Annotated[float, Gt(0), Le(1)] = 1.0
     rate: Annotated[float, Ge(0)] = 0.0
     rate_target: Annotated[float, Ge(0)] = 0.5
     weights: Annotated[float, Ge(0)] = 0.0
