@@ -15,12 +15,16 @@ from bss2jax.kernels.coding import (
     log_latency,
     max_over_time,
     poisson,
+    regular,
     scale_input,
     scale_weight,
+    soft_clamp,
+    spike_count,
     spike_time,
 )
 from bss2jax.kernels.digital import add, argmax, converting_relu, relu
 from bss2jax.kernels.events import Events, SortedEvents, sort_events, to_events, to_raster
+from bss2jax.kernels.fields import Coded
 from bss2jax.kernels.neuron import (
     LIFParams,
     LIFState,
@@ -43,7 +47,7 @@ from bss2jax.kernels.surrogate import (
     spike,
 )
 from bss2jax.mapping.circuits import Population
-from bss2jax.mapping.convolution import conv1d, conv2d, expanded_conv1d
+from bss2jax.mapping.convolution import conv1d, conv2d, expanded_conv1d, patches
 from bss2jax.mapping.execute import Synapses, matmul, program, saturation
 from bss2jax.mapping.partition import Plan, describe, merge, plan, split
 from bss2jax.mapping.spiking import cadc_trace, integrate, spiking
@@ -56,6 +60,7 @@ __all__ = [
     "Box",
     "Chip",
     "ChipError",
+    "Coded",
     "Events",
     "FastSigmoid",
     "Gaussian",
@@ -96,17 +101,21 @@ __all__ = [
     "matmul",
     "max_over_time",
     "merge",
+    "patches",
     "plan",
     "poisson",
     "program",
+    "regular",
     "relu",
     "sample_chip",
     "saturation",
     "save_chip",
     "scale_input",
     "scale_weight",
+    "soft_clamp",
     "sort_events",
     "spike",
+    "spike_count",
     "spike_time",
     "spiking",
     "split",

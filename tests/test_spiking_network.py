@@ -132,7 +132,7 @@ def test_sparse_inputs_of_dense_layers_are_events_and_others_are_not():
         assert plan.density is None or ("event by event" in text) == plan.event_driven
         return plan.event_driven
 
-    assert driven(LIF(outputs=4), steps=30) and not driven(LIF(outputs=4), steps=10)
+    assert driven(LIF(outputs=4), steps=30) and not driven(LIF(outputs=4), steps=8)
     assert not driven(ConvLIF(outputs=4, window=3), steps=30)
     assert not driven(LIF(outputs=4), steps=30, coding="rate")
     assert not driven(LIF(outputs=4), steps=30, coding="current")
