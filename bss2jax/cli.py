@@ -166,14 +166,14 @@ def _train(arguments):
         arguments.error("expected a config, or --resume with a run's directory")
     import json
 
-    from bss2jax import config, experiment
+    from bss2jax import config, session
     from bss2jax.mapping.partition import table
 
     if arguments.resume is None:
         parsed, text = config.load(arguments.config, arguments.overrides)
-        run = experiment.run(parsed, text, signals=arguments.signals)
+        run = session.train(parsed, text, signals=arguments.signals)
     else:
-        run = experiment.resume(arguments.resume, arguments.signals)
+        run = session.resume(arguments.resume, arguments.signals)
         parsed, _ = config.load(run.path / "resolved.toml")
     summary = json.loads(run.read("summary.json"))
     in_loop = any(phase.on_chip for phase in parsed.phases)
@@ -193,11 +193,11 @@ def _train(arguments):
 def _evaluate(arguments):
     from pathlib import Path
 
-    from bss2jax import experiment
+    from bss2jax import experiment, session
     from bss2jax.mapping.partition import table
     from bss2jax.training.runs import RunDirectory
 
-    prepared, params = experiment.resume_final(RunDirectory(Path(arguments.run)))
+    prepared, params = session.read_final(RunDirectory(Path(arguments.run)))
     executions = {"float": "float", "ideal": "ideal", "chip": prepared.on_chip}
     results = {name: prepared.test_result(params, on) for name, on in executions.items()}
     rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]

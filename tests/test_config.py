@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bss2jax import Mismatch, config, data, experiment
+from bss2jax import Mismatch, config, data, experiment, session
 from bss2jax.config import ConfigError
 
 SHIPPED = sorted(config.shipped())
@@ -434,7 +434,7 @@ def test_a_shipped_config_trains_two_steps_a_phase(name, tmp_path, quick_compile
     parsed, text = config.load(name, [*overrides, "data.validation=8", f"run.dir={tmp_path}/run"])
     # As many test as validation samples: measuring both compiles once.
     dataset = data.random_like(parsed.data.name, test=8)
-    run = experiment.run(parsed, text, dataset=dataset)
+    run = session.train(parsed, text, dataset=dataset)
     lines = run.read("metrics.jsonl").splitlines()
     assert len(lines) == len(parsed.phases)
     assert run.read("config.toml") == text

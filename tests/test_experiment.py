@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bss2jax import config, data, experiment, sample_chip
+from bss2jax import config, data, experiment, sample_chip, session
 from bss2jax.config import ConfigError
 from bss2jax.data import DataError
 from bss2jax.training import loop, runs
@@ -63,13 +63,13 @@ def read(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny(read):
     """The tiny run, trained once."""
-    return experiment.run(read(), TEXT)
+    return session.train(read(), TEXT)
 
 
 @pytest.fixture(scope="module")
 def resumed(tiny):
     """The tiny run read back: its experiment and final parameters."""
-    return experiment.resume_final(tiny)
+    return session.read_final(tiny)
 
 
 def summary(run):
@@ -193,8 +193,8 @@ def test_without_a_phase_on_the_chip_the_ladder_is_of_the_final_parameters(read)
     phases = (
         'phases=[{on="float", epochs=1, learning_rate=2}, {on="ideal", epochs=1, learning_rate=1}]'
     )
-    run = experiment.run(read(phases))
-    prepared, final = experiment.resume_final(run)
+    run = session.train(read(phases))
+    prepared, final = session.read_final(run)
     accuracy = summary(run)["test_accuracy"]
     for name, on in {
         "float": "float",
@@ -206,8 +206,8 @@ def test_without_a_phase_on_the_chip_the_ladder_is_of_the_final_parameters(read)
 
 
 def test_with_the_chip_first_the_ladder_is_of_the_initial_parameters(read):
-    run = experiment.run(read('phases=[{on={dense_1="chip"}, epochs=1, learning_rate=1}]'))
-    prepared, final = experiment.resume_final(run)
+    run = session.train(read('phases=[{on={dense_1="chip"}, epochs=1, learning_rate=1}]'))
+    prepared, final = session.read_final(run)
     initial, accuracy = prepared.initial(), summary(run)["test_accuracy"]
     for name, on in {"float": "float", "ideal": "ideal", "transfer": "chip"}.items():
         assert accuracy[name] == prepared.test_accuracy(initial, on)
@@ -216,7 +216,7 @@ def test_with_the_chip_first_the_ladder_is_of_the_initial_parameters(read):
 
 def test_a_finished_run_reads_back_to_the_bit(tiny, resumed, read):
     prepared, final = resumed
-    again = experiment.run(read())
+    again = session.train(read())
     assert_same(final, checkpoint(again, prepared, "final"))
     assert metrics(again) == metrics(tiny)
     assert summary(again)["test_accuracy"] == summary(tiny)["test_accuracy"]
@@ -241,7 +241,7 @@ def test_the_test_set_is_never_touched_in_training(tiny, resumed, read):
     prepared, _ = resumed
     rng = np.random.default_rng(0)
     poison = data.Split(rng.integers(0, 17, (360, 8, 8, 1), np.uint8), np.full(360, 9, np.int32))
-    run = experiment.run(read(), dataset=replace(DIGITS, test=poison))
+    run = session.train(read(), dataset=replace(DIGITS, test=poison))
     assert metrics(run) == metrics(tiny)
     for name in ("phase-0", "phase-1-best", "final"):
         assert_same(checkpoint(run, prepared, name), checkpoint(tiny, prepared, name))
@@ -268,7 +268,7 @@ def test_the_runs_seed_moves_all_but_the_chip(read):
 def test_a_phase_off_the_chip_is_the_same_for_every_chip(tiny, resumed, read):
     # Initialisation, split and order: two epochs of them, to the bit.
     prepared, _ = resumed
-    run = experiment.run(read("chip.seed=6", "phases.1.max_steps=1"))
+    run = session.train(read("chip.seed=6", "phases.1.max_steps=1"))
     assert metrics(run)[:2] == metrics(tiny)[:2]
     assert_same(checkpoint(run, prepared, "phase-0"), checkpoint(tiny, prepared, "phase-0"))
     ours, theirs = summary(tiny)["test_accuracy"], summary(run)["test_accuracy"]
@@ -291,7 +291,7 @@ def test_mismatch_and_noise_reach_the_chip(read):
 
 
 def test_without_mismatch_and_noise_the_chip_is_ideal(read):
-    run = experiment.run(read("mismatch.preset=none", "phases.1.max_steps=1"))
+    run = session.train(read("mismatch.preset=none", "phases.1.max_steps=1"))
     accuracy = summary(run)["test_accuracy"]
     assert accuracy["transfer"] == accuracy["ideal"]
 
@@ -366,7 +366,7 @@ def test_images_and_labels_out_of_range_are_a_data_error(read, x, y, message):
 def test_a_batch_of_one_and_a_set_of_one_train(read):
     one = data.Split(DIGITS.train.x[:2], DIGITS.train.y[:2])
     overrides = ["data.validation=1", "phases.0.batch_size=1", "phases.1.epochs=1"]
-    run = experiment.run(read(*overrides), dataset=replace(DIGITS, train=one, test=one))
+    run = session.train(read(*overrides), dataset=replace(DIGITS, train=one, test=one))
     assert [line["step"] for line in metrics(run)] == [1, 2, 1]
 
 
@@ -408,7 +408,7 @@ def test_what_does_not_fit_together_is_a_config_error_before_anything_is_written
 ):
     parsed = read(override)
     with pytest.raises(ConfigError) as error:
-        experiment.run(parsed)
+        session.train(parsed)
     for part in parts:
         assert part in str(error.value)
     assert not list(Path(parsed.run.dir).iterdir())
@@ -422,7 +422,7 @@ def test_a_directory_in_use_is_refused_and_stays_as_it_is(tiny, read):
 
     before = written()
     with pytest.raises(RunError, match="another config: seed: 3, now 4$"):
-        experiment.run(read(f"run.dir={tiny.path}", "seed=4"))
+        session.train(read(f"run.dir={tiny.path}", "seed=4"))
     assert written() == before
 
 
@@ -447,10 +447,10 @@ def test_a_directory_that_cannot_be_made_is_a_run_error(tmp_path, name):
 
 def test_a_directory_that_is_no_run_or_is_unfinished_is_a_run_error(tmp_path, tiny):
     with pytest.raises(RunError, match="no run directory"):
-        experiment.resume_final(RunDirectory(tmp_path))
+        session.read_final(RunDirectory(tmp_path))
     (tmp_path / "resolved.toml").write_text(tiny.read("resolved.toml"))
     with pytest.raises(RunError, match="no such checkpoint"):
-        experiment.resume_final(RunDirectory(tmp_path))
+        session.read_final(RunDirectory(tmp_path))
 
 
 def test_a_checkpoint_of_another_network_is_a_run_error(tiny, resumed):

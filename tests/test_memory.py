@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from bss2jax import config, experiment
+from bss2jax import config, experiment, session
 from bss2jax.config import ConfigError
 from bss2jax.training import memory
 from bss2jax.training.memory import at_least
@@ -43,7 +43,7 @@ def test_nothing_is_allocated():
 def test_a_larger_batch_and_more_time_steps_need_more():
     def needed(*overrides):
         parsed, _ = config.load("digits_spiking", overrides)
-        return experiment.memory_needed(experiment.prepare(parsed), 1)
+        return session.memory_needed(experiment.prepare(parsed), 1)
 
     plain = needed()
     assert plain < needed("phases.1.batch_size=500") and plain < needed("spiking.steps=300")
@@ -52,11 +52,11 @@ def test_a_larger_batch_and_more_time_steps_need_more():
 def test_a_config_that_cannot_fit_says_so_before_anything_is_written(tmp_path, monkeypatch):
     huge = [f"run.dir={tmp_path / 'run'}", "spiking.steps=1000000"]
     with pytest.raises(ConfigError, match=r"phases.0: needs at least \d+\.\d GiB of memory"):
-        experiment.run(config.load("digits_spiking", huge)[0])
+        session.train(config.load("digits_spiking", huge)[0])
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(memory, "available", lambda: 2**20)
     with pytest.raises(ConfigError, match=r"phases.0: needs at least 0.0 GiB"):
-        experiment.run(config.load("digits", huge[:1])[0])
+        session.train(config.load("digits", huge[:1])[0])
 
 
 def test_this_machine_has_memory():

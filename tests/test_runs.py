@@ -17,7 +17,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from numpy.testing import assert_array_equal
 
-from bss2jax import config, experiment
+from bss2jax import config, session
 from bss2jax.config import ConfigError
 from bss2jax.training import checkpoint, runs
 from bss2jax.training.runs import RunDirectory, RunError
@@ -75,7 +75,7 @@ def unbroken(tmp_path_factory):
     path = tmp_path_factory.mktemp("unbroken")
     (path / "tiny.toml").write_text(TEXT)
     parsed, text = config.load(path / "tiny.toml", [f"run.dir={path / 'run'}"])
-    return experiment.run(parsed, text)
+    return session.train(parsed, text)
 
 
 class After:
@@ -123,9 +123,9 @@ def test_a_run_stopped_again_and_again_gives_what_an_unbroken_one_gives(read, un
         with pytest.raises(
             Stopped, match=f"phase {where}; .* --resume {read().run.dir}"
         ) as stopped:
-            experiment.run(read(), signals=After(steps, stop))
+            session.train(read(), signals=After(steps, stop))
         assert stopped.value.signal == signal.SIGTERM
-    run = experiment.resume(RunDirectory(read().run.dir).path)
+    run = session.resume(RunDirectory(read().run.dir).path)
     assert results(run) == results(unbroken)
     assert "goes on after phase 2, step 7" in capsys.readouterr().out
 
@@ -136,8 +136,8 @@ def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(
 ):
     overrides = ["run.checkpoint_steps=4"]
     with pytest.raises(Killed):
-        experiment.run(read(*overrides), signals=After(steps, kill))
-    run = experiment.run(read(*overrides))
+        session.train(read(*overrides), signals=After(steps, kill))
+    run = session.train(read(*overrides))
     assert results(run) == results(unbroken)
     assert (saved or "before its first checkpoint") in capsys.readouterr().out
 
@@ -150,12 +150,12 @@ def damage(path):
 def test_a_damaged_checkpoint_is_left_out_and_named(read, unbroken, capsys):
     overrides = ["run.checkpoint_steps=2", "run.checkpoints=3"]
     with pytest.raises(Killed):
-        experiment.run(read(*overrides), signals=After(15, kill))
+        session.train(read(*overrides), signals=After(15, kill))
     folder = Path(read().run.dir) / "checkpoints"
     kept = sorted(folder.glob("state*"))
     assert [path.name for path in kept] == ["state-0-10.npz", "state-0-12.npz", "state-0-14.npz"]
     damage(kept[2])
-    run = experiment.run(read(*overrides))
+    run = session.train(read(*overrides))
     out = capsys.readouterr().out
     assert "state-0-14.npz: damaged" in out and "after phase 1, step 12" in out
     assert results(run) == results(unbroken)
@@ -164,25 +164,25 @@ def test_a_damaged_checkpoint_is_left_out_and_named(read, unbroken, capsys):
 
 def test_without_a_whole_checkpoint_a_run_says_so_and_stays_as_it_is(read):
     with pytest.raises(Stopped):
-        experiment.run(read(), signals=After(3, stop))
+        session.train(read(), signals=After(3, stop))
     path = Path(read().run.dir) / "checkpoints" / "state-0-3.npz"
     damage(path)
     with pytest.raises(RunError, match=r"no checkpoint can be read; .*state-0-3.npz: damaged"):
-        experiment.run(read())
+        session.train(read())
     assert path.is_file()
 
 
 def test_missing_metrics_are_noticed(read):
     with pytest.raises(Stopped):
-        experiment.run(read(), signals=After(9, stop))
+        session.train(read(), signals=After(9, stop))
     os.truncate(Path(read().run.dir) / "metrics.jsonl", 10)
     with pytest.raises(RunError, match=r"metrics.jsonl: has 10 bytes, but had \d+"):
-        experiment.run(read())
+        session.train(read())
 
 
 def test_a_finished_run_says_so_and_stays_as_it_is(unbroken, capsys):
     before = results(unbroken)
-    assert experiment.resume(unbroken.path) == unbroken
+    assert session.resume(unbroken.path) == unbroken
     assert f"{unbroken.path} is finished" in capsys.readouterr().out
     assert results(unbroken) == before
 
@@ -199,7 +199,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(unbroken, capsys):
 )
 def test_another_config_is_refused_with_what_differs(unbroken, read, override, difference):
     with pytest.raises(RunError, match="another config") as error:
-        experiment.run(replace(read(override), run=config.Run(dir=str(unbroken.path))))
+        session.train(replace(read(override), run=config.Run(dir=str(unbroken.path))))
     assert difference in str(error.value)
 
 
@@ -227,7 +227,7 @@ def test_a_run_of_another_version_says_what_changed(read, tmp_path, environment,
     path = begun(tmp_path / "run", environment)
     (path / "resolved.toml").write_text(config.dump(read()))
     with pytest.raises(RunError, match=message):
-        experiment.run(read())
+        session.train(read())
 
 
 def test_a_checkpoint_of_format_1_says_what_changed(tmp_path):
@@ -240,7 +240,7 @@ def test_an_unknown_key_in_the_config_of_a_run_is_named(read, tmp_path):
     path = begun(tmp_path / "run", {"format": 2})
     (path / "resolved.toml").write_text(config.dump(read()) + "\n[later]\nkey = 1\n")
     with pytest.raises(ConfigError, match="resolved.toml: later: unknown key"):
-        experiment.resume(path)
+        session.resume(path)
 
 
 # One writer
