@@ -426,7 +426,10 @@ def quick_compiler():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "eurosat_vmm" else n for n in SHIPPED],
+)
 def test_a_shipped_config_trains_two_steps_a_phase(name, tmp_path, quick_compiler):
     phases = range(len(config.load(name)[0].phases))
     overrides = [f"phases.{i}.max_steps=2" for i in phases]
