@@ -1,7 +1,8 @@
 """Analog products as flax nnx modules."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,63 @@ class Linear(nnx.Module):
         return y if self.bias is None else digital.add(y, self.bias[...])
 
 
-class Conv1d(nnx.Module):
+class _Conv(nnx.Module):
+    """What `Conv1d` and `Conv2d` share: all but the number of axes and the operation."""
+
+    axes: ClassVar[int]
+    operation: ClassVar[Callable[..., jax.Array]]
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        *,
+        padding: convolution.Padding = 0,
+        kernel_dilation: int | Sequence[int] = 1,
+        feature_group_count: int = 1,
+        bias: bool = True,
+        num_sends: int | None = None,
+        avg: int = 1,
+        shift: int = 1,
+        mask_saturated: bool = False,
+        substrate: Substrate = BSS2,
+        rngs: nnx.Rngs,
+    ):
+        shape = _window_shape(
+            kernel_size, self.axes, in_features, out_features, feature_group_count
+        )
+        self.kernel, self.num_sends = _kernel(shape, shift, num_sends, substrate, rngs)
+        self.bias = _bias(out_features, bias)
+        self.strides = pair(strides, self.axes)
+        self.padding = _hashable(padding)
+        self.kernel_dilation = pair(kernel_dilation, self.axes)
+        self.feature_group_count = feature_group_count
+        self.avg = avg
+        self.mask_saturated = mask_saturated
+        self.substrate = substrate
+
+    def __call__(
+        self, x: jax.Array, chip: Chip | None = None, key: jax.Array | None = None
+    ) -> jax.Array:
+        """Runs the layer: x `[..., *size, C]` activations 0..31 to `[..., *size', N]` LSB.
+
+        Args: as `Linear`.
+
+        Raises:
+            ValueError: as `bss2jax.conv1d` and `conv2d`.
+        """
+        y = self.operation(
+            x, self.kernel[...], chip, key,
+            stride=self.strides, padding=self.padding, groups=self.feature_group_count,
+            dilation=self.kernel_dilation, num_sends=self.num_sends, avg=self.avg,
+            mask_saturated=self.mask_saturated, substrate=self.substrate,
+        )  # fmt: skip
+        return y if self.bias is None else y + self.bias[...]
+
+
+class Conv1d(_Conv):
     """`bss2jax.conv1d` with a kernel, and a bias added as a float.
 
     Args:
@@ -106,55 +163,11 @@ class Conv1d(nnx.Module):
         ValueError: as `Linear`; groups do not divide the channels.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = 1,
-        *,
-        padding: convolution.Padding = 0,
-        kernel_dilation: int | Sequence[int] = 1,
-        feature_group_count: int = 1,
-        bias: bool = True,
-        num_sends: int | None = None,
-        avg: int = 1,
-        shift: int = 1,
-        mask_saturated: bool = False,
-        substrate: Substrate = BSS2,
-        rngs: nnx.Rngs,
-    ):
-        shape = _window_shape(kernel_size, 1, in_features, out_features, feature_group_count)
-        self.kernel, self.num_sends = _kernel(shape, shift, num_sends, substrate, rngs)
-        self.bias = _bias(out_features, bias)
-        self.strides = pair(strides, 1)
-        self.padding = _hashable(padding)
-        self.kernel_dilation = pair(kernel_dilation, 1)
-        self.feature_group_count = feature_group_count
-        self.avg = avg
-        self.mask_saturated = mask_saturated
-        self.substrate = substrate
-
-    def __call__(
-        self, x: jax.Array, chip: Chip | None = None, key: jax.Array | None = None
-    ) -> jax.Array:
-        """Runs the layer: x `[..., L, C]` activations 0..31 to `[..., L', N]` LSB.
-
-        Args: as `Linear`.
-
-        Raises:
-            ValueError: as `bss2jax.conv1d`.
-        """
-        y = convolution.conv1d(
-            x, self.kernel[...], chip, key,
-            stride=self.strides, padding=self.padding, groups=self.feature_group_count,
-            dilation=self.kernel_dilation, num_sends=self.num_sends, avg=self.avg,
-            mask_saturated=self.mask_saturated, substrate=self.substrate,
-        )  # fmt: skip
-        return y if self.bias is None else y + self.bias[...]
+    axes = 1
+    operation = staticmethod(convolution.conv1d)
 
 
-class Conv2d(nnx.Module):
+class Conv2d(_Conv):
     """`bss2jax.conv2d` with a kernel, and a bias added as a float.
 
     Args: as `Conv1d`; `kernel_size`, `strides` and `kernel_dilation` are one number for both axes
@@ -168,52 +181,8 @@ class Conv2d(nnx.Module):
         ValueError: as `Conv1d`.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = 1,
-        *,
-        padding: convolution.Padding = 0,
-        kernel_dilation: int | Sequence[int] = 1,
-        feature_group_count: int = 1,
-        bias: bool = True,
-        num_sends: int | None = None,
-        avg: int = 1,
-        shift: int = 1,
-        mask_saturated: bool = False,
-        substrate: Substrate = BSS2,
-        rngs: nnx.Rngs,
-    ):
-        shape = _window_shape(kernel_size, 2, in_features, out_features, feature_group_count)
-        self.kernel, self.num_sends = _kernel(shape, shift, num_sends, substrate, rngs)
-        self.bias = _bias(out_features, bias)
-        self.strides = pair(strides, 2)
-        self.padding = _hashable(padding)
-        self.kernel_dilation = pair(kernel_dilation, 2)
-        self.feature_group_count = feature_group_count
-        self.avg = avg
-        self.mask_saturated = mask_saturated
-        self.substrate = substrate
-
-    def __call__(
-        self, x: jax.Array, chip: Chip | None = None, key: jax.Array | None = None
-    ) -> jax.Array:
-        """Runs the layer: x `[..., H, W, C]` activations 0..31 to `[..., H', W', N]` LSB.
-
-        Args: as `Linear`.
-
-        Raises:
-            ValueError: as `bss2jax.conv2d`.
-        """
-        y = convolution.conv2d(
-            x, self.kernel[...], chip, key,
-            stride=self.strides, padding=self.padding, groups=self.feature_group_count,
-            dilation=self.kernel_dilation, num_sends=self.num_sends, avg=self.avg,
-            mask_saturated=self.mask_saturated, substrate=self.substrate,
-        )  # fmt: skip
-        return y if self.bias is None else y + self.bias[...]
+    axes = 2
+    operation = staticmethod(convolution.conv2d)
 
 
 class ExpandedConv1d(nnx.Module):
