@@ -24,10 +24,12 @@ alike.
 import math
 from dataclasses import dataclass, fields, replace
 from numbers import Real
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+from bss2jax.hardware.measurements import read_measurements
 from bss2jax.hardware.substrate import BSS2, Substrate
 
 
@@ -191,12 +193,22 @@ class Chip:
 
     @classmethod
     def from_measurements(
-        cls, path: str, like: "Chip | None" = None, substrate: Substrate = BSS2
+        cls, path: str | Path, like: "Chip | None" = None, substrate: Substrate = BSS2
     ) -> "Chip":
-        """Makes a chip of a lab's own measurements: see `chip_file.chip_from_measurements`."""
-        from bss2jax.hardware.chip_file import chip_from_measurements  # which imports this module
+        """Makes a chip of what a laboratory measured of its own: some of gain, offset and noise.
 
-        return chip_from_measurements(path, like, substrate)
+        Args:
+            path: an npz or csv: see `read_measurements`.
+            like: what all else is; by default an ideal chip.
+            substrate: of which it is.
+
+        Raises:
+            ChipError: the file cannot be read, a name is unknown, a shape or a value impossible.
+        """
+        arrays = {k: jnp.asarray(a) for k, a in read_measurements(path, substrate).items()}
+        if "noise_std" in arrays:  # what was measured is all the noise there is
+            arrays["send_noise"] = jnp.zeros_like(arrays["noise_std"])
+        return replace(like or ideal_chip(substrate), **arrays)
 
 
 def ideal_chip(substrate: Substrate = BSS2, noise_std: float = 0.0) -> Chip:

@@ -1,10 +1,7 @@
-"""Chips as files: one npz, versioned, without pickle; and a lab's own measurements of a chip."""
+"""Chips as files: one npz, versioned, without pickle."""
 
-import io
 import json
 import os
-import zipfile
-import zlib
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -13,19 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bss2jax.hardware.chip import Chip, Mismatch, ideal_chip, sample_chip
+from bss2jax.hardware.measurements import ChipError, read_npz
 from bss2jax.hardware.substrate import BSS2, Substrate
 
 _FORMAT, _VERSION = "bss2jax chip", 1
 _SIZES = ("hemispheres", "rows", "columns")
-_MEASURED = {"gain": "column_gain", "offset": "offset", "noise_std": "noise_std"}
-
-# What zip and npy readers raise on bytes that are not theirs; RuntimeError where a flag says that
-# they are encrypted.
-_DAMAGE = (ValueError, EOFError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
-
-
-class ChipError(ValueError):
-    """A file holds no chip that can be used; the message names the file and what is wrong."""
 
 
 def save_chip(chip: Chip, path: str | Path, substrate: Substrate = BSS2) -> None:
@@ -59,7 +48,7 @@ def load_chip(path: str | Path, substrate: Substrate = BSS2) -> Chip:
     Raises:
         ChipError: there is no such file, it is damaged or no chip, of another version or substrate.
     """
-    path, arrays = Path(path), _read_npz(Path(path))
+    path, arrays = Path(path), read_npz(Path(path))
     try:
         head = json.loads(str(arrays.pop("head")))
         kind, version = head["format"], head["version"]
@@ -76,51 +65,6 @@ def load_chip(path: str | Path, substrate: Substrate = BSS2) -> Chip:
     _check(arrays, substrate, path)
     leaves = {name: jnp.asarray(array) for name, array in arrays.items()}
     return _chip_of(leaves, substrate)
-
-
-def chip_from_measurements(
-    path: str | Path, like: Chip | None = None, substrate: Substrate = BSS2
-) -> Chip:
-    """Makes a chip of what a laboratory measured of its own: some of gain, offset and noise.
-
-    Args:
-        path: an npz with arrays, or a csv with a header line and a line a column, named `gain`
-            (over the nominal one, 1 = nominal), `offset` (LSB per read) and `noise_std` (LSB).
-            `[H, C]`, or flat with the columns of hemisphere 0 first.
-        like: what all else is; by default an ideal chip.
-        substrate: of which it is.
-
-    Raises:
-        ChipError: the file cannot be read, a name is unknown, a shape or a value impossible.
-    """
-    path = Path(path)
-    measured = _read_csv(path) if path.suffix == ".csv" else _read_npz(path)
-    known = ", ".join(_MEASURED)
-    for name in measured:
-        if name not in _MEASURED:
-            raise ChipError(f"{path}: {name}: not a measured quantity; known: {known}")
-    if not measured:
-        raise ChipError(f"{path}: nothing measured in it; expected some of {known}")
-    shape = (substrate.hemispheres, substrate.columns)
-    arrays = {}
-    for name, values in measured.items():
-        if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-            raise ChipError(f"{path}: {name}: expected finite numbers")
-        if values.shape not in (shape, (shape[0] * shape[1],)):
-            raise ChipError(f"{path}: {name}: got shape {values.shape}, expected {shape} or flat")
-        if name != "offset" and (values < 0).any():
-            raise ChipError(f"{path}: {name}: got {values.min():g}, expected values >= 0")
-        arrays[_MEASURED[name]] = jnp.asarray(values.reshape(shape), jnp.float32)
-    gain = np.median(measured.get("gain", 1.0))
-    if not 0.1 < gain < 10:
-        raise ChipError(
-            f"{path}: gain: a median of {gain:g}; gains are relative, 1 = nominal: divide what was "
-            f"measured by {substrate.gain:g} num_sends"
-        )
-    chip = replace(like or ideal_chip(substrate), **arrays)
-    # What was measured is all the noise there is.
-    silent = {"send_noise": jnp.zeros(shape)} if "noise_std" in measured else {}
-    return replace(chip, **silent)
 
 
 def _arrays(chip):
@@ -160,38 +104,6 @@ def _check(arrays, substrate, path):
             )
         if not np.isfinite(array).all():
             raise ChipError(f"{path}: {name}: not all values are finite")
-
-
-def _read_npz(path):
-    try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ChipError(f"{path}: one array, expected an npz file")
-        with file:
-            return {name: file[name] for name in file.files}
-    except OSError as error:
-        raise ChipError(f"{path}: {error.strerror or 'not an npz file'}") from None
-    except ChipError:
-        raise
-    except _DAMAGE:
-        raise ChipError(f"{path}: damaged, or not an npz file") from None
-
-
-def _read_csv(path):
-    try:
-        text = path.read_text(encoding="utf-8")
-        if not text.strip():
-            raise ChipError(f"{path}: empty")
-        table = np.genfromtxt(io.StringIO(text), delimiter=",", names=True, dtype=np.float64)
-    except ChipError:
-        raise
-    except OSError as error:
-        raise ChipError(f"{path}: {error.strerror}") from None
-    except ValueError:  # also of bytes that are no UTF-8
-        raise ChipError(
-            f"{path}: not a csv with a header and as many numbers in each line"
-        ) from None
-    return {name: np.atleast_1d(table[name]) for name in table.dtype.names}
 
 
 def _text(sizes):
