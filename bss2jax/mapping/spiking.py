@@ -181,11 +181,9 @@ def cadc_trace(v: jax.Array, dt: float, scale: float, substrate: Substrate = BSS
     grid = np.arange(len(v)) * dt
     sampled = np.arange(0, grid[-1] + substrate.cadc_period / 2, substrate.cadc_period)
     sampled = sampled[sampled <= grid[-1] * (1 + 1e-9)]
-    to_samples = _interpolation(sampled, grid)
-    to_grid = _interpolation(grid, sampled)
-    codes = jnp.floor(scale * jnp.einsum("st,tbn->sbn", to_samples, v))
+    codes = jnp.floor(scale * _interpolate(v, grid, sampled))
     codes = jnp.clip(codes, substrate.readout_min, substrate.readout_max)
-    read = jnp.einsum("ts,sbn->tbn", to_grid, codes)
+    read = _interpolate(codes, sampled, grid)
     # In LSB: divided by the scale and multiplied again, a limit may be rounded to the inside.
     inside = (read > substrate.readout_min) & (read < substrate.readout_max)
     through = jnp.where(inside, v, lax.stop_gradient(v))
@@ -509,15 +507,12 @@ def _steps(spikes, steps):
     return spikes.shape[0]
 
 
-def _interpolation(to, at):
-    """Matrix `[to, at]` that interpolates linearly, and holds the last value."""
-    right = np.clip(np.searchsorted(at, to), 1, max(len(at) - 1, 1))
-    matrix = np.zeros((len(to), len(at)), np.float32)
+def _interpolate(v, at, to):
+    """Values `[T, ...]` known at times `at`, linearly between them; the last one is held."""
     if len(at) == 1:
-        matrix[:, 0] = 1
-        return matrix
-    share = np.clip((to - at[right - 1]) / (at[right] - at[right - 1]), 0, 1)
-    rows = np.arange(len(to))
-    matrix[rows, right - 1] = 1 - share
-    matrix[rows, right] += share
-    return matrix
+        return jnp.broadcast_to(v, (len(to), *v.shape[1:]))
+    right = np.clip(np.searchsorted(at, to), 1, len(at) - 1)
+    share = np.clip((to - at[right - 1]) / (at[right] - at[right - 1]), 0, 1).astype(np.float32)
+    share = share.reshape(-1, *[1] * (v.ndim - 1))
+    # In this form equal values give just themselves: a limit of the range stays one.
+    return v[right - 1] + (v[right] - v[right - 1]) * share
