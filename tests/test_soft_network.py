@@ -135,6 +135,21 @@ def test_a_synapse_answers_a_spike_with_its_kernel():
         np.testing.assert_allclose(v[96:] - 0.5, 2 * 0.063 * kernel, rtol=0.026, atol=1e-4)
 
 
+def test_membranes_drawn_at_random_answer_sooner():
+    layers, spec = (SoftLIF(outputs=200), Linear(outputs=1)), replace(QUIET, steps=20)
+    params = {
+        "soft_lif_0": {"weight": jnp.ones((1, 200)), "bias": jnp.zeros(200)},
+        "linear_1": {"weight": jnp.ones((200, 1)), "bias": jnp.zeros(1)},
+    }
+    run = jax.jit(partial(run_spikes, layers, spec))
+    x = jnp.full((50, 1), 0.5)  # j = 1.5: a first spike after 24.2 ms from rest
+    assert run(params, x)[1]["soft_lif_0"].sum() == 0
+    early = run(params, x, jax.random.key(0))[1]["soft_lif_0"]
+    # From v > 1.5 - .5 e^(20 / 22), so all that is above .2589; a binomial of 10,000 neurons.
+    share = 1 - (1.5 - 0.5 * np.exp(20 / 22))
+    assert abs(early.sum() / 200 - share) < 5 * (share * (1 - share) / 1e4) ** 0.5
+
+
 def test_scores_over_time_are_running_means():
     readout = jnp.float32(np.random.default_rng(0).normal(size=(9, 2, 3)))
     scores = scores_over_time(readout, 4)

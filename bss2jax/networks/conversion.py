@@ -9,7 +9,7 @@ References: Hunsberger and Eliasmith 2016 (arXiv 1611.05141).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -23,9 +23,13 @@ from bss2jax.networks.soft import Stage, curve_of, stages_of
 
 
 def run_spikes(
-    layers: Sequence[Layer], soft: Soft, params: Params, x: jax.Array
+    layers: Sequence[Layer],
+    soft: Soft,
+    params: Params,
+    x: jax.Array,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Shows samples to the converted network for `soft.steps` steps, from rest.
+    """Shows samples to the converted network for `soft.steps` steps.
 
     Spikes reach the next layer's synapses in their own step; pools average them. One run gives the
     readout of all shorter ones.
@@ -35,6 +39,8 @@ def run_spikes(
         soft: neurons, synapses, dt and steps.
         params: of the trained network, as they are.
         x: `[B, *shape]` values 0..1, as from the network's `encode`.
+        key: draws the membranes to begin with, uniform up to the threshold: neurons that were busy
+            before, and do not all wait for their first spike. None: from rest.
 
     Returns:
         The readout `[T, B, N]`, and for each layer of neurons the spikes of each in all steps,
@@ -55,10 +61,12 @@ def run_spikes(
     constant = first.sums(current, params[first.name]["weight"])
     active = stages[stages.index(first) :]
 
-    def rest(stage):
+    def start(stage, key):
         shape = (len(x), *stage.after)
-        none = jnp.zeros(shape)
-        return (none, none), firing_state(shape)
+        none, neurons = jnp.zeros(shape), firing_state(shape)
+        if key is not None:
+            neurons = replace(neurons, v=jax.random.uniform(key, shape))
+        return (none, none), neurons
 
     def step(states, _):
         after, spikes, signal = {}, {}, None
@@ -80,7 +88,9 @@ def run_spikes(
             after[stage.name], spikes[stage.name] = (synapse, neurons), z.mean(axis=0)
             signal = (soft.amplitude / soft.dt) * z
 
-    states = {stage.name: rest(stage) for stage in active if not isinstance(stage.layer, Pool)}
+    weighted = [stage for stage in active if not isinstance(stage.layer, Pool)]
+    keys = [None] * len(weighted) if key is None else jax.random.split(key, len(weighted))
+    states = {stage.name: start(stage, k) for stage, k in zip(weighted, keys, strict=True)}
     return lax.scan(step, states, length=soft.steps)[1]
 
 
