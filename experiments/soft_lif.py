@@ -181,8 +181,11 @@ def draw(results, parsed: Config, out: Path) -> None:
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     for color, (label, runs_of) in zip(("#999999", "#0072B2", "#D55E00"), results.items()):
         rates, spikes = zip(*runs_of)
-        axes.axhline(np.mean(rates), color=color, linestyle=":", linewidth=1)
-        if spikes[0] is not None:
+        silent = spikes[0] is None
+        axes.axhline(
+            np.mean(rates), color=color, linestyle=":", linewidth=1, label=label if silent else None
+        )
+        if not silent:
             mean = np.mean([s.error for s in spikes], axis=0)
             time = 1e3 * soft.dt * np.arange(soft.warm_up + 1, soft.steps + 1)
             axes.plot(time, mean, color=color, label=label)
