@@ -100,8 +100,9 @@ def test_noise_keeps_the_mean_rate_and_is_invisible_to_the_gradient(noise):
     clean = softlif.soft_lif_rate(j)
     grid = jnp.broadcast_to(j, (n, len(j)))
     noisy = NOISY(grid, softlif.MNIST, noise, jax.random.key(0))
-    # Silent neurons have no noise.
-    np.testing.assert_array_equal(noisy[:, :2], jnp.broadcast_to(clean[:2], (n, 2)))
+    # Silent neurons have no noise. Compiled in another way, a rate may differ in its last bit.
+    assert (noisy[:, :2] == noisy[0, :2]).all()
+    np.testing.assert_allclose(noisy[0, :2], clean[:2], rtol=3e-7)
     spread = noisy[:, 2:].std(axis=0)
     assert (spread > 0).all()
     assert (abs(noisy[:, 2:].mean(axis=0) - clean[2:]) < 5 * spread / n**0.5 + 1e-4).all()
@@ -109,7 +110,8 @@ def test_noise_keeps_the_mean_rate_and_is_invisible_to_the_gradient(noise):
     def total(j, key):
         return NOISY(j, softlif.MNIST, noise, key).sum()
 
-    np.testing.assert_array_equal(jax.grad(total)(j, jax.random.key(1)), jax.grad(total)(j, None))
+    with_noise, without = (jax.grad(total)(j, key) for key in (jax.random.key(1), None))
+    np.testing.assert_allclose(with_noise, without, rtol=3e-7)
     again = NOISY(j, softlif.MNIST, noise, jax.random.key(1))
     assert (again[2:] != NOISY(j, softlif.MNIST, noise, jax.random.key(2))[2:]).all()
 
