@@ -185,7 +185,7 @@ def _train(arguments):
         "chip": f"{trained}, on chip {parsed.chip.seed}",
     }
     accuracy = summary["test_accuracy"]
-    rows = [(name, f"{accuracy[name]:.2%}", text) for name, text in meaning.items()]
+    rows = [(name, f"{accuracy[name]:.2%}", meaning[name]) for name in accuracy]
     print("\n" + table(("execution", "test accuracy", ""), rows))
     print(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
 
@@ -193,16 +193,19 @@ def _train(arguments):
 def _evaluate(arguments):
     from pathlib import Path
 
-    from bss2jax import experiment, session
+    from bss2jax import config, experiment, session
     from bss2jax.mapping.partition import table
     from bss2jax.training.runs import RunDirectory
 
     prepared, params = session.read_final(RunDirectory(Path(arguments.run)))
     executions = {"float": "float", "ideal": "ideal", "chip": prepared.on_chip}
-    results = {name: prepared.test_result(params, on) for name, on in executions.items()}
+    known = prepared.task.network.executions
+    results = {name: prepared.test_result(params, executions[name]) for name in known}
     rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
     print(table((f"chip {prepared.config.chip.seed}", "test accuracy", "balanced"), rows))
-    print("\n" + _confusion_table(results["chip"], prepared.classes))
+    print("\n" + _confusion_table(results[known[-1]], prepared.classes, known[-1]))
+    if arguments.chips and "chip" not in known:
+        raise config.ConfigError(f"--chips: this network runs on {', '.join(known)} only")
     if arguments.chips:
         accuracy = experiment.over_chips(prepared, params, arguments.chips)
         rows = [
@@ -214,7 +217,7 @@ def _evaluate(arguments):
         print("\n" + table((f"{arguments.chips} other chips", "test accuracy"), rows))
 
 
-def _confusion_table(result, classes):
+def _confusion_table(result, classes, on):
     """Accuracy per class, and how many samples of it were taken for each class."""
     from bss2jax.mapping.partition import table
 
@@ -222,7 +225,7 @@ def _confusion_table(result, classes):
         (name, "-" if share is None else f"{share:.2%}", *map(str, counts))
         for name, share, counts in zip(classes, result.class_accuracy, result.confusion)
     ]
-    return table(("class, on the chip", "accuracy", *map(str, range(len(classes)))), rows)
+    return table((f"class, on {on}", "accuracy", *map(str, range(len(classes)))), rows)
 
 
 def _plan(arguments):

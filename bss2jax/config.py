@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, Discriminator, TypeAdapter, ValidationError
 
 from bss2jax.hardware.chip import Mismatch
-from bss2jax.networks.layers import Layer, Spiking
+from bss2jax.networks.layers import Layer, Soft, Spiking
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
 _STRICT = {"extra": "forbid"}
@@ -183,6 +183,7 @@ class Config:
     noise: Noise = Noise()
     layers: Annotated[tuple[Annotated[Layer, Discriminator("kind")], ...], MinLen(1)]
     spiking: Spiking = Spiking()
+    soft: Soft = Soft()
     objective: Objective = Objective()
     augment: Augmentation = Augmentation()
     phases: Annotated[tuple[Phase, ...], MinLen(1)]

@@ -72,9 +72,18 @@ class Experiment:
         )
 
     def rungs(self, params: Params) -> dict[str, Result]:
-        """Measures the same parameters on the test set as float, ideal, and on the chip."""
-        executions = {"float": "float", "ideal": "ideal", "transfer": self.on_chip}
-        return {name: self.test_result(params, on) for name, on in executions.items()}
+        """Measures the same parameters on the test set as float, ideal, and on the chip.
+
+        A network that has not all three executions leaves the others out.
+        """
+        rungs = {"float": ("float", "float"), "ideal": ("ideal", "ideal")}
+        rungs["transfer"] = ("chip", self.on_chip)
+        known = self.task.network.executions
+        return {
+            name: self.test_result(params, on)
+            for name, (execution, on) in rungs.items()
+            if execution in known
+        }
 
     def test_result(self, params: Params, on) -> Result:
         """Measures on the test set, on this run's chip with noise where `on` asks so."""
@@ -99,7 +108,7 @@ def network_of(config: Config) -> Network:
     except ValueError as error:
         raise ConfigError(f"data.name: {error}") from None
     try:
-        network = build(config.layers, known.shape, spiking=config.spiking)
+        network = build(config.layers, known.shape, spiking=config.spiking, soft=config.soft)
     except ValueError as error:
         raise ConfigError(f"layers: {error}") from None
     if network.shapes[-1] != (len(known.classes),):
@@ -109,7 +118,7 @@ def network_of(config: Config) -> Network:
         )
     for i, phase in enumerate(config.phases):
         try:
-            executions(network.names, phase.on)
+            executions(network.names, phase.on, network.executions)
         except ValueError as error:
             raise ConfigError(f"phases.{i}.{error}") from None
     if config.augment.any and len(known.shape) != 3:

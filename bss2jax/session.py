@@ -63,7 +63,8 @@ def train(
             seconds = (*past.seconds, now - past.phase_begin)
             past = replace(past, phase=number + 1, seconds=seconds, phase_begin=now)
         rungs = past.rungs or experiment.rungs(params)
-        rungs = rungs | {"chip": experiment.test_result(params, experiment.on_chip)}
+        if "chip" in experiment.task.network.executions:
+            rungs = rungs | {"chip": experiment.test_result(params, experiment.on_chip)}
         directory.save("final", params)
         directory.write("confusion.json", _confusion(rungs, experiment.classes))
         directory.write(

@@ -9,9 +9,9 @@ the unbroken run's, to the bit. The same on a disk that is full (a
 small tmpfs in a namespace of its own, where the kernel allows that) and with two processes that
 start at the same time.
 
-2026-11-21, 2 crowded cores, jax 0.10.1, Python 3.11.7, `--kills 50 --full 4 --pairs 5`: 50 of 50 equal, 33
-of them killed in training and 17 while starting; 5 of 5 concurrent starts refused; 4 of 4 full disks
-told in a line, and equal after making room. 28 minutes.
+2026-11-21, 2 crowded cores, jax 0.10.1, Python 3.11.7, `--kills 50 --full 4 --pairs 5`: 50 of 50
+equal, 33 of them killed in training and 17 while starting; 5 of 5 concurrent starts refused; 4 of 4
+full disks told in a line, and equal after making room. 28 minutes.
 """
 
 import argparse

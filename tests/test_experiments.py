@@ -95,3 +95,33 @@ def test_decalibration_scales_one_specimen():
         inside = abs(b) < 0.89  # time constants are cut at a tenth
         assert (abs(b - 3 * a)[inside] < 1e-4).all()
     assert (low.circuits.strength == high.circuits.strength).all()
+
+
+def test_soft_lif_compares_rates_with_spikes_at_each_time(tmp_path):
+    import soft_lif
+
+    short = [
+        "phases.0.epochs=12",
+        "phases.0.learning_rate=0.01",
+        "soft.steps=40",
+        "soft.gamma=0.02",
+    ]
+    out = ["--times", "20", "40", "--seeds", "1", "--batch", "360", "--out", str(tmp_path)]
+    soft_lif.main(["digits_softlif", *short, *out])
+    text = (tmp_path / "soft_lif.md").read_text()
+    assert "ReLU" in text and "gaussian noise" in text and "40 ms" in text
+    assert (tmp_path / "soft_lif.png").stat().st_size > 5000
+    for name in ("soft_LIF-0", "soft_LIF_gaussian_noise-0"):
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        # Ten classes: chance is an error of 90 %.
+        assert summary["rate_error"] < 30 and summary["spiking_error"][-1] < 50
+        assert len(summary["spiking_error"]) == 30
+
+
+def test_soft_lif_wants_a_config_with_noise(tmp_path):
+    import soft_lif
+
+    from bss2jax.config import ConfigError
+
+    with pytest.raises(ConfigError, match="noise that is not none"):
+        soft_lif.main(["digits_softlif", "soft.noise=none", "--out", str(tmp_path)])

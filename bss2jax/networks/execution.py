@@ -35,6 +35,7 @@ class Network:
         names: of the layers.
         encode: `encode(x, full_scale)` turns a data set's values into what `apply` takes.
         weight_limit: the largest weight that a synapse can hold.
+        executions: those that `apply` knows; of soft LIF networks only `float`, their rates.
     """
 
     init: Callable[[jax.Array], Params]
@@ -44,6 +45,7 @@ class Network:
     names: tuple[str, ...]
     encode: Callable[[jax.Array, float], jax.Array]
     weight_limit: float
+    executions: tuple[Execution, ...] = get_args(Execution)
 
 
 def layer_names(layers: Sequence[Layer]) -> tuple[str, ...]:
@@ -62,23 +64,29 @@ def layer_names(layers: Sequence[Layer]) -> tuple[str, ...]:
 
 
 def executions(
-    names: Sequence[str], on: Execution | Mapping[str, Execution]
+    names: Sequence[str],
+    on: Execution | Mapping[str, Execution],
+    known: Sequence[Execution] = get_args(Execution),
 ) -> dict[str, Execution]:
     """Returns the execution of every layer, from one for all or from a mapping of some.
 
     Args:
         names: of the network's layers.
         on: an execution, or executions by layer name; layers it leaves out are `ideal`.
+        known: the executions that the network has.
 
     Raises:
-        ValueError: no layer, or no execution, has such a name.
+        ValueError: no layer, or no execution of the network, has such a name.
     """
     some = dict.fromkeys(names, on) if isinstance(on, str) else dict(on)
     for name, execution in some.items():
         if name not in names:
             raise ValueError(f"on: no layer {name!r}; the layers are {', '.join(names)}")
-        if execution not in get_args(Execution):
-            raise ValueError(f"on: expected one of {get_args(Execution)}, got {execution!r}")
+        if execution not in known:
+            raise ValueError(f"on: expected one of {tuple(known)}, got {execution!r}")
+    rest = [name for name in names if name not in some]
+    if rest and "ideal" not in known:
+        raise ValueError(f"on: {', '.join(rest)} would be ideal; expected one of {tuple(known)}")
     return dict.fromkeys(names, "ideal") | some
 
 

@@ -235,7 +235,103 @@ class LI(Integrating):
     kind: Literal["li"] = "li"
 
 
-Layer = Dense | Conv1d | Conv2d | Pool | Flatten | Signs | LIF | ConvLIF | LI
+@dataclass(frozen=True, kw_only=True)
+class Soft:
+    """What all units of a soft LIF network share, as rates and as spikes.
+
+    The defaults are those published for MNIST and SVHN; for CIFAR-10 and ImageNet they are
+    tau_ref = 1e-3, tau_rc = 50e-3, gain = 0.825.
+
+    Attributes:
+        units: soft LIF rates, or `relu` to compare with: max(gain x, 0).
+        tau_ref, tau_rc, gamma, amplitude, gain: see `kernels.softlif.Curve`.
+        noise: what disturbs rates in training: see `kernels.softlif`.
+        noise_std: of `gaussian` noise, Hz.
+        synapse: how spikes become currents: a low pass of tau_syn, or two of them (`alpha`).
+        tau_syn: of the synapses and of sampled noise, s.
+        dt: of the spiking network, s a step; at most tau_ref.
+        steps: T, for which the spiking network is shown a sample.
+        warm_up: steps in the beginning that its scores leave out.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    units: Literal["soft_lif", "relu"] = "soft_lif"
+    tau_ref: Seconds = 2e-3
+    tau_rc: Seconds = 22e-3
+    gamma: Annotated[float, Gt(0), Lt(float("inf"))] = 0.02
+    amplitude: Annotated[float, Gt(0), Lt(float("inf"))] = 0.063
+    gain: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+    noise: Literal["none", "gaussian", "alpha", "alpha_membrane"] = "gaussian"
+    noise_std: Annotated[float, Ge(0), Lt(float("inf"))] = 10.0
+    synapse: Literal["alpha", "exponential"] = "alpha"
+    tau_syn: Seconds = 5e-3
+    dt: Seconds = 1e-3
+    steps: Positive = 200
+    warm_up: NotNegative = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rated:
+    """Units of a soft LIF network, with a bias each (or one a channel).
+
+    Attributes:
+        outputs: units; of a convolution, at each position.
+        init: of the initial weights, whose standard deviation is init / sqrt(fan-in).
+        name: in the parameter tree.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    outputs: Positive
+    init: Annotated[float, Gt(0), Lt(float("inf"))] = 0.5
+    name: Name = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftLIF(Rated):
+    """Units that see all inputs.
+
+    Attributes:
+        dropout: share of units silenced in training, others for every sample.
+    """
+
+    kind: Literal["soft_lif"] = "soft_lif"
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvSoftLIF(Rated):
+    """A convolution of units over `[L, C]` or `[H, W, C]`: see `ConvLIF` for its windows."""
+
+    kind: Literal["conv_soft_lif"] = "conv_soft_lif"
+    window: Positive | tuple[Positive, ...]
+    stride: Positive | tuple[Positive, ...] = 1
+    padding: NotNegative | Literal["SAME", "VALID"] = 0
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Rated):
+    """Sums without a curve: the readout, last of a soft LIF network."""
+
+    kind: Literal["linear"] = "linear"
+
+
+Layer = (
+    Dense
+    | Conv1d
+    | Conv2d
+    | Pool
+    | Flatten
+    | Signs
+    | LIF
+    | ConvLIF
+    | LI
+    | SoftLIF
+    | ConvSoftLIF
+    | Linear
+)
 
 
 def initial_scale(

@@ -1,0 +1,267 @@
+"""LIF neurons by their rates: the curve, a soft one to train with, its noise, and their spikes.
+
+A neuron is driven by a current j in units of what just brings it to its threshold, 1. It fires at
+
+    r(j) = 1 / (tau_ref + tau_rc ln(1 + 1 / rho(j - 1))),    rho(x) = max(x, 0)
+
+whose slope has no bound at j = 1. The soft curve has rho(x) = gamma ln(1 + e^(x / gamma)) and tends
+to r as gamma -> 0. Times in seconds, rates in Hz.
+
+Noise stands for what spikes do to the next layer; the gradient does not see it.
+
+References: Hunsberger and Eliasmith 2016 (arXiv 1611.05141).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bss2jax.kernels import noise as numbers
+
+# Where e^y is below float32's resolution beside 1, ln(1 + e^y) is e^y.
+_FAR_BELOW = -16.0
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A neuron's rate curve, and its units in a network.
+
+    Attributes:
+        tau_ref: refractory time, s.
+        tau_rc: membrane time constant, s.
+        gamma: softness, in units of the threshold current.
+        amplitude: what a rate is multiplied by on its way to the next layer, s.
+        gain: of a neuron's input: j = 1 + gain x.
+    """
+
+    tau_ref: float = 2e-3
+    tau_rc: float = 22e-3
+    gamma: float = 0.02
+    amplitude: float = 0.063
+    gain: float = 1.0
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name}: expected a finite number > 0, got {value}")
+
+
+MNIST = SVHN = Curve()
+CIFAR10 = IMAGENET = Curve(tau_ref=1e-3, tau_rc=50e-3, gain=0.825)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def lif_rate(j: jax.Array, curve: Curve = MNIST) -> jax.Array:
+    """Returns the rate of LIF neurons, Hz, at currents `[...]`; 0 up to the threshold."""
+    return _lif(j, curve)[0]
+
+
+@lif_rate.defjvp
+def _lif_rate_jvp(curve, primals, tangents):
+    rate, slope = _lif(*primals, curve)
+    return rate, slope * tangents[0]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def soft_lif_rate(j: jax.Array, curve: Curve = MNIST) -> jax.Array:
+    """Returns the rate of soft LIF neurons, Hz, at currents `[...]`.
+
+    Far below the threshold it falls as gamma / (tau_rc (1 - j)), no faster; rho itself would be
+    lost to underflow there, so its logarithm is used.
+    """
+    return _soft_lif(j, curve)[0]
+
+
+@soft_lif_rate.defjvp
+def _soft_lif_rate_jvp(curve, primals, tangents):
+    rate, slope = _soft_lif(*primals, curve)
+    return rate, slope * tangents[0]
+
+
+class Noise(Protocol):
+    """Anything that disturbs rates; frozen and hashable."""
+
+    def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
+        """Returns noisy rates, Hz, for rates `[...]` of neurons that fire."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """N(0, std), the same at all rates; std in Hz."""
+
+    std: float = 10.0
+
+    def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
+        rows, columns = _matrix(rate)
+        words = numbers.stream_words(key, 1)[0]
+        normal = numbers.normal_pair(words, (rows, columns))[0]
+        return rate + self.std * normal.reshape(rate.shape)
+
+
+@dataclass(frozen=True)
+class Alpha:
+    """What an alpha synapse makes of a regular spike train, looked at at a random time."""
+
+    tau_syn: float = 5e-3
+
+    def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
+        return filtered_train(rate, _phase(rate, key), self.tau_syn)
+
+
+@dataclass(frozen=True)
+class AlphaMembrane:
+    """Likewise, after the synapse and the membrane of the neuron it drives."""
+
+    tau_syn: float = 5e-3
+    tau_rc: float = 22e-3
+
+    def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
+        return filtered_train(rate, _phase(rate, key), self.tau_syn, self.tau_rc)
+
+
+def noisy_rate(
+    j: jax.Array, curve: Curve = MNIST, noise: Noise | None = None, key: jax.Array | None = None
+) -> jax.Array:
+    """Returns soft rates, Hz, with noise where a neuron fires: where j > 1.
+
+    Backward the noise is not there: the gradient is that of `soft_lif_rate`.
+
+    Args:
+        j: `[...]` currents.
+        curve: of the neurons.
+        noise: its model, or None.
+        key: of the noise. None: no noise.
+    """
+    rate = soft_lif_rate(j, curve)
+    if noise is None or key is None:
+        return rate
+    disturbed = noise.sample(lax.stop_gradient(rate), key)
+    return rate + lax.stop_gradient(jnp.where(j > 1, disturbed - rate, 0.0))
+
+
+def filtered_train(
+    rate: jax.Array, phase: jax.Array, tau_syn: float, tau_rc: float | None = None
+) -> jax.Array:
+    """Returns a regular spike train, one spike every 1 / rate, as filters see it.
+
+    The filter is alpha(t) = t / tau_syn^2 e^(-t / tau_syn), and a low pass of tau_rc after it where
+    that is given; sums over all past spikes are geometric series. Over the phases the mean is the
+    rate.
+
+    Args:
+        rate: `[...]` Hz, > 0.
+        phase: `[...]` share of the interval since the last spike, 0..1.
+        tau_syn, tau_rc: s, not equal.
+
+    Returns:
+        `[...]` Hz.
+    """
+    period = 1 / rate
+    since = phase * period
+
+    def series(tau):  # of e^(-t / tau)
+        return jnp.exp(-since / tau) / -jnp.expm1(-period / tau)
+
+    left = jnp.exp(-period / tau_syn)
+    mean = since + period * left / -jnp.expm1(-period / tau_syn)
+    alpha = mean * series(tau_syn) / tau_syn**2
+    if tau_rc is None:
+        return alpha
+    difference = tau_rc - tau_syn
+    if abs(difference) < 0.05 * tau_rc:
+        raise ValueError(
+            f"tau_syn and tau_rc: expected them 5 % apart or more, got {tau_syn} and {tau_rc}; "
+            "partial fractions lose their digits there"
+        )
+    slow = tau_rc / difference**2 * (series(tau_rc) - series(tau_syn))
+    return slow - tau_syn / difference * alpha
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FiringState:
+    """What neurons carry from step to step, each `[...]`.
+
+    Attributes:
+        v: membrane, in units of the threshold.
+        wait: refractory time still to come, s.
+    """
+
+    v: jax.Array
+    wait: jax.Array
+
+
+def firing_state(shape: tuple[int, ...]) -> FiringState:
+    """Returns neurons at rest: v = 0, not refractory."""
+    return FiringState(jnp.zeros(shape), jnp.zeros(shape))
+
+
+def firing_step(
+    curve: Curve, state: FiringState, j: jax.Array, *, dt: float = 1e-3
+) -> tuple[FiringState, jax.Array]:
+    """Advances LIF neurons by one step in which the current stays; at most one spike each.
+
+        tau_rc dv/dt = j - v;    a spike and v = 0 where v > 1, then tau_ref of rest
+
+    The time of a spike within its step is worked out, and the rest counted from there: so a
+    constant current gives the rate of the curve at any dt. `kernels.neuron` puts spikes on the grid
+    of steps; at 1 ms that costs half a step an interval, a tenth of the rate at 200 Hz.
+
+    Args:
+        curve: of the neurons; tau_ref >= dt.
+        state: from `firing_state` or the step before.
+        j: `[...]` current.
+        dt: s.
+
+    Returns:
+        The next state, and spikes `[...]`, 0.0 or 1.0.
+    """
+    if curve.tau_ref < dt * (1 - 1e-6):
+        raise ValueError(
+            f"dt: {dt} s is longer than the refractory time, {curve.tau_ref} s: several spikes "
+            "would fall into a step; take a shorter one"
+        )
+    active = jnp.clip(dt - state.wait, 0, dt)
+    v = j + (state.v - j) * jnp.exp(-active / curve.tau_rc)
+    fired = v > 1
+    overshoot = jnp.where(fired, (v - 1) / jnp.where(fired, j - 1, 1), 0)
+    since = -curve.tau_rc * jnp.log1p(-overshoot)
+    wait = jnp.where(fired, curve.tau_ref - since, jnp.maximum(state.wait - dt, 0))
+    return FiringState(jnp.where(fired, 0, v), wait), fired.astype(v.dtype)
+
+
+def _lif(j, curve):
+    """Rate and slope."""
+    fires = j > 1
+    x = jnp.where(fires, j - 1, 1)
+    rate = 1 / (curve.tau_ref + curve.tau_rc * jnp.log1p(1 / x))
+    slope = jnp.square(rate) * curve.tau_rc / (x * (1 + x))
+    return jnp.where(fires, rate, 0), jnp.where(fires, slope, 0)
+
+
+def _soft_lif(j, curve):
+    """Rate and slope: dr/dj = r^2 tau_rc rho' / (rho (1 + rho))."""
+    y = (j - 1) / curve.gamma
+    below = y < _FAR_BELOW
+    near = jnp.where(below, 0, y)
+    rho = curve.gamma * jax.nn.softplus(near)
+    wait = jnp.where(below, -y - jnp.log(curve.gamma), jnp.log1p(1 / rho))
+    relative = jnp.where(below, 1 / curve.gamma, jax.nn.sigmoid(near) / (rho * (1 + rho)))
+    rate = 1 / (curve.tau_ref + curve.tau_rc * wait)
+    return rate, jnp.square(rate) * curve.tau_rc * relative
+
+
+def _matrix(x):
+    """The shape of x with all axes but the last in one."""
+    columns = x.shape[-1] if x.ndim else 1
+    return x.size // max(columns, 1), columns
+
+
+def _phase(rate, key):
+    words = numbers.stream_words(key, 1)[0]
+    return numbers.uniform(words, _matrix(rate)).reshape(rate.shape)

@@ -1,0 +1,205 @@
+"""Networks of soft LIF units: trained as rates, run as spikes by `networks.conversion`.
+
+They have one execution, `float`: their rates, in floating point. On it a key brings the training
+noise, and that only in training. Nothing is quantised, so there is no `ideal` and no `chip`; the
+plan says where the neurons of the converted network would go on the chip, a thousand times faster.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bss2jax.hardware.substrate import Substrate
+from bss2jax.kernels import softlif
+from bss2jax.kernels.dense import dot
+from bss2jax.kernels.softlif import Curve
+from bss2jax.mapping import convolution
+from bss2jax.mapping.circuits import Population, plan_populations
+from bss2jax.networks.execution import Network, executions, layer_names
+from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF, pair
+
+_SPEED_UP = 1000  # of the chip over the times of these neurons
+
+
+def build_soft(
+    layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate, spec: Soft
+) -> Network:
+    """Builds a network of soft LIF units: see `build`."""
+    if spec.units == "relu" and spec.noise != "none":
+        raise ValueError(f"soft.noise: relu units have no spikes; expected none, got {spec.noise}")
+    stages = stages_of(layers, shape)
+    return Network(
+        init=partial(_init, stages),
+        apply=partial(_apply, stages, spec),
+        plan=_plan(stages, spec, substrate),
+        shapes=(stages[0].before, *(stage.after for stage in stages)),
+        names=tuple(stage.name for stage in stages),
+        encode=_values,
+        weight_limit=math.inf,
+        executions=("float",),
+    )
+
+
+def curve_of(spec: Soft) -> Curve:
+    """Returns the rate curve of a network's units."""
+    return Curve(spec.tau_ref, spec.tau_rc, spec.gamma, spec.amplitude, spec.gain)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer in its place, with the shapes of a sample before and after it."""
+
+    layer: Layer
+    name: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        layer = self.layer
+        if isinstance(layer, ConvSoftLIF):
+            window = pair(layer.window, len(self.before) - 1)
+            return (*window, self.before[-1], layer.outputs)
+        return (math.prod(self.before), layer.outputs)
+
+    @property
+    def fan_in(self) -> int:
+        return math.prod(self.weight_shape[:-1])
+
+    @property
+    def window_size(self) -> int:
+        """Inputs of a pool's output."""
+        return math.prod(pair(self.layer.window, len(self.before) - 1))
+
+    def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        """Multiplies inputs `[B, *before]` by the layer's weights: `[B, *after]`, no bias."""
+        layer = self.layer
+        if not isinstance(layer, ConvSoftLIF):
+            return dot(x.reshape(len(x), -1), w)
+        inputs, weights = convolution.unfold(x, w, layer.stride, layer.padding)
+        return dot(inputs[0], weights[0])
+
+    def pooled(self, x: jax.Array) -> jax.Array:
+        """Mean of `[B, *before]` over the windows of a pool: `[B, *after]`."""
+        axes = x.ndim - 2
+        window = pair(self.layer.window, axes)
+        stride = pair(self.layer.stride or self.layer.window, axes)
+        # Axis by axis: `lax.reduce_window` is miscompiled on the CPU (see analog networks).
+        for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=1):
+            x = convolution.windows(x, axis, k, s).mean(axis + 1)
+        return x
+
+
+def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...]:
+    """Puts the layers of a soft LIF network in their places.
+
+    Raises:
+        ValueError: a layer does not belong there or does not fit its input; says which.
+    """
+    names, stages, before = layer_names(layers), [], tuple(shape)
+    for layer, name in zip(layers, names, strict=True):
+        last = len(stages) == len(layers) - 1
+        if last != isinstance(layer, Linear):
+            raise ValueError(f"layer {name}: a soft LIF network has one linear layer, its last")
+        if not isinstance(layer, Rated | Pool):
+            raise ValueError(
+                f"layer {name} is {layer.kind}; before the last layer a soft LIF network has "
+                "soft_lif, conv_soft_lif and pool"
+            )
+        if isinstance(layer, Pool) and layer.mode != "mean":
+            raise ValueError(f"layer {name}: rates are pooled by their mean, got {layer.mode!r}")
+        try:
+            after = _output_shape(layer, before)
+        except ValueError as error:
+            raise ValueError(f"layer {name} on an input of {before}: {error}") from None
+        stages.append(Stage(layer, name, before, after))
+        before = after
+    return tuple(stages)
+
+
+def _output_shape(layer, before):
+    if isinstance(layer, SoftLIF | Linear):
+        return (layer.outputs,)
+    if len(before) < 2:
+        raise ValueError("windows need an input [L, C] or [H, W, C]")
+    window = pair(layer.window, len(before) - 1)
+    if isinstance(layer, Pool):
+        stride = layer.stride or layer.window
+        return (*convolution.output_shape(before[:-1], window, stride), before[-1])
+    positions = convolution.output_shape(before[:-1], window, layer.stride, layer.padding)
+    return (*positions, layer.outputs)
+
+
+def _init(stages, key):
+    params, rated = {}, [stage for stage in stages if isinstance(stage.layer, Rated)]
+    for stage, layer_key in zip(rated, jax.random.split(key, len(rated)), strict=True):
+        std = stage.layer.init / math.sqrt(stage.fan_in)
+        params[stage.name] = {
+            "weight": std * jax.random.normal(layer_key, stage.weight_shape),
+            "bias": jnp.zeros(stage.layer.outputs),
+        }
+    return params
+
+
+def _apply(stages, spec, params, x, chip=None, key=None, *, on, training=False):
+    executions([stage.name for stage in stages], on, ("float",))
+    if x.shape[1:] != stages[0].before:
+        raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {stages[0].before}")
+    count = 2 * len(stages)
+    keys = iter([None] * count if key is None or not training else jax.random.split(key, count))
+    curve, noise, stats = curve_of(spec), _noise(spec), {}
+    for stage in stages:
+        if isinstance(stage.layer, Pool):
+            x = stage.pooled(x)
+            continue
+        weights, noise_key, drop = params[stage.name], next(keys), next(keys)
+        x = stage.sums(x, weights["weight"]) + weights["bias"]
+        if isinstance(stage.layer, Linear):
+            return x, stats
+        if spec.units == "relu":
+            x = jnp.maximum(spec.gain * x, 0)
+        else:
+            rate = softlif.noisy_rate(1 + spec.gain * x, curve, noise, noise_key)
+            stats[stage.name] = {"rate": rate.mean()}
+            x = spec.amplitude * rate
+        if stage.layer.dropout and drop is not None:
+            kept = jax.random.bernoulli(drop, 1 - stage.layer.dropout, x.shape)
+            x = x * kept / (1 - stage.layer.dropout)
+
+
+def _noise(spec):
+    match spec.noise:
+        case "gaussian":
+            return softlif.Gaussian(spec.noise_std)
+        case "alpha":
+            return softlif.Alpha(spec.tau_syn)
+        case "alpha_membrane":
+            return softlif.AlphaMembrane(spec.tau_syn, spec.tau_rc)
+    return None
+
+
+def _plan(stages, spec, substrate):
+    names, populations = [], []
+    for stage in stages:
+        if isinstance(stage.layer, Pool):
+            continue
+        positions = math.prod(stage.after[:-1])
+        try:
+            place = Population(
+                stage.fan_in, math.prod(stage.after), positions=positions, substrate=substrate
+            )
+        except ValueError as error:
+            raise ValueError(f"layer {stage.name}: {error}") from None
+        names.append(stage.name)
+        populations.append(place)
+    seconds = spec.steps * spec.dt / _SPEED_UP
+    return plan_populations(names, populations, [None] * len(names), seconds, substrate)
+
+
+def _values(x, full_scale):
+    return jnp.asarray(x, jnp.float32) / np.asarray(full_scale, np.float32)

@@ -1,0 +1,214 @@
+"""Networks of soft LIF units: their layers one after the other, learning, and becoming spikes."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_softlif as reference
+
+from bss2jax.networks.conversion import effort, run_spikes, scores_over_time, synapses_reached
+from bss2jax.networks.layers import ConvSoftLIF, Dense, Linear, Pool, Soft, SoftLIF
+from bss2jax.networks.network import build
+
+LAYERS = (
+    ConvSoftLIF(outputs=3, window=3, padding=1, init=2.0),
+    Pool(mode="mean", window=2),
+    ConvSoftLIF(outputs=2, window=2, init=0.5),
+    SoftLIF(outputs=5, init=0.5, dropout=0.4),
+    Linear(outputs=4),
+)
+SHAPE, QUIET = (6, 6, 2), Soft(noise="none")
+CURVE = (2e-3, 22e-3)
+
+
+def network_of(**settings):
+    network = build(LAYERS, SHAPE, soft=replace(QUIET, **settings))
+    params = network.init(jax.random.key(0))
+    biases = iter(jax.random.split(jax.random.key(1), len(params)))
+    for layer in params.values():
+        layer["bias"] = 0.3 * jax.random.normal(next(biases), layer["bias"].shape)
+    x = jax.random.uniform(jax.random.key(2), (3, *SHAPE))
+    return network, params, x
+
+
+def convolved(x, w, padding):
+    y = jax.lax.conv_general_dilated(
+        x, w, (1, 1), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return np.float64(y)
+
+
+def test_a_network_is_its_layers_written_out():
+    """Against XLA's convolution, a reshaped mean and the twin's curve."""
+    network, params, x = network_of()
+    assert network.shapes == (SHAPE, (6, 6, 3), (3, 3, 3), (2, 2, 2), (5,), (4,))
+    scores, stats = jax.jit(partial(network.apply, on="float"))(params, x)
+
+    def rate(x, name):
+        bias = np.float64(params[name]["bias"])
+        return 0.063 * reference.soft_lif_rate(1 + x + bias, *CURVE, 0.02)
+
+    a = rate(convolved(x, params["conv_soft_lif_0"]["weight"], 1), "conv_soft_lif_0")
+    np.testing.assert_allclose(stats["conv_soft_lif_0"]["rate"], a.mean() / 0.063, rtol=1e-5)
+    a = a.reshape(3, 3, 2, 3, 2, 3).mean(axis=(2, 4))
+    a = rate(convolved(jnp.float32(a), params["conv_soft_lif_2"]["weight"], 0), "conv_soft_lif_2")
+    a = rate(a.reshape(3, -1) @ np.float64(params["soft_lif_3"]["weight"]), "soft_lif_3")
+    last = params["linear_4"]
+    expected = a @ np.float64(last["weight"]) + np.float64(last["bias"])
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_and_dropout_belong_to_training():
+    network, params, x = network_of(noise="gaussian")
+    key = jax.random.key(5)
+    evaluate = jax.jit(partial(network.apply, on="float"))
+    train = jax.jit(partial(network.apply, on="float", training=True))
+    plain = evaluate(params, x)[0]
+    np.testing.assert_array_equal(evaluate(params, x, None, key)[0], plain)
+    first, again, other = (train(params, x, None, k)[0] for k in (key, key, jax.random.key(6)))
+    np.testing.assert_array_equal(first, again)
+    assert (first != plain).any() and (first != other).any()
+    for model in ("alpha", "alpha_membrane"):
+        noisy = build(LAYERS, SHAPE, soft=replace(QUIET, noise=model))
+        y = jax.jit(partial(noisy.apply, on="float", training=True))(params, x, None, key)[0]
+        assert jnp.isfinite(y).all() and (y != first).any()
+
+
+def test_relu_units_are_linear_above_zero():
+    network, params, x = network_of(units="relu", gain=0.5)
+    biasless = {
+        name: {"weight": abs(layer["weight"]), "bias": 0 * layer["bias"]}
+        for name, layer in params.items()
+    }
+    apply = jax.jit(partial(network.apply, on="float"))
+    y, twice = (apply(biasless, n * x)[0] for n in (1, 2))
+    np.testing.assert_allclose(twice, 2 * y, rtol=1e-5)
+    assert (y > 0).all()
+
+
+@pytest.mark.parametrize("synapse", ["alpha", "exponential"])
+def test_spikes_over_a_long_time_are_the_hard_rates(synapse):
+    """The readout's mean is that of the same network with the LIF curve, weights untouched."""
+    spec = replace(QUIET, synapse=synapse, steps=3000, gamma=1e-4)
+    network, params, x = network_of(gamma=1e-4)
+    expected, stats = network.apply(params, x, on="float")
+    readout, spikes = jax.jit(lambda p, x: run_spikes(LAYERS, spec, p, x))(params, x)
+    assert readout.shape == (3000, 3, 4)
+    assert set(spikes) == set(stats)
+    first = spikes["conv_soft_lif_0"]
+    assert first.shape == (3000, 6, 6, 3)
+    # A neuron with a constant input is off by one spike in 3 s at most, 1/3 Hz; the twin of the
+    # soft curve adds gamma / (tau_rc (1 - j)) below the threshold.
+    hard = stats["conv_soft_lif_0"]["rate"]
+    assert abs(first.mean() / 1e-3 - hard) < 0.5
+    # Deeper neurons see a current that ripples, which moves their mean rates by some percent.
+    scores = scores_over_time(readout, 500)[-1]
+    scale = float(abs(expected).max())
+    assert abs(scores - expected).max() < 0.1 * scale
+    assert scale > 0.3
+
+
+def test_a_synapse_answers_a_spike_with_its_kernel():
+    """Two neurons in a row, by hand: the readout after the first spike is w times the kernel."""
+    layers = (SoftLIF(outputs=1), Linear(outputs=1))
+    params = {
+        "soft_lif_0": {"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)},
+        "linear_1": {"weight": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 0.5)},
+    }
+    x = jnp.full((1, 1), 0.5)  # j = 1.5: an interval of 26 ms
+    for synapse in ("alpha", "exponential"):
+        spec = replace(QUIET, synapse=synapse, steps=160, dt=2.5e-4)
+        run = jax.jit(lambda p, x, spec=spec: run_spikes(layers, spec, p, x))
+        readout, spikes = run(params, x)
+        z, v = np.asarray(spikes["soft_lif_0"])[:, 0], np.asarray(readout)[:, 0, 0]
+        # The first comes after tau_rc ln(1 + 1 / .5) = 24.2 ms, the second 26.2 ms later.
+        assert z.sum() == 1 and z.argmax() == 96 and (v[:96] == 0.5).all()
+        n = np.arange(len(z) - 96)
+        # Two low passes of which each acts in its own step: the kernel is a step ahead.
+        t = 2.5e-4 * (n + (synapse == "alpha"))
+        kernel = np.exp(-t / 5e-3) / 5e-3 * (t / 5e-3 if synapse == "alpha" else 1)
+        # Half of dt / tau_syn = .05: a step's share of the low pass is 1 - e^-.05.
+        np.testing.assert_allclose(v[96:] - 0.5, 2 * 0.063 * kernel, rtol=0.026, atol=1e-4)
+
+
+def test_membranes_drawn_at_random_answer_sooner():
+    layers, spec = (SoftLIF(outputs=200), Linear(outputs=1)), replace(QUIET, steps=20)
+    params = {
+        "soft_lif_0": {"weight": jnp.ones((1, 200)), "bias": jnp.zeros(200)},
+        "linear_1": {"weight": jnp.ones((200, 1)), "bias": jnp.zeros(1)},
+    }
+    run = jax.jit(partial(run_spikes, layers, spec))
+    x = jnp.full((50, 1), 0.5)  # j = 1.5: a first spike after 24.2 ms from rest
+    assert run(params, x)[1]["soft_lif_0"].sum() == 0
+    early = run(params, x, jax.random.key(0))[1]["soft_lif_0"]
+    # From v > 1.5 - .5 e^(20 / 22), so all that is above .2589; a binomial of 10,000 neurons.
+    share = 1 - (1.5 - 0.5 * np.exp(20 / 22))
+    assert abs(early.sum() / 200 - share) < 5 * (share * (1 - share) / 1e4) ** 0.5
+
+
+def test_scores_over_time_are_running_means():
+    readout = jnp.float32(np.random.default_rng(0).normal(size=(9, 2, 3)))
+    scores = scores_over_time(readout, 4)
+    assert scores.shape == (5, 2, 3)
+    for i in range(5):
+        np.testing.assert_allclose(scores[i], readout[4 : 5 + i].mean(axis=0), rtol=1e-5)
+    with pytest.raises(ValueError, match="warm_up"):
+        scores_over_time(readout, 9)
+
+
+def test_the_effort_counts_synapses_one_by_one():
+    reached = synapses_reached(LAYERS, SHAPE)
+    # 3x3 pooled cells, of which a 2x2 window sees corners once, edges twice, the middle four times.
+    cells = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) * 2
+    np.testing.assert_array_equal(
+        reached["conv_soft_lif_0"], np.repeat(np.kron(cells, np.ones((2, 2)))[..., None], 3, 2)
+    )
+    assert (reached["conv_soft_lif_2"] == 5).all() and (reached["soft_lif_3"] == 4).all()
+    spikes = {
+        name: jnp.zeros((2, *r.shape)).at[1].set(1 + i)
+        for i, (name, r) in enumerate(reached.items())
+    }
+    cost = effort(LAYERS, SHAPE, spikes)
+    # With padding 1 the windows at an edge see 2 of 3 rows: (6 * 3 - 2)^2 positions and taps.
+    first = 2 * (16**2 * 2 * 3)
+    assert cost.rates == first + 2 * (4 * 12 * 2 + 8 * 5 + 5 * 4)
+    updates = 0.25 * (108 + 8 + 5)
+    events = 0.08 * (1 * 4 * 3 * cells.sum() + 2 * 8 * 5 + 3 * 5 * 4)
+    np.testing.assert_allclose(cost.spikes, [first + updates, first + 2 * updates + events])
+
+
+def test_the_plan_places_the_converted_neurons():
+    plan = build(LAYERS, SHAPE, soft=QUIET).plan
+    assert [(p.inputs, p.neurons, p.positions) for p in plan.populations] == [
+        (18, 108, 36), (12, 8, 4), (8, 5, 1), (5, 4, 1)
+    ]  # fmt: skip
+    assert plan.seconds == pytest.approx(200e-6)  # 200 ms, a thousand times faster
+
+
+@pytest.mark.parametrize(
+    "layers, settings, message",
+    [
+        ((SoftLIF(outputs=4),), {}, "linear"),
+        ((Linear(outputs=4), Linear(outputs=4)), {}, "linear"),
+        ((Dense(outputs=4), Linear(outputs=4)), {}, "dense_0 is dense"),
+        ((Pool(window=2), Linear(outputs=4)), {}, "mean"),
+        ((ConvSoftLIF(outputs=4, window=9), Linear(outputs=4)), {}, "conv_soft_lif_0"),
+        ((Linear(outputs=4),), {"units": "relu", "noise": "alpha"}, "relu"),
+    ],
+)
+def test_what_does_not_fit_is_refused(layers, settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(layers, SHAPE, soft=replace(QUIET, **settings))
+
+
+def test_a_soft_network_has_no_chip_execution():
+    network, params, x = network_of()
+    for on in ("ideal", "chip", {"soft_lif_3": "float"}):
+        with pytest.raises(ValueError, match="float"):
+            network.apply(params, x, on=on)
+    with pytest.raises(ValueError, match="relu"):
+        run_spikes(LAYERS, replace(QUIET, units="relu"), params, x)
