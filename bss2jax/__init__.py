@@ -37,6 +37,7 @@ from bss2jax.kernels.neuron import (
     lif_state,
     lif_step,
 )
+from bss2jax.kernels.softlif import lif_rate, noisy_rate, soft_lif_rate
 from bss2jax.kernels.surrogate import (
     Arctan,
     Box,
@@ -94,6 +95,7 @@ __all__ = [
     "li_state",
     "li_step",
     "lif",
+    "lif_rate",
     "lif_state",
     "lif_step",
     "load_chip",
@@ -101,6 +103,7 @@ __all__ = [
     "matmul",
     "max_over_time",
     "merge",
+    "noisy_rate",
     "patches",
     "plan",
     "poisson",
@@ -113,6 +116,7 @@ __all__ = [
     "scale_input",
     "scale_weight",
     "soft_clamp",
+    "soft_lif_rate",
     "sort_events",
     "spike",
     "spike_count",
