@@ -426,9 +426,13 @@ def quick_compiler():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+# Large, or like another one.
+DEAR = ("eurosat_vmm", "mnist16_spiking", "mnist_ladder", "mnist_spiking", "yinyang_fine")
+
+
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n == "eurosat_vmm" else n for n in SHIPPED],
+    [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SHIPPED],
 )
 def test_a_shipped_config_trains_two_steps_a_phase(name, tmp_path, quick_compiler):
     phases = range(len(config.load(name)[0].phases))

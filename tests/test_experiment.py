@@ -312,14 +312,22 @@ def test_a_sets_own_validation_split_is_used_unless_another_is_asked_for(read):
 @pytest.mark.parametrize("share", [1, 100, 0.2])
 def test_whole_groups_validate(read, share):
     group = np.arange(1437, dtype=np.int32) % 21
-    dataset = replace(DIGITS, train=data.Split(DIGITS.train.x, group.copy(), group))
+    # Two pixels are the number of a sample's group.
+    images = np.zeros((1437, 8, 8, 1), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = group % 7, group // 7
+    dataset = replace(DIGITS, train=data.Split(images, np.zeros(1437, np.int32), group))
+
+    def groups(samples):
+        x = np.asarray(samples.x)[:, 0, :2, 0]
+        return x[:, 0] + 7 * x[:, 1]
+
     prepared = experiment.prepare(read(f"data.validation={share}"), dataset)
-    held, rest = (np.asarray(s.y) for s in (prepared.validation, prepared.training))
+    held, rest = (groups(s) for s in (prepared.validation, prepared.training))
     assert not set(held) & set(rest) and len(held) + len(rest) == 1437
     asked = share if share >= 1 else share * 1437
     assert asked <= len(held) < asked + 69  # a group has 68 or 69
     other = experiment.prepare(read(f"data.validation={share}", "seed=9"), dataset)
-    assert set(np.asarray(other.validation.y)) != set(held)
+    assert set(groups(other.validation)) != set(held)
 
 
 @pytest.mark.parametrize(

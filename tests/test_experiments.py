@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 SHORT = ["phases.0.epochs=3", "phases.1.epochs=2", "noise.std=1.0"]
 
 
+@pytest.mark.slow
 def test_ladder_writes_a_table_and_a_figure_for_every_chip(tmp_path, capsys):
     import ladder
 
@@ -34,6 +35,7 @@ def test_ladder_refuses_a_config_that_does_not_exist(tmp_path):
         ladder.main(["digit", "--out", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_one_chip_or_any_trains_in_four_ways_on_the_same_chips(tmp_path):
     import one_chip_or_any
 
@@ -97,6 +99,7 @@ def test_decalibration_scales_one_specimen():
     assert (low.circuits.strength == high.circuits.strength).all()
 
 
+@pytest.mark.slow
 def test_soft_lif_compares_rates_with_spikes_at_each_time(tmp_path):
     import soft_lif
 
