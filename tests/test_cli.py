@@ -132,6 +132,7 @@ def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path)
     assert "epoch   1" in text and "test accuracy" in text
 
 
+@pytest.mark.slow  # test_kills stops trainings in every run of the tests
 def test_a_stopped_training_says_how_to_go_on_and_does(place):
     (place / "stop.toml").write_text(TINY.replace("epochs = 2", "epochs = 500"))
     process = subprocess.Popen(

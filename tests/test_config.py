@@ -427,7 +427,7 @@ def quick_compiler():
 
 
 # Large, or like another one.
-DEAR = ("eurosat_vmm", "mnist16_spiking", "mnist_ladder", "mnist_spiking", "yinyang_fine")
+DEAR = ("eurosat_vmm", "mnist16_spiking", "mnist_ladder", "mnist_spiking", "yinyang_fine", "mnist")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_the_characterisation_compares_a_chip_with_the_published_point(tmp_path,
     assert abs(mean - 62.5) < 2
 
 
+@pytest.mark.slow
 def test_robustness_writes_a_curve_of_the_same_chip_at_every_level(tmp_path):
     import robustness
 
