@@ -8,9 +8,9 @@ sequence form from the same dense raster, and from the same spikes given as sort
 the same weights, medians of interleaved repeats. The project's limits: 1.4 times as fast without
 events, 4 times with. Peak memory is XLA's count of the compiled step's temporaries.
 
-2026-11-21, 2 shared cores of an AMD EPYC, jax 0.10.1, two runs: plain 65.0, 64.6 ms; dense 0.99,
-0.98 times as fast; events 2.42, 2.26 times. Neither limit is met: two thirds of the dense step are
-the two large products, which both ways share.
+2026-11-21, 2 shared cores of an AMD EPYC, jax 0.10.1, three runs: plain 65.0, 64.6, 68.8 ms; dense
+0.99, 0.98, 0.97 times as fast; events 2.42, 2.26, 2.15 times. Neither limit is met: two thirds of
+the dense step are the two large products, which both ways share.
 """
 
 import argparse
