@@ -272,15 +272,7 @@ def _train_phase(experiment, past, start, directory, schedule, signals):
 
     def on_epoch(epoch, progress, best):
         reporter.epoch(epoch)
-        figures = asdict(epoch)
-        validation = figures.pop("validation")
-        del validation["confusion"]
-        validation["balanced_accuracy"] = epoch.validation.balanced_accuracy
-        directory.log(
-            {"phase": number, "on": phase.on}
-            | figures
-            | {f"validation_{name}": value for name, value in validation.items()}
-        )
+        directory.log(epoch.record(number, phase.on))
         if best:
             directory.save(f"phase-{number}-best", progress.best)
 
