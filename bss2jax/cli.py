@@ -34,6 +34,7 @@ def _answer(parsed):
     """Runs a command; what is wrong is one line."""
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError
+    from bss2jax.extras import MissingExtra
     from bss2jax.hardware.chip_file import ChipError
     from bss2jax.training.runs import RunError
     from bss2jax.training.stop import Failed, Stopped
@@ -41,7 +42,7 @@ def _answer(parsed):
     try:
         parsed.command(parsed)
         sys.stdout.flush()
-    except (ChipError, ConfigError, DataError, RunError) as error:
+    except (ChipError, ConfigError, DataError, MissingExtra, RunError) as error:
         print(f"bss2jax: {error}", file=sys.stderr)
         return 2
     except Failed as error:
