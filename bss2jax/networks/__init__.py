@@ -1,8 +1,8 @@
 """Networks as values: layer specs, what is built of them, and their conversion to spikes.
 
-    network = build([LIF(outputs=256), LI(outputs=10)], shape=(28, 28, 1))
-    params = network.init(jax.random.key(0))
-    scores, stats = network.apply(params, x, chip, key, on="chip")
+network = build([LIF(outputs=256), LI(outputs=10)], shape=(28, 28, 1))
+params = network.init(jax.random.key(0))
+scores, stats = network.apply(params, x, chip, key, on="chip")
 """
 
 from bss2jax.networks.conversion import effort, run_spikes, scores_over_time
