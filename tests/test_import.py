@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = "tensorflow tensorflow_datasets optax orbax flax matplotlib sklearn pydantic".split()
+HEAVY = "tensorflow tensorflow_datasets optax orbax flax matplotlib sklearn pydantic jinja2 tensorboardX".split()
 
 
 def run(code):

@@ -109,7 +109,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.open and self.open[-1] in ("td", "th"):
-            self.tables[-1][-1][-1] += data
+            self.tables[-1][-1][-1] += data.replace("\N{NO-BREAK SPACE}", " ")
         self.sections[self._section] = self.sections.get(self._section, "") + data
 
     def row(self, name, column=0):

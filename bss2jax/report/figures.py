@@ -25,7 +25,7 @@ def placement(record: Record) -> str:
     runs = min(plot.count_runs(record.network.plan), _RUNS)
     across = min(runs, 2)
     down = -(-runs // across)
-    size = 4.2 * across + 0.6, 2.7 * down + 0.6
+    size = 2.5 * across + 0.8, 1.8 * down + 0.8
     return _picture(
         lambda figure: plot.placements(record.network.plan, most=_RUNS, figure=figure), *size
     )

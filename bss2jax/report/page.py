@@ -199,10 +199,11 @@ def _rungs(ladders):
 def _saturation(record):
     """Shares and activity of the last epoch of each phase, a row a phase and layer."""
     last = {epoch.phase: epoch for epoch in record.metrics}
+    order = record.network.names if record.network else ()
     rows = [
         (f"{phase + 1} ({_on(epoch.on)})", layer, shares)
         for phase, epoch in last.items()
-        for layer, shares in epoch.validation_saturation.items()
+        for layer, shares in _in_order(epoch.validation_saturation, order)
         if shares
     ]
     if not rows:
@@ -215,6 +216,12 @@ def _saturation(record):
             for phase, layer, shares in rows
         ),
     )
+
+
+def _in_order(by_layer, names):
+    """What is known of layers, in the order of the network where that is known."""
+    place = {name: i for i, name in enumerate(names)}
+    return sorted(by_layer.items(), key=lambda item: place.get(item[0], len(place)))
 
 
 def _figure(kind, value):
@@ -269,7 +276,7 @@ def _cost(views):
                 f"{1e6 * cost.seconds:,.0f} µs",
                 f"{least:,.3g} µJ" if least == most else f"{least:,.0f} to {most:,.0f} µJ",
                 fast,
-                f"{cost.events:,}",
+                f"{cost.events:,}" if cost.events else "-",
             )
         )
     names = (
@@ -304,7 +311,7 @@ def _flat(tree: dict[str, Any], prefix="") -> dict[str, str]:
 
 
 def _percent(share):
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
 
 
 def _duration(seconds):
