@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-HEAVY = "tensorflow tensorflow_datasets optax orbax flax matplotlib sklearn pydantic jinja2 tensorboardX".split()
+HEAVY = "tensorflow tensorflow_datasets optax orbax flax matplotlib sklearn pydantic".split()
+HEAVY += ["jinja2", "tensorboardX"]
 
 
 def run(code):
