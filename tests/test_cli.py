@@ -225,7 +225,7 @@ def test_version_is_the_packages(capsys):
     "arguments, parts",
     [
         ([], ["COMMAND", "bss2jax --help"]),
-        (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, plan, chip, configs"]),
+        (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, report, plan, chip"]),
         (["train"], ["config", "--resume", "bss2jax train --help"]),
         (["train", "tiny.toml", "--resume", "run"], ["config", "--resume"]),
         (["train", "--resume", "nowhere"], ["nowhere", "no run directory"]),
