@@ -18,6 +18,7 @@ import pytest
 from bss2jax import config, report, session
 from bss2jax.cli import main
 from bss2jax.mapping.cost import estimate
+from bss2jax.report import figures
 from bss2jax.training import runs
 from bss2jax.training.runs import RunDirectory, RunError
 
@@ -65,6 +66,12 @@ def run(trained, tmp_path):
     shutil.copytree(trained, path)
     RunDirectory(path).write("chips.json", CHIPS)
     return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without pictures, for tests of what they say."""
+    monkeypatch.setattr(figures, "_picture", lambda draw, width, height: "data:,")
 
 
 def begun(path, name):
@@ -148,7 +155,7 @@ def test_the_page_has_every_section_and_needs_nothing_else(run):
     assert len(found.pictures()) == 7
 
 
-def test_the_numbers_are_those_of_the_run(run):
+def test_the_numbers_are_those_of_the_run(run, undrawn):
     found = page(run)
     summary = read(run, "summary.json")
     for rung, accuracy in summary["test_accuracy"].items():
@@ -168,7 +175,7 @@ def test_the_numbers_are_those_of_the_run(run):
     assert dict(zip(header[2:], row[2:])) == {k: f"{100 * v:.2f} %" for k, v in shares.items()}
 
 
-def test_cost_config_and_environment_are_those_of_the_run(run):
+def test_cost_config_and_environment_are_those_of_the_run(run, undrawn):
     found = page(run)
     record = report.read_run(run)
     cost = estimate(record.network.plan)
@@ -197,7 +204,7 @@ def test_several_runs_are_side_by_side(run, tmp_path):
     assert any("60.00 %" in row for table in found.tables for row in table)
 
 
-def test_runs_of_the_same_name_are_told_by_their_paths(run, tmp_path):
+def test_runs_of_the_same_name_are_told_by_their_paths(run, undrawn, tmp_path):
     other = tmp_path / "again" / "tiny"
     shutil.copytree(run, other)
     found = page(run, other)
@@ -246,14 +253,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name, text", [(n, t) for n, texts in BROKEN.items() for t in texts])
-def test_a_broken_file_is_named_and_the_rest_is_shown(name, text, run):
+def test_a_broken_file_is_named_and_the_rest_is_shown(name, text, run, undrawn):
     (run / name).write_bytes(text.encode(errors="surrogateescape"))
     found = page(run)
     assert re.search(rf"{name}.* cannot be read: .", found.sections["summary"])
     assert found.row("runs of the chip")
 
 
-def test_a_config_of_another_version_costs_only_the_placement(run):
+def test_a_config_of_another_version_costs_only_the_placement(run, undrawn):
     (run / "resolved.toml").write_text(TEXT + "\nwarp = 9\n")
     found = page(run)
     assert "resolved.toml cannot be used by this version" in found.sections["summary"]
@@ -280,7 +287,7 @@ def test_what_comes_from_files_is_escaped(run, tmp_path):
         assert not [e for e in picture.iter() if e.tag.endswith("script")]
 
 
-def test_the_command_writes_the_page_and_says_where(run, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_the_page_and_says_where(run, undrawn, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(run)]) == 0
     assert capsys.readouterr().out == "report.html\n"
@@ -299,7 +306,7 @@ def test_the_command_writes_the_page_and_says_where(run, tmp_path, monkeypatch, 
         ([], "required: RUN"),
     ],
 )
-def test_a_wrong_call_ends_in_one_line(arguments, said, run, tmp_path, capsys):
+def test_a_wrong_call_ends_in_one_line(arguments, said, run, undrawn, tmp_path, capsys):
     arguments = [text.format(run=run, tmp=tmp_path) for text in arguments]
     try:
         code = main(["report", *arguments])
