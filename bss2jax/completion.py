@@ -5,7 +5,7 @@ tab key would take a second. Make them anew after an update.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import shtab
 
@@ -38,7 +38,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     }
     for action in _arguments(parser):
         if action.dest in known:
-            action.complete = known[action.dest]  # type: ignore[attr-defined]
+            action.complete = known[action.dest]
     return shtab.complete(parser, shell)
 
 
@@ -51,7 +51,7 @@ def _arguments(parser):
                 yield from _arguments(command)
 
 
-def _words(name: str, words: Sequence[str]):
+def _words(name: str, words: Iterable[str]):
     function, text = f"_bss2jax_{name}", " ".join(words)
     return {
         "bash": function,
@@ -61,7 +61,7 @@ def _words(name: str, words: Sequence[str]):
     }
 
 
-def _words_or_files(name: str, words: Sequence[str], pattern: str):
+def _words_or_files(name: str, words: Iterable[str], pattern: str):
     function, text = f"_bss2jax_{name}", " ".join(words)
     bash = f'compgen -W "{text}" -- $1; compgen -f -X "!{pattern}" -- $1; compgen -d -- $1'
     zsh = f"_alternative '{name}:{name}:({text})' 'files:file:_files -g \"{pattern}\"'"

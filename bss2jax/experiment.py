@@ -76,8 +76,11 @@ class Experiment:
 
         A network that has not all three executions leaves the others out.
         """
-        rungs = {"float": ("float", "float"), "ideal": ("ideal", "ideal")}
-        rungs["transfer"] = ("chip", self.on_chip)
+        rungs: dict[str, tuple[Execution, Execution | Mapping[str, Execution]]] = {
+            "float": ("float", "float"),
+            "ideal": ("ideal", "ideal"),
+            "transfer": ("chip", self.on_chip),
+        }
         known = self.task.network.executions
         return {
             name: self.test_result(params, on)

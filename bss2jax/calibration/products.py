@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -149,7 +150,7 @@ def measure_gain_and_noise(
     shares = 0.85 ** jnp.arange(30)[:, None]
     kept = jax.random.uniform(k_keep, (30, rows)) < shares
     x, w = jnp.where(kept, 15.5, 0.0), jnp.full((rows, columns), 21.0)
-    settings = {"num_sends": num_sends, "substrate": substrate}
+    settings: dict[str, Any] = {"num_sends": num_sends, "substrate": substrate}
     median = jnp.median(matmul(x, w, chip, k_search, **settings), axis=1)
     best = x[jnp.argmin(jnp.abs(median - 63))]
     repeated = jnp.broadcast_to(best, (50, rows))

@@ -40,7 +40,7 @@ FILE = SourceFile(
 )
 
 
-class Eurosat(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Eurosat(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """EuroSAT with its split by hash, prepared without TensorFlow; by class, then by number.
 
     Not registered: tfds has a set of that name.

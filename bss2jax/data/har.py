@@ -42,7 +42,7 @@ FILE = SourceFile(
 )
 
 
-class Har(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Har(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """UCI HAR in its original order, prepared without TensorFlow; people as groups 1..30."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -54,7 +54,7 @@ FILES = {
 }
 
 
-class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """MNIST in its original order, prepared without TensorFlow.
 
     Not registered: tfds has a set of that name.

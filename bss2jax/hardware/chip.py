@@ -25,6 +25,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -205,7 +206,8 @@ class Chip:
         Raises:
             ChipError: the file cannot be read, a name is unknown, a shape or a value impossible.
         """
-        arrays = {k: jnp.asarray(a) for k, a in read_measurements(path, substrate).items()}
+        measured = read_measurements(path, substrate)
+        arrays: dict[str, Any] = {name: jnp.asarray(array) for name, array in measured.items()}
         if "noise_std" in arrays:  # what was measured is all the noise there is
             arrays["send_noise"] = jnp.zeros_like(arrays["noise_std"])
         return replace(like or ideal_chip(substrate), **arrays)

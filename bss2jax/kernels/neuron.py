@@ -206,7 +206,7 @@ def refractory_steps(t_ref: float, dt: float) -> int:
     return round(t_ref / dt)
 
 
-def decay(tau: Value, dt: float, integrator: Integrator) -> jax.Array:
+def decay(tau: Value, dt: float, integrator: Integrator) -> Value:
     """Returns what is left after dt of something that decays with time constant tau."""
     return 1 - dt / tau if integrator == "euler" else jnp.exp(-dt / tau)
 

@@ -160,11 +160,11 @@ def output_shape(
         ValueError: the window does not fit, or padding makes no sense.
     """
     window = tuple(window)
-    stride, dilation = _each(stride, window), _each(dilation, window)
-    pads = _pads(size, window, stride, padding, dilation)
+    strides, dilations = _each(stride, window), _each(dilation, window)
+    pads = _pads(size, window, strides, padding, dilations)
     return tuple(
         _positions(n + before + after, k, s, d)
-        for n, k, s, d, (before, after) in zip(size, window, stride, dilation, pads, strict=True)
+        for n, k, s, d, (before, after) in zip(size, window, strides, dilations, pads, strict=True)
     )
 
 
@@ -216,10 +216,10 @@ def patches(
         ValueError: the window does not fit.
     """
     window = tuple(window)
-    stride, dilation = _each(stride, window), _each(dilation, window)
+    strides, dilations = _each(stride, window), _each(dilation, window)
     lead = x.ndim - len(window) - 1
-    x = _pad(x, window, stride, padding, dilation)
-    for axis, (k, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
+    x = _pad(x, window, strides, padding, dilations)
+    for axis, (k, s, d) in enumerate(zip(window, strides, dilations, strict=True)):
         x = _taps(x, lead + axis, k, s, d)
     return x.reshape(*x.shape[: lead + len(window)], -1)
 

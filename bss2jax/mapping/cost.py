@@ -44,7 +44,8 @@ class Cost:
     @property
     def joules(self) -> tuple[float, float]:
         """Least and most energy of that time."""
-        return tuple(power * self.seconds for power in self.power)
+        least, most = self.power
+        return least * self.seconds, most * self.seconds
 
 
 @dataclass(frozen=True)

@@ -110,13 +110,12 @@ def matmul(
         flat = lax.stop_gradient(x.reshape(-1, x.shape[-1]))
         y, _ = _run(flat, w, shape[1], chip, key, settings)
         return y.reshape(*x.shape[:-1], shape[1])
-    w = _checked(w, "w", -substrate.weight_max, substrate.weight_max)
-    if w.ndim != 2:
-        raise ValueError(f"w: expected [K, N], got shape {w.shape}")
-    _check_inner(x.shape, w.shape)
-    w = jnp.repeat(w, avg, axis=1)
-    y = _product(settings, x.reshape(-1, x.shape[-1]), w, chip, key)
-    y = y.reshape(*x.shape[:-1], w.shape[1] // avg, avg)
+    matrix = _checked(w, "w", -substrate.weight_max, substrate.weight_max)
+    if matrix.ndim != 2:
+        raise ValueError(f"w: expected [K, N], got shape {matrix.shape}")
+    _check_inner(x.shape, matrix.shape)
+    y = _product(settings, x.reshape(-1, x.shape[-1]), jnp.repeat(matrix, avg, axis=1), chip, key)
+    y = y.reshape(*x.shape[:-1], matrix.shape[1], avg)
     return y.mean(-1) if avg > 1 else y[..., 0]
 
 

@@ -206,7 +206,7 @@ def plan(tree: Any, substrate: Substrate = BSS2) -> Plan:
         ValueError: a leaf has no shape, or a dimension of size zero.
     """
     paths, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_shape)
-    layers = []
+    layers: list[LayerPlan | None] = []
     for path, leaf in paths:
         name = jax.tree_util.keystr(path) or "weight"
         shape = _shape(leaf, name)

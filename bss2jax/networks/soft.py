@@ -74,7 +74,8 @@ class Stage:
     @property
     def window_size(self) -> int:
         """Inputs of a pool's output."""
-        return math.prod(pair(self.layer.window, len(self.before) - 1))
+        window: tuple[int, ...] = pair(self.layer.window, len(self.before) - 1)
+        return math.prod(window)
 
     def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """Multiplies inputs `[B, *before]` by the layer's weights: `[B, *after]`, no bias."""
@@ -101,7 +102,8 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...
     Raises:
         ValueError: a layer does not belong there or does not fit its input; says which.
     """
-    names, stages, before = layer_names(layers), [], tuple(shape)
+    names, before = layer_names(layers), tuple(shape)
+    stages: list[Stage] = []
     for layer, name in zip(layers, names, strict=True):
         last = len(stages) == len(layers) - 1
         if last != isinstance(layer, Linear):

@@ -215,7 +215,8 @@ class ExpandedConv1d(nnx.Module):
     ):
         shape = _window_shape(kernel_size, 1, in_features, out_features, 1)
         (self.strides,) = pair(strides, 1)
-        convolution.num_expansions(*shape, self.strides, substrate)
+        window, channels, outputs = shape
+        convolution.num_expansions(window, channels, outputs, self.strides, substrate)
         self.kernel, self.num_sends = _kernel(shape, shift, num_sends, substrate, rngs)
         self.bias = _bias(out_features, bias)
         self.padding = _hashable(padding)

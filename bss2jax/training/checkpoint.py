@@ -45,9 +45,9 @@ def save(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None:
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
-    members = {name: np.asarray(leaf) for name, leaf in _named(tree).items()}
-    text = json.dumps(meta or {}).encode()
-    write(path, lambda file: np.savez(file, **{_META: np.frombuffer(text, np.uint8)}, **members))
+    members: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _named(tree).items()}
+    members[_META] = np.frombuffer(json.dumps(meta or {}).encode(), np.uint8)
+    write(path, lambda file: np.savez(file, **members))
 
 
 def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:

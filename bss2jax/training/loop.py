@@ -307,8 +307,8 @@ def evaluate(
         key: for the chip's noise; None: no noise.
         on: the execution.
     """
-    on = on if isinstance(on, str) else tuple(on.items())
-    sums = _evaluate(task, on, params, samples, chip, key)
+    static = on if isinstance(on, str) else tuple(on.items())
+    sums = _evaluate(task, static, params, samples, chip, key)
     loss, confusion, saturation = jax.device_get(sums)
     count = len(samples.y)
     shares = jax.tree.map(lambda s: round(float(s), 6), saturation)
@@ -332,12 +332,12 @@ def accuracy_over_chips(
     Returns:
         `[chips]` accuracies, 0..1.
     """
-    on = on if isinstance(on, str) else tuple(on.items())
+    static = on if isinstance(on, str) else tuple(on.items())
     keys = jax.random.split(key, len(chips.offset))
 
     def one(chip_and_key):
         # One chip after the other: batched products are several times slower on a CPU.
-        _, confusion, _ = _evaluate(task, on, params, samples, *chip_and_key)
+        _, confusion, _ = _evaluate(task, static, params, samples, *chip_and_key)
         return jnp.trace(confusion)
 
     hits = jax.jit(lambda stack: lax.map(one, stack))((chips, keys))

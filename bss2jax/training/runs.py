@@ -27,7 +27,7 @@ from bss2jax.training import checkpoint
 try:
     import fcntl
 except ImportError:  # Windows, where nothing keeps two processes apart
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 # Of the run directory. 1: orbax checkpoints, no resuming. 2: .npz checkpoints, resuming.
 FORMAT = 2
@@ -140,7 +140,7 @@ class RunDirectory:
         Raises:
             RunError: there are some, and none is whole.
         """
-        damaged = []
+        damaged: list[str] = []
         for path in self._states():
             try:
                 return *checkpoint.load(path, like(_order(path)[0])), damaged
