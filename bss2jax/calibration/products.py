@@ -1,4 +1,7 @@
-"""Measuring the matrix products of a chip: what is sent in, what is read out, nothing else."""
+"""Measuring the matrix products of a chip: what is sent in, what is read out, nothing else.
+
+References: brainscales2-demos tp_01 (the sweep); hxtorch `perceptron` (gain and noise).
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -140,6 +143,7 @@ def measure_gain_and_noise(
     .85^i, for the i whose median output is nearest 63; 50 repetitions.
 
     Returns:
+        Two scalars.
         gain: median of y over the exact product, LSB per activation x weight, `num_sends` included.
         noise: median over columns of the std of y - gain x exact, LSB.
 

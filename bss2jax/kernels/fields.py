@@ -35,10 +35,12 @@ class Coded:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the raster: (T, B, P, K)."""
         return (self.steps, *self.values.shape)
 
     @property
     def ndim(self) -> int:
+        """Axes of the raster."""
         return len(self.shape)
 
 
@@ -70,7 +72,12 @@ def field_product(fields: Fields, w: jax.Array) -> jax.Array:
 def field_product_gradient(
     fields: Fields, w: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array | None, jax.Array]:
-    """Returns the gradients of fields (None for `Coded`) and weights from that of the product."""
+    """Returns the gradients of fields (None for `Coded`) and weights from that of the product.
+
+    Args:
+        fields, w: as in `field_product`.
+        dy: `[T, B, P, C]` gradient with respect to the product.
+    """
     if w.ndim == 3:
         if isinstance(fields, Coded):
             dx, of_input, code = None, fields.values, fields.code

@@ -4,6 +4,8 @@ One `lax.scan` step is a pair of row blocks, and all the column blocks beside th
 hemispheres compute in turn. Noise comes in pairs too, so the even block takes one normal and the
 odd block the other. Everything that differs from block to block is a scan input; program size and
 compile time do not grow with the number of blocks.
+
+References: hxtorch `perceptron/mac`, grenade `compute/mac.cpp`; Weis et al. 2020, arXiv 2006.13177.
 """
 
 from dataclasses import dataclass

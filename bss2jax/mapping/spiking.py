@@ -3,6 +3,9 @@
 Each run holds some of the neurons, has the whole time axis, and its spikes are recorded; the next
 population is sent all of them. In the backward pass a run is computed again, so memory holds the
 membranes of one run at a time.
+
+References: hxtorch `snn`; Cramer et al. 2022, 10.1073/pnas.2109194119 (in the loop); Arnold et al.
+2025, arXiv 2401.16840 (runs); DelGrad, 10.1038/s41467-025-63120-y (noise); halco, calix (the CADC).
 """
 
 import math
@@ -145,6 +148,9 @@ def integrate(
 
     Returns:
         `[T, B, N]` membrane potential, software units.
+
+    Raises:
+        ValueError: as `spiking`, or spikes have receptive fields.
     """
     place = population or _place(spikes, w, None)
     _check(spikes, w, None, place, chip)

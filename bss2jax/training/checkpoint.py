@@ -9,8 +9,9 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -91,7 +92,7 @@ def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     return jax.tree.unflatten(jax.tree.structure(like), leaves), meta
 
 
-def write(path: Path, fill) -> None:
+def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Writes a file aside, to the disk, and renames it: it is there as a whole or not at all.
 
     Args:
