@@ -170,8 +170,9 @@ class Conv1d(_Conv):
 class Conv2d(_Conv):
     """`bss2jax.conv2d` with a kernel, and a bias added as a float.
 
-    Args: as `Conv1d`; `kernel_size`, `strides` and `kernel_dilation` are one number for both axes
-        or one for each.
+    Args:
+        kernel_size, strides, kernel_dilation: one number for both axes, or one for each.
+        Others: as in `Conv1d`.
 
     Attributes:
         kernel: `nnx.Param`, `[kh, kw, C / feature_group_count, N]`, LSB.
