@@ -1,4 +1,4 @@
-"""The command line: `bss2jax train | evaluate | report | plan | chip | data | configs`.
+"""The command line: `bss2jax train | evaluate | report | plan | chip | data | configs | completion`.
 
 Libraries that take seconds to import wait until the arguments are known to be good.
 """
@@ -68,7 +68,8 @@ class _Parser(argparse.ArgumentParser):
             from bss2jax.config import nearest
 
             known = list(action.choices)
-            self.error(f"no command {value!r}{nearest(value, known)}; known: {', '.join(known)}")
+            what = action.dest if action.metavar == "SHELL" else "command"
+            self.error(f"no {what} {value!r}{nearest(value, known)}; known: {', '.join(known)}")
 
 
 def _parser():
@@ -115,6 +116,9 @@ def _parser():
     plan.add_argument("--samples", type=_count, default=60_000, metavar="N", help="of an epoch")
     _add_chip(add("chip", None, "Draw, show, measure, calibrate and compare chips kept in files."))
     add("configs", _configs, "List the configs that ship with bss2jax.")
+    completion = add("completion", _completion, "Print a script that completes commands by tab.")
+    shells = ("bash", "zsh", "fish")
+    completion.add_argument("shell", metavar="SHELL", choices=shells, help=" or ".join(shells))
 
     text = "List, prepare and show data sets."
     sets = commands.add_parser("data", help=text, description=text)
@@ -307,6 +311,12 @@ def _configs(arguments):
 
     rows = [(name, config.load(path)[0].description) for name, path in config.shipped().items()]
     print(table(("config", ""), rows))
+
+
+def _completion(arguments):
+    from bss2jax import completion
+
+    print(completion.script(_parser(), arguments.shell))
 
 
 def _data_list(arguments):

@@ -122,7 +122,10 @@ class Spreads:
 class Noise:
     """Trial-to-trial noise, by default that of the preset.
 
-    Of one readout and of each send, LSB; of thresholds and membranes, a share; of spike times, s.
+    Attributes:
+        std, send: of one readout and of each send, LSB.
+        threshold, membrane: a share of the way from leak to threshold.
+        jitter: of spike times, s.
     """
 
     __pydantic_config__ = _STRICT
@@ -170,6 +173,14 @@ class Config:
         name: names the run directory.
         description: one line for `bss2jax configs`.
         seed: of initialisation, order, validation split, augmentation and noise.
+        data: which set, and what validates.
+        chip: the seed or the file of its fixed pattern.
+        mismatch, noise: how far chips spread, and what differs from trial to trial.
+        layers: of the network, first to last.
+        spiking, soft: what the populations of such networks share.
+        objective, augment: what is minimised, and how images are changed.
+        phases: of the training.
+        run: where it goes.
     """
 
     __pydantic_config__ = _STRICT
@@ -246,7 +257,13 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
 
 @dataclass(frozen=True)
 class Specimen:
-    """One chip to draw: its number, its spreads, and a file with what was measured of it."""
+    """One chip to draw.
+
+    Attributes:
+        seed: its number.
+        mismatch: its spreads.
+        measured: a file with what was measured of it, or None.
+    """
 
     seed: int
     mismatch: Mismatch

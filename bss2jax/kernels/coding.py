@@ -1,4 +1,9 @@
-"""Values of the world into activations and spike times, traces into scores, tensors into range."""
+"""Values of the world into activations and spike times, traces into scores, tensors into range.
+
+References: hxtorch `nn` (scaling, the CADC's maximum over time); brainscales2-demos ts_13 (latency,
+soft clamp); Cramer et al. 2022 (logarithmic latency); Kriener et al. 2022, arXiv 2102.08211 (spike
+times). Regular and Poisson trains and constant currents are the field's usual codes.
+"""
 
 from collections.abc import Sequence
 
@@ -97,13 +102,19 @@ def regular(values: jax.Array, steps: int, spikes: int) -> jax.Array:
 
 
 def poisson(values: jax.Array, key: jax.Array, steps: int) -> jax.Array:
-    """Codes each value as the chance of a spike in a step: a raster `[T, B, K]` of 0.0 and 1.0."""
+    """Codes each value as the chance of a spike in a step: a raster `[T, B, K]` of 0.0 and 1.0.
+
+    Args:
+        values: `[B, K]`, 0..1.
+        key: of the draws.
+        steps: T.
+    """
     draw = jax.random.uniform(key, (steps, *values.shape))
     return (draw < values).astype(jnp.float32)
 
 
 def constant_current(values: jax.Array, steps: int) -> jax.Array:
-    """Codes each value as a current that stays, `[T, B, K]`."""
+    """Codes each value `[B, K]` as a current that stays, `[T, B, K]`, in the values' unit."""
     return jnp.broadcast_to(values, (steps, *values.shape))
 
 
@@ -156,7 +167,7 @@ def _one_each(time):
 
 
 def scale_input(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
-    """Scales a tensor by 31 / max x; the factor is detached from the gradient.
+    """Scales a tensor `[...]` by 31 / max x; the factor is detached from the gradient.
 
     References: hxtorch `nn.scale_input`.
     """
@@ -164,7 +175,7 @@ def scale_input(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
 
 
 def scale_weight(w: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
-    """Scales a tensor by 63 / max |w|; the factor is detached from the gradient.
+    """Scales a tensor `[...]` by 63 / max |w|; the factor is detached from the gradient.
 
     References: hxtorch `nn.scale_weight`.
     """

@@ -78,7 +78,7 @@ def executions(
     Raises:
         ValueError: no layer, or no execution of the network, has such a name.
     """
-    some = dict.fromkeys(names, on) if isinstance(on, str) else dict(on)
+    some: dict[str, Execution] = dict.fromkeys(names, on) if isinstance(on, str) else dict(on)
     for name, execution in some.items():
         if name not in names:
             raise ValueError(f"on: no layer {name!r}; the layers are {', '.join(names)}")
@@ -87,7 +87,8 @@ def executions(
     rest = [name for name in names if name not in some]
     if rest and "ideal" not in known:
         raise ValueError(f"on: {', '.join(rest)} would be ideal; expected one of {tuple(known)}")
-    return dict.fromkeys(names, "ideal") | some
+    ideal: dict[str, Execution] = dict.fromkeys(names, "ideal")
+    return ideal | some
 
 
 def require_chip(each: Mapping[str, Execution], chip: Chip | None) -> None:

@@ -47,7 +47,15 @@ _SPARSE = 0.1
 def build_spiking(
     layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate, spec: Spiking
 ) -> Network:
-    """Builds a spiking network: see `build`."""
+    """Builds a spiking network.
+
+    Args:
+        layers, shape, substrate: as in `build`.
+        spec: what its populations share.
+
+    Raises:
+        ValueError: as `build`.
+    """
     layers, names = tuple(layers), layer_names(layers)
     _check_kinds(layers, names, spec)
     # A bias among the inputs leaves them without rows and columns.

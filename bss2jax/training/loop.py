@@ -97,7 +97,7 @@ class Progress:
         best: parameters of the best epoch so far.
         rank: of the best epoch, higher is better: validation accuracy and negative loss.
         step, epoch: how many are done; an epoch is done when it has been evaluated.
-        seconds: spent in the epoch that is not done.
+        seconds: time spent in the epoch that is not done, s.
     """
 
     state: State
@@ -141,7 +141,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known at the end of an epoch (or of a phase cut short within one)."""
+    """What is known at the end of an epoch (or of a phase cut short within one).
+
+    Attributes:
+        epoch, step: how many are done in the phase.
+        seconds: time of the epoch, s, with its validation.
+        train_loss, train_accuracy: means over the epoch's steps, nats and 0..1.
+        skipped: steps that were not finite and changed nothing.
+        validation: what the network does with the validation data.
+    """
 
     epoch: int
     step: int
@@ -155,14 +163,21 @@ class Epoch:
 def make_step(task: Task, phase: Phase, samples: int) -> Callable[..., State]:
     """Returns the step of a phase: `step(state, training, order, i, chip, key) -> state`.
 
-    Args of the step: `order` `[samples]` is the epoch's, of which batch i is taken; `key` is that
-    of the step.
+    Args:
+        task: network and settings.
+        phase: execution and optimiser.
+        samples: in the training data.
+
+    Of the step, `order` `[samples]` is the epoch's, of which batch i is taken; `key` is that of the
+    step.
     """
     return partial(_step, task, phase, make_optimizer(phase, samples))
 
 
 class NonFinite(ArithmeticError):
     """A step's loss, gradient or update is not finite.
+
+    Args: as its attributes.
 
     Attributes:
         step, epoch: which, in the phase, from 1 on.
@@ -307,8 +322,8 @@ def evaluate(
         key: for the chip's noise; None: no noise.
         on: the execution.
     """
-    on = on if isinstance(on, str) else tuple(on.items())
-    sums = _evaluate(task, on, params, samples, chip, key)
+    static = on if isinstance(on, str) else tuple(on.items())
+    sums = _evaluate(task, static, params, samples, chip, key)
     loss, confusion, saturation = jax.device_get(sums)
     count = len(samples.y)
     shares = jax.tree.map(lambda s: round(float(s), 6), saturation)
@@ -332,12 +347,12 @@ def accuracy_over_chips(
     Returns:
         `[chips]` accuracies, 0..1.
     """
-    on = on if isinstance(on, str) else tuple(on.items())
+    static = on if isinstance(on, str) else tuple(on.items())
     keys = jax.random.split(key, len(chips.offset))
 
     def one(chip_and_key):
         # One chip after the other: batched products are several times slower on a CPU.
-        _, confusion, _ = _evaluate(task, on, params, samples, *chip_and_key)
+        _, confusion, _ = _evaluate(task, static, params, samples, *chip_and_key)
         return jnp.trace(confusion)
 
     hits = jax.jit(lambda stack: lax.map(one, stack))((chips, keys))
