@@ -27,6 +27,16 @@ def encode_activations(
     return jnp.asarray(values, jnp.float32) * factor.astype(np.float32)
 
 
+def normalise(values: jax.Array, full_scale: float | Sequence[float]) -> jax.Array:
+    """Maps values 0..full_scale linearly to 0..1, float32.
+
+    Args:
+        values: `[...]`, such as uint8 pixels; or `[..., C]`.
+        full_scale: the value that becomes 1; one for all, or C of them.
+    """
+    return jnp.asarray(values, jnp.float32) / np.asarray(full_scale, np.float32)
+
+
 def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
     """Writes signed values as two unsigned ones, positive parts first, cut at 31.
 

@@ -69,7 +69,7 @@ def build_spiking(
         plan=plan,
         shapes=(tuple(shape), *shapes[1:]),
         names=names,
-        encode=_values,
+        encode=coding.normalise,
         weight_limit=limit if spec.weight_clamp == "hard" else math.inf,
     )
 
@@ -337,7 +337,3 @@ def _pool(z, step):
     for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=2):
         z = convolution.windows(z, axis, k, s).sum(axis + 1)
     return z / math.prod(window)
-
-
-def _values(x, full_scale):
-    return jnp.asarray(x, jnp.float32) / full_scale
