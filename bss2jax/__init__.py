@@ -9,6 +9,7 @@ from bss2jax.hardware.chip_file import ChipError, load_chip, save_chip
 from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.kernels.coding import (
     constant_current,
+    delta,
     encode_activations,
     first_spike,
     latency,
@@ -85,6 +86,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "converting_relu",
+    "delta",
     "describe",
     "encode_activations",
     "expanded_conv1d",
