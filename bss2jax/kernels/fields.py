@@ -61,6 +61,8 @@ def field_product(fields: Fields, w: jax.Array) -> jax.Array:
     Returns:
         `[T, B, P, C]`.
     """
+    if w.ndim == 3 and isinstance(fields, Coded):
+        return _coded_product(fields, w)
     x = raster_of(fields)
     if w.ndim == 3:
         return (x[..., None] * w).sum(axis=-2)
@@ -85,6 +87,22 @@ def field_product_gradient(
     x = raster_of(fields)
     flat = dy.reshape(-1, dy.shape[-1])
     return None if data else dot(dy, w.T), dot(x.reshape(-1, x.shape[-1]).T, flat)
+
+
+def _coded_product(fields, w):
+    """Input by input: a loop takes its values from memory.
+
+    In one sum, XLA would compute what the values come from, such as an augmented image, again for
+    every step.
+    """
+
+    def add(y, of_input):
+        values, w = of_input
+        return y + fields.code(values)[..., None] * w, None
+
+    nothing = jnp.zeros((*fields.shape[:-1], w.shape[-1]))
+    inputs = (jnp.moveaxis(fields.values, -1, 0), jnp.moveaxis(w, 1, 0))
+    return lax.scan(add, nothing, inputs)[0]
 
 
 field_product.defvjp(
