@@ -202,7 +202,8 @@ def over_chips(experiment: Experiment, params: Params, count: int) -> np.ndarray
     """
     first = experiment.config.chip.seed + 1
     keys = jax.vmap(jax.random.key)(jnp.arange(first, first + count))
-    chips = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))(keys)
+    draw = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))
+    chips = jax.jit(draw)(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)
     return loop.accuracy_over_chips(
         experiment.task, params, experiment.test, chips, key, on=experiment.on_chip

@@ -7,8 +7,8 @@ the number of the step or epoch it serves.
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -159,6 +159,20 @@ class Epoch:
     skipped: int
     validation: Result
 
+    def record(self, phase: int, on: Execution | Mapping[str, Execution]) -> dict[str, Any]:
+        """Returns it flat, as a line of a run's `metrics.jsonl`.
+
+        Args:
+            phase: its number in the training, from 0 on.
+            on: the phase's execution.
+        """
+        figures = asdict(self)
+        validation = figures.pop("validation")
+        del validation["confusion"]
+        validation["balanced_accuracy"] = self.validation.balanced_accuracy
+        named = {f"validation_{name}": value for name, value in validation.items()}
+        return {"phase": phase, "on": on} | figures | named
+
 
 def make_step(task: Task, phase: Phase, samples: int) -> Callable[..., State]:
     """Returns the step of a phase: `step(state, training, order, i, chip, key) -> state`.
@@ -245,7 +259,7 @@ def train(
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = start if isinstance(start, Progress) else begin(phase, start, samples)
     optimizer = make_optimizer(phase, samples)
-    step = jax.jit(make_step(task, phase, samples), donate_argnums=0)
+    step = _compiled_step(task, phase, samples)
     noise = jax.random.fold_in(key, _VALIDATION) if phase.noise else None
     look = time.monotonic() + _LOOK
 
@@ -357,6 +371,12 @@ def accuracy_over_chips(
 
     hits = jax.jit(lambda stack: lax.map(one, stack))((chips, keys))
     return np.asarray(hits) / len(samples.y)
+
+
+@lru_cache(maxsize=8)
+def _compiled_step(task, phase, samples):
+    """The step of a phase; the same for every chip and key that the phase is trained with."""
+    return jax.jit(make_step(task, phase, samples), donate_argnums=0)
 
 
 def _fresh(params, optimizer, epoch):
