@@ -52,11 +52,12 @@ class Task:
 
     Attributes:
         network: what is trained.
-        full_scale: the value of x that becomes activation 31; one for all, or for each channel.
+        full_scale: what becomes activation 31; one for all, or for each channel.
         mismatch: spreads of the chips that `resample` draws.
         substrate: the chip's numbers.
         objective: what is minimised.
         augmentation: of the training images.
+        offset: the value of x that becomes activation 0; one for all, or for each channel.
     """
 
     network: Network
@@ -65,6 +66,11 @@ class Task:
     substrate: Substrate = BSS2
     objective: Objective = Objective()
     augmentation: Augmentation = Augmentation()
+    offset: float | tuple[float, ...] = 0.0
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Turns samples `[B, ...]` into what the network's `apply` takes."""
+        return self.network.encode(x, self.full_scale, offset=self.offset)
 
 
 @jax.tree_util.register_dataclass
@@ -419,7 +425,7 @@ def _gradient(task, phase, state, training, order, i, chip, key):
         x = augment(x, k_augment, task.augmentation)
     if phase.on_chip and phase.chip == "resample":
         chip = sample_chip(k_chip, task.mismatch, task.substrate)
-    values = task.network.encode(x, task.full_scale)
+    values = task.encode(x)
     noise = k_noise if phase.noise else None
 
     def mean_loss(params):
@@ -498,7 +504,7 @@ def _evaluate(task, on, params, samples, chip, key):
 
     def one(batch):
         index, key = batch
-        x = task.network.encode(samples.x[index % count], task.full_scale)
+        x = task.encode(samples.x[index % count])
         y = samples.y[index % count]
         scores, saturation = task.network.apply(params, x, chip, key, on=on)
         real = index < count
