@@ -186,8 +186,8 @@ def test_the_membrane_noise_of_the_readout_is_as_wide_as_it_says():
     chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), membrane_noise=0.5))
     readout, _ = run_on_chip(layers, soft, params, jnp.zeros((1, 1)), chip, jax.random.key(1))
     # 200 membranes forget themselves within 5 steps: some 4000 independent numbers; the CADC reads
-    # every 1.7 steps and draws lines between, which takes some of the variance. With a fan-in of 1 a
-    # neuron is one circuit.
+    # every 1.7 steps and draws lines between, which takes some of the variance. One input, so one
+    # circuit a neuron.
     std = float(readout[50:].std())
     assert 0.75 < std / (0.5 * 50 / 8) < 1.02
 
