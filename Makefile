@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow kills fuzz bench notebooks format clean
+.PHONY: demo test docs test-slow kills fuzz bench notebooks format clean
 
 demo: .venv/demo
 	$(BIN)/bss2jax train configs/digits.toml
@@ -11,7 +11,13 @@ test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+# The pages in site/, and every piece of code in them run.
+docs: .venv/test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_docs.py
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow

@@ -17,6 +17,7 @@ from bss2jax.mapping.circuits import SpikingPlan, describe_populations
 from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
 from bss2jax.mapping.partition import describe
 from bss2jax.networks.execution import Execution, Network, Params, executions
+from bss2jax.networks.layers import Rated
 from bss2jax.networks.network import build
 from bss2jax.training import loop
 from bss2jax.training.loop import Result, Samples, Task
@@ -29,7 +30,15 @@ _VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Experiment:
-    """A config with everything it stands for, before anything is trained or written."""
+    """A config with everything it stands for, before anything is trained or written.
+
+    Attributes:
+        config: what it is made of.
+        task: network and settings.
+        chip: the run's own.
+        key: of the run, folded for each purpose.
+        training, validation, test: the samples, on the device.
+    """
 
     config: Config
     task: Task
@@ -56,7 +65,7 @@ class Experiment:
     def with_chip(self, seed: int) -> "Experiment":
         """Returns the same experiment on another chip; what precedes the chip stays the same."""
         config = replace(self.config, chip=replace(self.config.chip, seed=seed, file=None))
-        return replace(self, config=config, chip=_chip_of(config))
+        return replace(self, config=config, chip=sample_chip(jax.random.key(seed), config.spreads))
 
     def train(self, number: int, start: Params | loop.Progress, **callbacks) -> Params:
         """Trains through a phase, or what is left of it; start and callbacks as of `loop.train`."""
@@ -74,23 +83,37 @@ class Experiment:
     def rungs(self, params: Params) -> dict[str, Result]:
         """Measures the same parameters on the test set as float, ideal, and on the chip.
 
-        A network that has not all three executions leaves the others out.
+        See `measured_on` for what is left out.
         """
-        rungs = {"float": ("float", "float"), "ideal": ("ideal", "ideal")}
-        rungs["transfer"] = ("chip", self.on_chip)
-        known = self.task.network.executions
+        rungs: dict[str, tuple[Execution, Execution | Mapping[str, Execution]]] = {
+            "float": ("float", "float"),
+            "ideal": ("ideal", "ideal"),
+            "transfer": ("chip", self.on_chip),
+        }
         return {
             name: self.test_result(params, on)
             for name, (execution, on) in rungs.items()
-            if execution in known
+            if execution in self.measured_on
         }
 
-    def test_result(self, params: Params, on) -> Result:
+    @property
+    def measured_on(self) -> tuple[Execution, ...]:
+        """The executions on which a run is measured: those that its network has.
+
+        A soft LIF network is converted only where a phase asks for it: a sample then takes as many
+        products as steps.
+        """
+        known = self.task.network.executions
+        soft = any(isinstance(layer, Rated) for layer in self.config.layers)
+        trained = {phase.on for phase in self.config.phases if isinstance(phase.on, str)}
+        return ("float",) if soft and trained == {"float"} else known
+
+    def test_result(self, params: Params, on: Execution | Mapping[str, Execution]) -> Result:
         """Measures on the test set, on this run's chip with noise where `on` asks so."""
         key = jax.random.fold_in(self.key, _TEST)
         return loop.evaluate(self.task, params, self.test, self.chip, key, on=on)
 
-    def test_accuracy(self, params: Params, on) -> float:
+    def test_accuracy(self, params: Params, on: Execution | Mapping[str, Execution]) -> float:
         """Measures accuracy on the test set: see `test_result`."""
         return self.test_result(params, on).accuracy
 
@@ -107,6 +130,13 @@ def network_of(config: Config) -> Network:
         known = data.spec(name)
     except ValueError as error:
         raise ConfigError(f"data.name: {error}") from None
+    for key in ("offset", "full_scale"):
+        each = getattr(config.data, key)
+        if isinstance(each, tuple) and len(each) != known.shape[-1]:
+            raise ConfigError(
+                f"data.{key}: got {len(each)} values, expected 1 or one for each of the "
+                f"{known.shape[-1]} channels of {name}"
+            )
     try:
         network = build(config.layers, known.shape, spiking=config.spiking, soft=config.soft)
     except ValueError as error:
@@ -145,7 +175,15 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     for name in ("train", "validation", "test"):
         if getattr(dataset, name) is not None:
             _check_split(getattr(dataset, name), name, dataset, data.spec(config.data.name))
-    task = Task(network, dataset.full_scale, config.spreads, BSS2, config.objective, config.augment)
+    task = Task(
+        network,
+        config.data.full_scale or dataset.full_scale,
+        config.spreads,
+        BSS2,
+        config.objective,
+        config.augment,
+        config.data.offset,
+    )
     training, validation = _split(dataset, config.data.validation, config.seed)
     return Experiment(
         config,
@@ -168,7 +206,13 @@ def _chip_of(config):
 
 
 def plan_text(network: Network, samples: int = 60_000, batch: int = 128) -> str:
-    """Returns a network's placement and cost, of a sample and of an epoch, as text."""
+    """Returns a network's placement and cost, of a sample and of an epoch, as text.
+
+    Args:
+        network: whose plan it is.
+        samples: of an epoch.
+        batch: samples with the same weights.
+    """
     if isinstance(network.plan, SpikingPlan):
         cost = describe_spiking_cost(network.plan, samples, batch)
         return f"{describe_populations(network.plan)}\n{cost}\n"
@@ -176,7 +220,13 @@ def plan_text(network: Network, samples: int = 60_000, batch: int = 128) -> str:
 
 
 def over_chips(experiment: Experiment, params: Params, count: int) -> np.ndarray:
-    """Measures test accuracy, `[count]`, on chips not seen: the seeds after the run's own."""
+    """Measures test accuracy, `[count]`, on chips not seen: the seeds after the run's own.
+
+    Args:
+        experiment: whose spreads, test set and execution apply.
+        params: of the trained network.
+        count: chips.
+    """
     first = experiment.config.chip.seed + 1
     keys = jax.vmap(jax.random.key)(jnp.arange(first, first + count))
     draw = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))

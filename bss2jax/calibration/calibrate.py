@@ -3,6 +3,9 @@
 It only does what an experimenter can: stimulate, read out with trial noise, and choose codes of
 finite resolution. The chip's own arrays and the transfer of its cells, nonlinear and different from
 cell to cell, are on the other side of `configure`.
+
+References: calix (which cells are calibrated, to what spread); Pehle et al. 2022, arXiv 2201.11063
+(the cells). Spans, tolerances and transfers are assumed.
 """
 
 import math
@@ -97,7 +100,11 @@ def middle(substrate: Substrate = BSS2) -> Settings:
 
 
 def draw_cells(key: jax.Array, substrate: Substrate = BSS2) -> dict[str, jax.Array]:
-    """Draws the curvature of each cell's transfer, -.6 to .6: the specimen's, not to be seen."""
+    """Draws the curvature of each cell's transfer, -.6 to .6: the specimen's, not to be seen.
+
+    Returns:
+        For each cell `[H, C]`, of drivers `[H, R]`.
+    """
     keys = jax.random.split(key, len(CELLS))
     return {
         name: jax.random.uniform(k, codes.shape, minval=-0.6, maxval=0.6)
@@ -110,6 +117,11 @@ def configure(chip: Chip, curvature: dict[str, jax.Array], settings: Settings) -
 
     A code u, 0 to 1, shifts its quantity by 2 span (t(u) - t(middle)), t(u) = u + k u (1 - u):
     monotone, and bent by the curvature k.
+
+    Args:
+        chip: as it was drawn.
+        curvature: for each cell `[H, C]`, of drivers `[H, R]`: see `draw_cells`.
+        settings: the codes, of the same shapes.
     """
     moved = {}
     for name, codes in settings.items():

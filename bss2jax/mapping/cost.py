@@ -10,6 +10,9 @@ A run is a configuration of the arrays (matrix products) or a partition (spiking
 
 Energy is power times time. The sources disagree about the power, so it is a span; 12 mJ per MNIST
 image, published for the whole set-up, is not reproduced: the chip alone takes less.
+
+References: grenade `compute/mac` (timings), Cramer et al. 2022 (fast mode, power); for power in
+matrix products a project page on Weis et al. 2020, and Stradmann et al. 2021.
 """
 
 from dataclasses import dataclass
@@ -28,12 +31,12 @@ class Cost:
 
     Attributes:
         runs: chip time of each configuration or partition, s, in their order.
-        events: the most input events sent, as far as they are known beforehand.
+        events: the most input events sent, None where they are not known beforehand.
         power: least and most, W, of one chip.
     """
 
     runs: tuple[float, ...]
-    events: int
+    events: int | None
     power: tuple[float, float]
 
     @property
@@ -44,7 +47,8 @@ class Cost:
     @property
     def joules(self) -> tuple[float, float]:
         """Least and most energy of that time."""
-        return tuple(power * self.seconds for power in self.power)
+        least, most = self.power
+        return least * self.seconds, most * self.seconds
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class EpochCost:
         joules: least and most energy of both times, all chips switched on.
         reconfigurations: how often a chip's weights are written.
         round_trips: how often the host takes results from a chip, or gives it new weights.
-        events: the most input events sent.
+        events: the most input events sent, None where they are not known beforehand.
     """
 
     chips: int
@@ -67,7 +71,7 @@ class EpochCost:
     joules: tuple[float, float]
     reconfigurations: int
     round_trips: int
-    events: int
+    events: int | None
 
 
 def estimate(plan: Plan) -> Cost:
@@ -106,10 +110,13 @@ def estimate_spiking(plan: SpikingPlan, mode: Mode = "paced") -> Cost:
     one = plan.seconds + s.run_overhead
     if mode == "fast":
         one = min(plan.seconds, s.fast_run) + s.fast_reset
-    events = sum(
-        (sent or 0) * place.runs
+    # Of the populations that the input reaches: what others are sent depends on the sample.
+    known = [
+        sent * place.runs
         for sent, place in zip(plan.input_events, plan.populations, strict=True)
-    )
+        if sent is not None
+    ]
+    events = sum(known) if known else None
     return Cost((one,) * plan.partitions, events, (s.power_spiking, s.power_spiking))
 
 
@@ -129,6 +136,9 @@ def over_epoch(
         batch: samples with the same weights; the last batch may be smaller.
         one_chip: whether one chip does all runs.
         substrate: whose link writes the weights.
+
+    Raises:
+        ValueError: samples or batch below 1.
     """
     if samples < 1 or batch < 1:
         raise ValueError(f"expected samples and batch >= 1, got {samples} and {batch}")
@@ -149,12 +159,18 @@ def over_epoch(
         (least, most),
         reconfigurations=batches * runs,
         round_trips=2 * batches * runs,
-        events=samples * cost.events,
+        events=None if cost.events is None else samples * cost.events,
     )
 
 
 def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
-    """Returns what a plan of matrix products costs as tables: layers, a sample, an epoch."""
+    """Returns what a plan of matrix products costs as tables: layers, a sample, an epoch.
+
+    Args:
+        plan: the blocks.
+        samples: of an epoch.
+        batch: samples with the same weights.
+    """
     rows = [
         (
             layer.name,
@@ -177,7 +193,13 @@ def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
 
 
 def describe_spiking_cost(plan: SpikingPlan, samples: int = 60_000, batch: int = 128) -> str:
-    """Returns what a spiking plan costs as text: a sample, in both modes, and an epoch."""
+    """Returns what a spiking plan costs as text: a sample, in both modes, and an epoch.
+
+    Args:
+        plan: the runs.
+        samples: of an epoch.
+        batch: samples with the same weights.
+    """
     cost = estimate_spiking(plan)
     text = _sample_line(cost)
     if plan.partitions == 1:
@@ -206,10 +228,10 @@ def _sample_line(cost):
     least, most = (1e6 * joules for joules in cost.joules)
     energy = f"{least:.3g} uJ" if least == most else f"{least:.0f} to {most:.0f} uJ"
     power = f"{cost.power[0]} W" if least == most else f"{cost.power[0]} to {cost.power[1]} W"
-    return (
-        f"per sample: {cost.seconds * 1e6:.1f} us of chip time, {energy} ({power}), "
-        f"at most {cost.events} input events"
+    events = (
+        "input events not known" if cost.events is None else f"at most {cost.events} input events"
     )
+    return f"per sample: {cost.seconds * 1e6:.1f} us of chip time, {energy} ({power}), {events}"
 
 
 def _epoch_table(cost, samples, batch, substrate):

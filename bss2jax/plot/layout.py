@@ -10,7 +10,7 @@ from bss2jax.mapping.circuits import SpikingPlan
 from bss2jax.mapping.partition import Plan
 from bss2jax.plot.style import COLOURS, GREY, HATCHES, PALE, axes, cycle
 
-_NEURONS = 14  # height of a neuron row in the drawing, in signed rows
+_NEURONS = 20  # height of a neuron row in the drawing, in signed rows
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,22 @@ def placements(plan: Plan | SpikingPlan, *, most: int = 6, across: int = 2, figu
     down = -(-shown // across)
     if figure is None:
         pyplot = require("matplotlib.pyplot", "plot", "drawing")
-        figure = pyplot.figure(figsize=(4.6 * across, 2.9 * down + 0.5), layout="constrained")
+        figure = pyplot.figure(figsize=(3.0 * across + 0.6, 2.0 * down + 0.8), layout="constrained")
     cells = figure.subplots(down, across, squeeze=False).ravel()
     for run, ax in enumerate(cells[:shown]):
         placement(plan, run, legend=False, ax=ax)
+        ax.title.set_fontsize(8)
+        ax.tick_params(labelsize=7)
+        # The outer axes speak for all; what the rows of neurons are is said once a line.
+        if run % across:
+            ax.set_ylabel("")
+        if run + across < shown:
+            ax.set_xlabel("")
+        if (run + 1) % across and run + 1 < shown:
+            for name in list(ax.texts):
+                name.remove()
+        for name in ax.texts:
+            name.set_fontsize(5.5)
     for ax in cells[shown:]:
         ax.axis("off")
     handles = {

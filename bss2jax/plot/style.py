@@ -17,7 +17,7 @@ COLOURS = (
     "#000000",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx")
+HATCHES = ("", "////", "xxxx", "\\\\\\\\", "++++")  # lines: dots make large files
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 GREY, PALE = "#6b6b6b", "#e4e4e4"
 MAP = "cividis"  # perceptually uniform, alike with and without colour vision
