@@ -380,8 +380,12 @@ def accuracy_over_chips(
 
 
 @lru_cache(maxsize=8)
-def compiled_step(task, phase, samples):
-    """The step of a phase; the same for every chip and key that the phase is trained with."""
+def compiled_step(task: Task, phase: Phase, samples: int) -> Callable[..., State]:
+    """Returns the compiled step of a phase: one for all chips and keys it is trained with.
+
+    Args:
+        task, phase, samples: as of `make_step`.
+    """
     return jax.jit(make_step(task, phase, samples), donate_argnums=0)
 
 
