@@ -1,4 +1,9 @@
-"""Values of the world into activations and spike times, traces into scores, tensors into range."""
+"""Values of the world into activations and spike times, traces into scores, tensors into range.
+
+References: hxtorch `nn` (scaling, the CADC's maximum over time); brainscales2-demos ts_13 (latency,
+soft clamp); Cramer et al. 2022 (logarithmic latency); Kriener et al. 2022, arXiv 2102.08211 (spike
+times). Regular and Poisson trains and constant currents are the field's usual codes.
+"""
 
 from collections.abc import Sequence
 
@@ -12,29 +17,45 @@ from bss2jax.kernels.events import Events
 
 
 def encode_activations(
-    values: jax.Array, full_scale: float | Sequence[float], substrate: Substrate = BSS2
+    values: jax.Array,
+    full_scale: float | Sequence[float],
+    substrate: Substrate = BSS2,
+    *,
+    offset: float | Sequence[float] = 0.0,
 ) -> jax.Array:
-    """Maps values 0..full_scale linearly to activations 0..31, float32, not yet rounded.
+    """Maps values, less an offset, of 0..full_scale to activations 0..31, float32, not yet rounded.
 
     The product rounds them; an execution without rounding sees what is here.
 
     Args:
         values: `[...]`, such as uint8 pixels; or `[..., C]`.
-        full_scale: the value that becomes 31; one for all, or C of them.
+        full_scale: what becomes 31; one for all, or C of them.
         substrate: whose activation range is filled.
+        offset: the value that becomes 0; one for all, or C of them.
     """
     factor = substrate.activation_max / np.asarray(full_scale)
-    return jnp.asarray(values, jnp.float32) * factor.astype(np.float32)
+    return _less(values, offset) * factor.astype(np.float32)
 
 
-def normalise(values: jax.Array, full_scale: float | Sequence[float]) -> jax.Array:
-    """Maps values 0..full_scale linearly to 0..1, float32.
+def normalise(
+    values: jax.Array,
+    full_scale: float | Sequence[float],
+    *,
+    offset: float | Sequence[float] = 0.0,
+) -> jax.Array:
+    """Maps values, less an offset, of 0..full_scale linearly to 0..1, float32.
 
     Args:
         values: `[...]`, such as uint8 pixels; or `[..., C]`.
-        full_scale: the value that becomes 1; one for all, or C of them.
+        full_scale: what becomes 1; one for all, or C of them.
+        offset: the value that becomes 0; one for all, or C of them.
     """
-    return jnp.asarray(values, jnp.float32) / np.asarray(full_scale, np.float32)
+    return _less(values, offset) / np.asarray(full_scale, np.float32)
+
+
+def _less(values, offset):
+    values = jnp.asarray(values, jnp.float32)
+    return values - np.asarray(offset, np.float32) if np.any(offset) else values
 
 
 def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
@@ -107,7 +128,13 @@ def regular(values: jax.Array, steps: int, spikes: int) -> jax.Array:
 
 
 def poisson(values: jax.Array, key: jax.Array, steps: int) -> jax.Array:
-    """Codes each value as the chance of a spike in a step: a raster `[T, B, K]` of 0.0 and 1.0."""
+    """Codes each value as the chance of a spike in a step: a raster `[T, B, K]` of 0.0 and 1.0.
+
+    Args:
+        values: `[B, K]`, 0..1.
+        key: of the draws.
+        steps: T.
+    """
     draw = jax.random.uniform(key, (steps, *values.shape))
     return (draw < values).astype(jnp.float32)
 
@@ -150,7 +177,7 @@ def delta(signals: jax.Array, steps: int, theta: float) -> jax.Array:
 
 
 def constant_current(values: jax.Array, steps: int) -> jax.Array:
-    """Codes each value as a current that stays, `[T, B, K]`."""
+    """Codes each value `[B, K]` as a current that stays, `[T, B, K]`, in the values' unit."""
     return jnp.broadcast_to(values, (steps, *values.shape))
 
 
@@ -203,7 +230,7 @@ def _one_each(time):
 
 
 def scale_input(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
-    """Scales a tensor by 31 / max x; the factor is detached from the gradient.
+    """Scales a tensor `[...]` by 31 / max x; the factor is detached from the gradient.
 
     References: hxtorch `nn.scale_input`.
     """
@@ -211,7 +238,7 @@ def scale_input(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
 
 
 def scale_weight(w: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
-    """Scales a tensor by 63 / max |w|; the factor is detached from the gradient.
+    """Scales a tensor `[...]` by 63 / max |w|; the factor is detached from the gradient.
 
     References: hxtorch `nn.scale_weight`.
     """

@@ -53,7 +53,14 @@ class Dense(Weighted):
 
 @dataclass(frozen=True, kw_only=True)
 class Conv1d(Weighted):
-    """A convolution over `[L, C]`; `expanded` lays shifted copies of the kernel side by side."""
+    """A convolution over `[L, C]`.
+
+    Attributes:
+        outputs: N, channels.
+        window: taps.
+        stride, padding, groups, dilation: as in `bss2jax.conv1d`.
+        expanded: lay shifted copies of the kernel side by side: see `bss2jax.expanded_conv1d`.
+    """
 
     kind: Literal["conv1d"] = "conv1d"
     outputs: Positive
@@ -67,7 +74,13 @@ class Conv1d(Weighted):
 
 @dataclass(frozen=True, kw_only=True)
 class Conv2d(Weighted):
-    """A convolution over `[H, W, C]`; one number for both axes, or one for each."""
+    """A convolution over `[H, W, C]`; one number for both axes, or one for each.
+
+    Attributes:
+        outputs: N, channels.
+        window: taps.
+        stride, padding, groups, dilation: as in `bss2jax.conv2d`.
+    """
 
     kind: Literal["conv2d"] = "conv2d"
     outputs: Positive
@@ -83,6 +96,12 @@ class Pool:
     """Maximum or mean over windows that tile the input; the mean is floored like a readout.
 
     Of spikes only the mean: neurons of a window share a synapse, whose strength is divided.
+
+    Attributes:
+        mode: `max` or `mean`.
+        window: entries, one number for all axes or one for each.
+        stride: from one window to the next; None: a window.
+        name: of the layer.
     """
 
     __pydantic_config__ = _STRICT
@@ -96,7 +115,7 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Flatten:
-    """All of a sample in one vector, channel fastest."""
+    """All of a sample in one vector, channel fastest; `name` names the layer."""
 
     __pydantic_config__ = _STRICT
 
@@ -106,7 +125,10 @@ class Flatten:
 
 @dataclass(frozen=True, kw_only=True)
 class Signs:
-    """Signed values as two unsigned channels, positive and negative part; what inputs must be."""
+    """Signed values as two unsigned channels, positive and negative part; what inputs must be.
+
+    `name` names the layer.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -348,6 +370,12 @@ def initial_scale(
         std = 2^shift sqrt(2) / (g sqrt(fan_in));  num_sends = ceil(std / 21);  std /= num_sends
 
     21 is a third of the weight range: three deviations fit it.
+
+    Args:
+        fan_in: rows of the weight.
+        shift: bits that the activation after it drops.
+        num_sends: times each input is sent; None: as few as that needs.
+        substrate: whose gain and weight range apply.
 
     Raises:
         ValueError: `num_sends` is below 1.

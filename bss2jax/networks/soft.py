@@ -29,7 +29,15 @@ _SPEED_UP = 1000  # of the chip over the times of these neurons
 def build_soft(
     layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate, spec: Soft
 ) -> Network:
-    """Builds a network of soft LIF units: see `build`."""
+    """Builds a network of soft LIF units.
+
+    Args:
+        layers, shape, substrate: as in `build`.
+        spec: what its units share.
+
+    Raises:
+        ValueError: as `build`, or relu units are given noise.
+    """
     if spec.units == "relu" and spec.noise != "none":
         raise ValueError(f"soft.noise: relu units have no spikes; expected none, got {spec.noise}")
     stages = stages_of(layers, shape)
@@ -52,7 +60,7 @@ def curve_of(spec: Soft) -> Curve:
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer in its place, with the shapes of a sample before and after it."""
+    """A layer in its place, of this name, with the shapes of a sample before and after it."""
 
     layer: Layer
     name: str
@@ -61,6 +69,7 @@ class Stage:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the layer's weight: (fan-in, outputs), or (*window, channels, outputs)."""
         layer = self.layer
         if isinstance(layer, ConvSoftLIF):
             window = pair(layer.window, len(self.before) - 1)
@@ -69,12 +78,14 @@ class Stage:
 
     @property
     def fan_in(self) -> int:
+        """Inputs of a unit."""
         return math.prod(self.weight_shape[:-1])
 
     @property
     def window_size(self) -> int:
         """Inputs of a pool's output."""
-        return math.prod(pair(self.layer.window, len(self.before) - 1))
+        window: tuple[int, ...] = pair(self.layer.window, len(self.before) - 1)
+        return math.prod(window)
 
     def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """Multiplies inputs `[B, *before]` by the layer's weights: `[B, *after]`, no bias."""
@@ -101,7 +112,8 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...
     Raises:
         ValueError: a layer does not belong there or does not fit its input; says which.
     """
-    names, stages, before = layer_names(layers), [], tuple(shape)
+    names, before = layer_names(layers), tuple(shape)
+    stages: list[Stage] = []
     for layer, name in zip(layers, names, strict=True):
         last = len(stages) == len(layers) - 1
         if last != isinstance(layer, Linear):
