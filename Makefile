@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow kills fuzz bench format clean
+.PHONY: demo test docs test-slow kills fuzz bench notebooks format clean
 
 demo: .venv/demo
 	$(BIN)/bss2jax train configs/digits.toml
@@ -11,7 +11,13 @@ test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+# The pages in site/, and every piece of code in them run.
+docs: .venv/test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_docs.py
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
@@ -25,6 +31,10 @@ fuzz: .venv/test
 bench: .venv/test
 	$(BIN)/python benchmarks/vmm.py
 	$(BIN)/python benchmarks/spiking.py
+
+# Executed at full size, as pages to look at.
+notebooks: .venv/notebooks
+	$(BIN)/jupyter nbconvert --execute --to html --output-dir runs/notebooks notebooks/*.ipynb
 
 format: .venv/test
 	$(BIN)/ruff check --fix .
@@ -43,4 +53,8 @@ clean:
 
 .venv/test: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
+.venv/notebooks: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[notebooks]"
 	touch $@

@@ -9,11 +9,13 @@ from bss2jax.hardware.chip_file import ChipError, load_chip, save_chip
 from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.kernels.coding import (
     constant_current,
+    delta,
     encode_activations,
     first_spike,
     latency,
     log_latency,
     max_over_time,
+    normalise,
     poisson,
     regular,
     scale_input,
@@ -37,7 +39,7 @@ from bss2jax.kernels.neuron import (
     lif_state,
     lif_step,
 )
-from bss2jax.kernels.softlif import lif_rate, noisy_rate, soft_lif_rate
+from bss2jax.kernels.softlif import Curve, lif_rate, noisy_rate, soft_lif_rate
 from bss2jax.kernels.surrogate import (
     Arctan,
     Box,
@@ -62,6 +64,7 @@ __all__ = [
     "Chip",
     "ChipError",
     "Coded",
+    "Curve",
     "Events",
     "FastSigmoid",
     "Gaussian",
@@ -84,6 +87,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "converting_relu",
+    "delta",
     "describe",
     "encode_activations",
     "expanded_conv1d",
@@ -104,6 +108,7 @@ __all__ = [
     "max_over_time",
     "merge",
     "noisy_rate",
+    "normalise",
     "patches",
     "plan",
     "poisson",

@@ -34,6 +34,8 @@ _EXPECTED = {
 Spread = Annotated[float, Ge(0), Lt(float("inf"))]
 Preset = Literal["calibrated", "uncalibrated", "none"]
 _PRESETS = typing.get_args(Preset)
+Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
+Scale = Annotated[float, Gt(0), Lt(float("inf"))]
 Share = Annotated[float, Ge(0), Le(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
@@ -69,12 +71,17 @@ class Data:
         validation: samples of the training split, or a share of it below 1, whole persons where the
             set says who a sample is from. By default the set's own validation split, which is not
             used otherwise; a tenth of the training split where it has none.
+        offset, full_scale: the value that means 0, and what added to it means 1, in the set's own
+            units; one for all, or one for each channel. By default 0 and what the set says. What
+            lies beyond is clipped where a chip's inputs are.
     """
 
     __pydantic_config__ = _STRICT
 
     name: Annotated[str, MinLen(1)]
     validation: Annotated[float, AfterValidator(_amount)] | None = None
+    offset: Finite | tuple[Finite, ...] = 0.0
+    full_scale: Scale | tuple[Scale, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +129,10 @@ class Spreads:
 class Noise:
     """Trial-to-trial noise, by default that of the preset.
 
-    Of one readout and of each send, LSB; of thresholds and membranes, a share; of spike times, s.
+    Attributes:
+        std, send: of one readout and of each send, LSB.
+        threshold, membrane: a share of the way from leak to threshold.
+        jitter: of spike times, s.
     """
 
     __pydantic_config__ = _STRICT
@@ -170,6 +180,14 @@ class Config:
         name: names the run directory.
         description: one line for `bss2jax configs`.
         seed: of initialisation, order, validation split, augmentation and noise.
+        data: which set, and what validates.
+        chip: the seed or the file of its fixed pattern.
+        mismatch, noise: how far chips spread, and what differs from trial to trial.
+        layers: of the network, first to last.
+        spiking, soft: what the populations of such networks share.
+        objective, augment: what is minimised, and how images are changed.
+        phases: of the training.
+        run: where it goes.
     """
 
     __pydantic_config__ = _STRICT
@@ -246,7 +264,13 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
 
 @dataclass(frozen=True)
 class Specimen:
-    """One chip to draw: its number, its spreads, and a file with what was measured of it."""
+    """One chip to draw.
+
+    Attributes:
+        seed: its number.
+        mismatch: its spreads.
+        measured: a file with what was measured of it, or None.
+    """
 
     seed: int
     mismatch: Mismatch

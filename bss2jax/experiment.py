@@ -30,7 +30,15 @@ _VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Experiment:
-    """A config with everything it stands for, before anything is trained or written."""
+    """A config with everything it stands for, before anything is trained or written.
+
+    Attributes:
+        config: what it is made of.
+        task: network and settings.
+        chip: the run's own.
+        key: of the run, folded for each purpose.
+        training, validation, test: the samples, on the device.
+    """
 
     config: Config
     task: Task
@@ -57,7 +65,7 @@ class Experiment:
     def with_chip(self, seed: int) -> "Experiment":
         """Returns the same experiment on another chip; what precedes the chip stays the same."""
         config = replace(self.config, chip=replace(self.config.chip, seed=seed, file=None))
-        return replace(self, config=config, chip=_chip_of(config))
+        return replace(self, config=config, chip=sample_chip(jax.random.key(seed), config.spreads))
 
     def train(self, number: int, start: Params | loop.Progress, **callbacks) -> Params:
         """Trains through a phase, or what is left of it; start and callbacks as of `loop.train`."""
@@ -77,8 +85,11 @@ class Experiment:
 
         See `measured_on` for what is left out.
         """
-        rungs = {"float": ("float", "float"), "ideal": ("ideal", "ideal")}
-        rungs["transfer"] = ("chip", self.on_chip)
+        rungs: dict[str, tuple[Execution, Execution | Mapping[str, Execution]]] = {
+            "float": ("float", "float"),
+            "ideal": ("ideal", "ideal"),
+            "transfer": ("chip", self.on_chip),
+        }
         return {
             name: self.test_result(params, on)
             for name, (execution, on) in rungs.items()
@@ -97,12 +108,12 @@ class Experiment:
         trained = {phase.on for phase in self.config.phases if isinstance(phase.on, str)}
         return ("float",) if soft and trained == {"float"} else known
 
-    def test_result(self, params: Params, on) -> Result:
+    def test_result(self, params: Params, on: Execution | Mapping[str, Execution]) -> Result:
         """Measures on the test set, on this run's chip with noise where `on` asks so."""
         key = jax.random.fold_in(self.key, _TEST)
         return loop.evaluate(self.task, params, self.test, self.chip, key, on=on)
 
-    def test_accuracy(self, params: Params, on) -> float:
+    def test_accuracy(self, params: Params, on: Execution | Mapping[str, Execution]) -> float:
         """Measures accuracy on the test set: see `test_result`."""
         return self.test_result(params, on).accuracy
 
@@ -119,6 +130,13 @@ def network_of(config: Config) -> Network:
         known = data.spec(name)
     except ValueError as error:
         raise ConfigError(f"data.name: {error}") from None
+    for key in ("offset", "full_scale"):
+        each = getattr(config.data, key)
+        if isinstance(each, tuple) and len(each) != known.shape[-1]:
+            raise ConfigError(
+                f"data.{key}: got {len(each)} values, expected 1 or one for each of the "
+                f"{known.shape[-1]} channels of {name}"
+            )
     try:
         network = build(config.layers, known.shape, spiking=config.spiking, soft=config.soft)
     except ValueError as error:
@@ -157,7 +175,15 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     for name in ("train", "validation", "test"):
         if getattr(dataset, name) is not None:
             _check_split(getattr(dataset, name), name, dataset, data.spec(config.data.name))
-    task = Task(network, dataset.full_scale, config.spreads, BSS2, config.objective, config.augment)
+    task = Task(
+        network,
+        config.data.full_scale or dataset.full_scale,
+        config.spreads,
+        BSS2,
+        config.objective,
+        config.augment,
+        config.data.offset,
+    )
     training, validation = _split(dataset, config.data.validation, config.seed)
     return Experiment(
         config,
@@ -180,7 +206,13 @@ def _chip_of(config):
 
 
 def plan_text(network: Network, samples: int = 60_000, batch: int = 128) -> str:
-    """Returns a network's placement and cost, of a sample and of an epoch, as text."""
+    """Returns a network's placement and cost, of a sample and of an epoch, as text.
+
+    Args:
+        network: whose plan it is.
+        samples: of an epoch.
+        batch: samples with the same weights.
+    """
     if isinstance(network.plan, SpikingPlan):
         cost = describe_spiking_cost(network.plan, samples, batch)
         return f"{describe_populations(network.plan)}\n{cost}\n"
@@ -188,10 +220,17 @@ def plan_text(network: Network, samples: int = 60_000, batch: int = 128) -> str:
 
 
 def over_chips(experiment: Experiment, params: Params, count: int) -> np.ndarray:
-    """Measures test accuracy, `[count]`, on chips not seen: the seeds after the run's own."""
+    """Measures test accuracy, `[count]`, on chips not seen: the seeds after the run's own.
+
+    Args:
+        experiment: whose spreads, test set and execution apply.
+        params: of the trained network.
+        count: chips.
+    """
     first = experiment.config.chip.seed + 1
     keys = jax.vmap(jax.random.key)(jnp.arange(first, first + count))
-    chips = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))(keys)
+    draw = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))
+    chips = jax.jit(draw)(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)
     return loop.accuracy_over_chips(
         experiment.task, params, experiment.test, chips, key, on=experiment.on_chip

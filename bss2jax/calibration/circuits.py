@@ -2,6 +2,8 @@
 
 Every circuit is a neuron of its own. Membranes are read by the CADC, every 1.7 us, truncated to 8
 bits, with the noise of a readout, and averaged over repetitions.
+
+References: calix (what is measured, and with which stimuli); halco (the CADC).
 """
 
 import jax

@@ -1,7 +1,11 @@
-"""Measuring the matrix products of a chip: what is sent in, what is read out, nothing else."""
+"""Measuring the matrix products of a chip: what is sent in, what is read out, nothing else.
+
+References: brainscales2-demos tp_01 (the sweep); hxtorch `perceptron` (gain and noise).
+"""
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -139,6 +143,7 @@ def measure_gain_and_noise(
     .85^i, for the i whose median output is nearest 63; 50 repetitions.
 
     Returns:
+        Two scalars.
         gain: median of y over the exact product, LSB per activation x weight, `num_sends` included.
         noise: median over columns of the std of y - gain x exact, LSB.
 
@@ -149,7 +154,7 @@ def measure_gain_and_noise(
     shares = 0.85 ** jnp.arange(30)[:, None]
     kept = jax.random.uniform(k_keep, (30, rows)) < shares
     x, w = jnp.where(kept, 15.5, 0.0), jnp.full((rows, columns), 21.0)
-    settings = {"num_sends": num_sends, "substrate": substrate}
+    settings: dict[str, Any] = {"num_sends": num_sends, "substrate": substrate}
     median = jnp.median(matmul(x, w, chip, k_search, **settings), axis=1)
     best = x[jnp.argmin(jnp.abs(median - 63))]
     repeated = jnp.broadcast_to(best, (50, rows))

@@ -13,6 +13,7 @@ Environment:
 
 import difflib
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 
@@ -66,12 +67,12 @@ _SPECS = {
 }
 
 
-def names():
+def names() -> tuple[str, ...]:
     """The names `load` knows, sorted."""
     return tuple(sorted(_SPECS))
 
 
-def load(name):
+def load(name: str) -> Dataset:
     """Loads a data set, preparing it first if this machine has never done so.
 
     Args:
@@ -90,10 +91,10 @@ def load(name):
         return import_module(f"bss2jax.data.{name}").splits()
 
     train, test, *rest = splits() if known.version is None else cached(name, known, splits)
-    return Dataset(name, train, test, known.classes, known.full_scale, *rest)
+    return _dataset(name, known, train, test, *rest)
 
 
-def prepared(name):
+def prepared(name: str) -> Path | None:
     """The file with a set's arrays, if this machine has prepared it; else None.
 
     Raises:
@@ -104,7 +105,7 @@ def prepared(name):
     return path if path is not None and path.is_file() else None
 
 
-def random_like(name, train=64, test=32, seed=0):
+def random_like(name: str, train: int = 64, test: int = 32, seed: int = 0) -> Dataset:
     """A stand-in with the shapes, types and classes of a set, and random content. Reads no files.
 
     Args:
@@ -130,13 +131,11 @@ def random_like(name, train=64, test=32, seed=0):
         y = rng.integers(0, len(known.classes), samples, np.int32)
         return Split(x, y, rng.integers(0, 10, samples, np.int32) if known.grouped else None)
 
-    splits = [draw(train), draw(test)]
-    if "validation" in known.splits:
-        splits.append(draw(test))
-    return Dataset(name, *splits[:2], known.classes, known.full_scale, *splits[2:])
+    rest = (test,) if "validation" in known.splits else ()
+    return _dataset(name, known, *map(draw, (train, test, *rest)))
 
 
-def spec(name):
+def spec(name: str) -> Spec:
     """What is known of a set without reading any file: a `Spec`.
 
     Raises:
@@ -148,3 +147,7 @@ def spec(name):
     raise ValueError(
         f"no data set {name!r}: expected one of {', '.join(names())}; the nearest is {near!r}"
     )
+
+
+def _dataset(name, known, train, test, validation=None):
+    return Dataset(name, train, test, known.classes, known.full_scale, validation)

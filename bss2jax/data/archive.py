@@ -56,11 +56,11 @@ class Archive:
         self._zip.close()
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """The paths of all files, in the archive's order."""
         return tuple(self._entries)
 
-    def read(self, name):
+    def read(self, name: str) -> bytes:
         """Unpacks a file: bytes.
 
         Raises:

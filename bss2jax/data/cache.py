@@ -3,10 +3,12 @@
 import logging
 import zipfile
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from bss2jax.data.dataset import Split
+from bss2jax.data.dataset import Spec, Split
 from bss2jax.data.files import cache_directory, writing
 
 _log = logging.getLogger(__name__)
@@ -24,12 +26,12 @@ _DAMAGED = (
 )
 
 
-def cache_path(name, spec):
+def cache_path(name: str, spec: Spec) -> Path:
     """Where the arrays of a set are kept."""
     return cache_directory() / f"{name}-v{spec.version}.npz"
 
 
-def cached(name, spec, splits):
+def cached(name: str, spec: Spec, splits: Callable[[], tuple[Split, ...]]) -> tuple[Split, ...]:
     """The splits of a set, from its cache file, or built and stored there.
 
     A damaged cache file is reported as a warning and rebuilt.

@@ -18,6 +18,9 @@ class Split:
         y: `[S]` int32 class labels, 0..classes-1.
         group: `[S]` int32 who or what a sample comes from, such as a person; None where the set
             does not say. Samples of one group resemble each other.
+
+    Raises:
+        ValueError: there is not one label, or group, a sample.
     """
 
     x: np.ndarray
@@ -61,7 +64,12 @@ class Spec:
 class Dataset:
     """A loaded set; `x / full_scale` is the value as a number up to 1.0.
 
-    `validation` is None where the set has no such split of its own.
+    Attributes:
+        name: of the set.
+        train, test: its splits.
+        classes: what each label means.
+        full_scale: the value of x that means 1.0; one for all, or one for each channel.
+        validation: None where the set has no such split of its own.
     """
 
     name: str
@@ -72,6 +80,6 @@ class Dataset:
     validation: Split | None = None
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """The shape of one sample, without the batch axis."""
         return self.train.x.shape[1:]

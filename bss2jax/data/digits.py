@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from bss2jax.data.dataset import Split
 
 
-def splits():
+def splits() -> tuple[Split, ...]:
     """Splits the digits into 1,437 and 360, each class in the same proportion in both.
 
     Returns:

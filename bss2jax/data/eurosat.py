@@ -13,6 +13,8 @@ Copernicus Sentinel data.
 import hashlib
 import io
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bss2jax.data import records, spec
 from bss2jax.data.archive import Archive
-from bss2jax.data.dataset import DataError
+from bss2jax.data.dataset import DataError, Split
 from bss2jax.data.files import SourceFile, locate
 
 SPLIT_SEED = 0
@@ -40,7 +42,7 @@ FILE = SourceFile(
 )
 
 
-class Eurosat(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Eurosat(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """EuroSAT with its split by hash, prepared without TensorFlow; by class, then by number.
 
     Not registered: tfds has a set of that name.
@@ -77,7 +79,7 @@ class Eurosat(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     yield name, {"image": image, "label": label}
 
 
-def splits():
+def splits() -> tuple[Split, ...]:
     """Builds EuroSAT from its original archive.
 
     Returns:
@@ -89,13 +91,13 @@ def splits():
     return records.decode(Eurosat, _SPLITS)
 
 
-def images(archive, shown):
+def images(archive: Archive, shown: Path | str) -> list[list[str]]:
     """The paths of the images of each class, ordered by their number.
 
     Raises:
         DataError: a class has fewer than ten, too few to split.
     """
-    found = [{} for _ in _CLASSES]
+    found: list[dict[int, str]] = [{} for _ in _CLASSES]
     for name in archive.names:
         match = re.fullmatch(r"2750/(\w+)/(\w+)_(\d+)\.jpg", name)
         if match and match[1] == match[2] and match[1] in _CLASSES:
@@ -109,7 +111,7 @@ def images(archive, shown):
     return [[numbers[n] for n in sorted(numbers)] for numbers in found]
 
 
-def divide(paths):
+def divide(paths: Sequence[str]) -> dict[str, list[str]]:
     """Divides the images of one class into splits by the rule above; each keeps its order.
 
     Args:
@@ -132,7 +134,7 @@ def divide(paths):
     }
 
 
-def decode(content, shown):
+def decode(content: bytes, shown: str) -> np.ndarray:
     """Decodes one JPEG: uint8 `[64, 64, 3]`.
 
     Raises:

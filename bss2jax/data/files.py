@@ -7,9 +7,11 @@ import os
 import secrets
 import tempfile
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from bss2jax.data.dataset import DataError
 
@@ -39,14 +41,14 @@ class SourceFile:
     repacks: tuple[tuple[int, str], ...] = ()
 
 
-def cache_directory():
+def cache_directory() -> Path:
     """`$BSS2JAX_CACHE`, else `$XDG_CACHE_HOME/bss2jax`, else `~/.cache/bss2jax`."""
     if own := os.environ.get("BSS2JAX_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bss2jax"
 
 
-def locate(source):
+def locate(source: SourceFile) -> Path:
     """The path of a verified copy of an original file.
 
     Looks in `$BSS2JAX_DATA`, then among earlier downloads, then downloads.
@@ -78,7 +80,7 @@ def locate(source):
 
 
 @contextmanager
-def writing(path):
+def writing(path: Path) -> Iterator[BinaryIO]:
     """Opens a new file that takes the name `path` only if the body succeeds.
 
     The temporary name is unique, so processes that write the same path at once do not meet: the
@@ -107,7 +109,7 @@ def writing(path):
 
 
 @contextmanager
-def scratch_directory():
+def scratch_directory() -> Iterator[Path]:
     """A directory below the cache, removed with its content at the end.
 
     Yields:

@@ -12,13 +12,14 @@ Human Activity Recognition Using Smartphones, ESANN 2013; doi 10.24432/C54S4K.
 import hashlib
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from bss2jax.data import records
 from bss2jax.data.archive import Archive
-from bss2jax.data.dataset import DataError
+from bss2jax.data.dataset import DataError, Split
 from bss2jax.data.files import SourceFile, locate
 
 SIGNALS = tuple(
@@ -42,7 +43,7 @@ FILE = SourceFile(
 )
 
 
-class Har(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Har(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """UCI HAR in its original order, prepared without TensorFlow; people as groups 1..30."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -75,7 +76,7 @@ class Har(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield index, {"signals": window, "label": int(label), "group": int(person)}
 
 
-def splits():
+def splits() -> tuple[Split, ...]:
     """Builds HAR from its original archive.
 
     Returns:
@@ -87,7 +88,7 @@ def splits():
     return records.decode(Har)
 
 
-def read(path, split):
+def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reads one split of an archive, the official one, the one inside it, or a repack.
 
     Args:

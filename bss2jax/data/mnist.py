@@ -10,12 +10,13 @@ is described at http://yann.lecun.com/exdb/mnist/.
 import gzip
 import math
 import zlib
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from bss2jax.data import records
-from bss2jax.data.dataset import DataError
+from bss2jax.data.dataset import DataError, Split
 from bss2jax.data.files import SourceFile, locate
 
 _MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -54,7 +55,7 @@ FILES = {
 }
 
 
-class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """MNIST in its original order, prepared without TensorFlow.
 
     Not registered: tfds has a set of that name.
@@ -96,7 +97,7 @@ class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield index, {"image": image, "label": int(label)}
 
 
-def splits():
+def splits() -> tuple[Split, ...]:
     """Builds MNIST from its original files.
 
     Returns:
@@ -108,7 +109,7 @@ def splits():
     return records.decode(Mnist)
 
 
-def read_images(path):
+def read_images(path: Path) -> np.ndarray:
     """Reads an IDX file of images: uint8 `[S, 28, 28, 1]`.
 
     Raises:
@@ -122,7 +123,7 @@ def read_images(path):
     return images[..., None]
 
 
-def read_labels(path):
+def read_labels(path: Path) -> np.ndarray:
     """Reads an IDX file of labels: uint8 `[S]`, 0..9.
 
     Raises:

@@ -11,7 +11,7 @@ from bss2jax import data
 from bss2jax.data.dataset import Split
 
 
-def splits():
+def splits() -> tuple[Split, ...]:
     """Makes both splits from MNIST: x uint8 `[S, 16, 16, 1]`.
 
     Raises:
@@ -21,7 +21,7 @@ def splits():
     return tuple(Split(shrink(split.x), split.y) for split in (whole.train, whole.test))
 
 
-def shrink(images):
+def shrink(images: np.ndarray) -> np.ndarray:
     """Crops images `[S, 28, 28, 1]` to their middle 24x24 and averages it to 16x16, uint8."""
     inner = images[:, 2:-2, 2:-2, 0].astype(np.float32)
     # How much of old pixel j lies within new pixel i, over what the new one covers.

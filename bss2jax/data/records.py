@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,11 +17,13 @@ _BATCH = 1000  # records read at once: twice as quick as one by one
 class LocalInfo(tfds.core.DatasetInfo):
     """What a builder's `_info` returns here: never asks Google's servers about the set."""
 
-    def initialize_from_bucket(self):
+    def initialize_from_bucket(self) -> None:
         """Does nothing, where tfds looks the set up online and leaves a temporary directory."""
 
 
-def decode(builder_class, names=("train", "test")):
+def decode(
+    builder_class: type[tfds.core.DatasetBuilder], names: Sequence[str] = ("train", "test")
+) -> tuple[Split, ...]:
     """Prepares a set in array_record files, reads them back and removes them.
 
     The records go to a directory of this process alone, so two first uses at once do not meet. They

@@ -14,16 +14,19 @@ _RADIUS, _DOT = 0.5, 0.1
 _SEEDS, _SAMPLES = (42, 40), (5000, 1000)
 
 
-def splits():
-    """Draws the training and the test split, each from its fixed seed."""
+def splits() -> tuple[Split, ...]:
+    """Draws the training and the test split, each from its fixed seed: x float32 `[S, 4]`."""
     return tuple(_draw(seed, samples) for seed, samples in zip(_SEEDS, _SAMPLES, strict=True))
 
 
-def classify(x, y):
+def classify(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Returns the class of points within the circle: 0 yin, 1 yang, 2 dot.
 
     Args:
         x, y: `[S]`, 0..1.
+
+    Returns:
+        `[S]` int32.
     """
     left = np.hypot(x - _RADIUS / 2, y - _RADIUS)
     right = np.hypot(x - 3 * _RADIUS / 2, y - _RADIUS)

@@ -19,12 +19,17 @@ chosen so, for matrix products:
 
 The uncalibrated chip is assumed throughout: what the analog cells of a chip give when all are set
 alike.
+
+References: temperature effects in analog DNN inference, Heidelberg 2026 (Summ26);
+brainscales2-demos tp_01; calix; Weis et al. 2020, arXiv 2006.13177; DelGrad,
+10.1038/s41467-025-63120-y.
 """
 
 import math
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +69,11 @@ class Mismatch:
         membrane_noise: trial-to-trial noise of a membrane at rest, as a share of the same way; it
             fluctuates as fast as the membrane does.
 
-    References: DelGrad, 10.1038/s41467-025-63120-y (threshold, jitter); the others are assumed.
+    Raises:
+        ValueError: a value is not finite, negative where it cannot be, or a share above 1.
+
+    References: DelGrad, 10.1038/s41467-025-63120-y (threshold, jitter); for matrix products see the
+    module; the others are assumed.
     """
 
     synapse: float = 0.10
@@ -205,7 +214,8 @@ class Chip:
         Raises:
             ChipError: the file cannot be read, a name is unknown, a shape or a value impossible.
         """
-        arrays = {k: jnp.asarray(a) for k, a in read_measurements(path, substrate).items()}
+        measured = read_measurements(path, substrate)
+        arrays: dict[str, Any] = {name: jnp.asarray(array) for name, array in measured.items()}
         if "noise_std" in arrays:  # what was measured is all the noise there is
             arrays["send_noise"] = jnp.zeros_like(arrays["noise_std"])
         return replace(like or ideal_chip(substrate), **arrays)
@@ -274,7 +284,7 @@ def at_temperature(chip: Chip, kelvin: float, key: jax.Array) -> Chip:
 
     Args:
         chip: as calibrated, at 300 K.
-        kelvin: how much warmer; negative for colder.
+        kelvin: how much warmer, K; negative for colder.
         key: of the specimen: the direction in which each column drifts.
     """
     k_gain, k_offset = jax.random.split(key)

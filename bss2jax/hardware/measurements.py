@@ -63,7 +63,7 @@ def read_measurements(path: str | Path, substrate: Substrate) -> dict[str, np.nd
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of an npz file; raises `ChipError` where it is none."""
+    """Returns the arrays of an npz file, of any shape; raises `ChipError` where it is none."""
     try:
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.ndarray):

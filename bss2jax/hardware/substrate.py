@@ -10,6 +10,9 @@ class Substrate:
     Frozen and hashable: a static argument of every jitted function that needs it. A user who
     wants another substrate writes `dataclasses.replace(BSS2, columns=128)`.
 
+    Raises:
+        ValueError: a number is not one, or not above 0, or ranges are the wrong way round.
+
     References: hxtorch `constants`, haldls/halco (sizes), hxtorch `perceptron/mock` (gain),
     grenade `compute/mac` (times); Cramer et al. 2022, Weis et al. 2020, Stradmann et al. 2021
     (power).

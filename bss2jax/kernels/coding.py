@@ -1,4 +1,9 @@
-"""Values of the world into activations and spike times, traces into scores, tensors into range."""
+"""Values of the world into activations and spike times, traces into scores, tensors into range.
+
+References: hxtorch `nn` (scaling, the CADC's maximum over time); brainscales2-demos ts_13 (latency,
+soft clamp); Cramer et al. 2022 (logarithmic latency); Kriener et al. 2022, arXiv 2102.08211 (spike
+times). Regular and Poisson trains and constant currents are the field's usual codes.
+"""
 
 from collections.abc import Sequence
 
@@ -12,19 +17,45 @@ from bss2jax.kernels.events import Events
 
 
 def encode_activations(
-    values: jax.Array, full_scale: float | Sequence[float], substrate: Substrate = BSS2
+    values: jax.Array,
+    full_scale: float | Sequence[float],
+    substrate: Substrate = BSS2,
+    *,
+    offset: float | Sequence[float] = 0.0,
 ) -> jax.Array:
-    """Maps values 0..full_scale linearly to activations 0..31, float32, not yet rounded.
+    """Maps values, less an offset, of 0..full_scale to activations 0..31, float32, not yet rounded.
 
     The product rounds them; an execution without rounding sees what is here.
 
     Args:
         values: `[...]`, such as uint8 pixels; or `[..., C]`.
-        full_scale: the value that becomes 31; one for all, or C of them.
+        full_scale: what becomes 31; one for all, or C of them.
         substrate: whose activation range is filled.
+        offset: the value that becomes 0; one for all, or C of them.
     """
     factor = substrate.activation_max / np.asarray(full_scale)
-    return jnp.asarray(values, jnp.float32) * factor.astype(np.float32)
+    return _less(values, offset) * factor.astype(np.float32)
+
+
+def normalise(
+    values: jax.Array,
+    full_scale: float | Sequence[float],
+    *,
+    offset: float | Sequence[float] = 0.0,
+) -> jax.Array:
+    """Maps values, less an offset, of 0..full_scale linearly to 0..1, float32.
+
+    Args:
+        values: `[...]`, such as uint8 pixels; or `[..., C]`.
+        full_scale: what becomes 1; one for all, or C of them.
+        offset: the value that becomes 0; one for all, or C of them.
+    """
+    return _less(values, offset) / np.asarray(full_scale, np.float32)
+
+
+def _less(values, offset):
+    values = jnp.asarray(values, jnp.float32)
+    return values - np.asarray(offset, np.float32) if np.any(offset) else values
 
 
 def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
@@ -81,7 +112,7 @@ def spike_time(values: jax.Array, dt: float, early: float, late: float) -> Event
     return _one_each(jnp.round((early + values * (late - early)) / dt).astype(jnp.int32))
 
 
-def regular(values: jax.Array, steps: int, spikes: int) -> jax.Array:
+def regular(values: jax.Array, steps: int, spikes: float) -> jax.Array:
     """Codes each value by up to `spikes` spikes at even distances: a raster `[T, B, K]`.
 
     Step t spikes where (t + 1) r passes a whole number that t r does not, r = x spikes / T.
@@ -97,13 +128,56 @@ def regular(values: jax.Array, steps: int, spikes: int) -> jax.Array:
 
 
 def poisson(values: jax.Array, key: jax.Array, steps: int) -> jax.Array:
-    """Codes each value as the chance of a spike in a step: a raster `[T, B, K]` of 0.0 and 1.0."""
+    """Codes each value as the chance of a spike in a step: a raster `[T, B, K]` of 0.0 and 1.0.
+
+    Args:
+        values: `[B, K]`, 0..1.
+        key: of the draws.
+        steps: T.
+    """
     draw = jax.random.uniform(key, (steps, *values.shape))
     return (draw < values).astype(jnp.float32)
 
 
+def delta(signals: jax.Array, steps: int, theta: float) -> jax.Array:
+    """Codes signals by how they change, send-on-delta: a raster `[T, B, 2 C]`.
+
+    A reference follows each signal from 0 on. Where the signal is theta or more above it, the
+    channel's ON input spikes and the reference rises by theta; where it is as far below, the OFF
+    input spikes and the reference falls. So a signal at rest is silent once it is reached, and one
+    that changes by more than theta a step is followed late.
+
+    Args:
+        signals: `[B, L, C]`, of either sign; step t sees sample t L / T.
+        steps: T, which divides L.
+        theta: what is worth a spike, in units of the signals.
+
+    Returns:
+        0.0 and 1.0: at most one spike a step and channel, ON inputs first.
+
+    Raises:
+        ValueError: the signals have no axis of samples, or T does not divide it.
+
+    References: M. Miskowicz, Send-On-Delta Concept, Sensors 6 (2006) 49.
+    """
+    if signals.ndim != 3 or signals.shape[1] % steps:
+        raise ValueError(
+            f"delta coding takes signals [B, L, C] of L samples, a multiple of {steps} steps; "
+            f"got {signals.shape}"
+        )
+
+    def step(level, at):
+        # In whole thetas: sums of them would drift.
+        change = (at >= (level + 1) * theta).astype(at.dtype) - (at <= (level - 1) * theta)
+        return level + change, change
+
+    seen = signals[:, :: signals.shape[1] // steps].swapaxes(0, 1)
+    _, change = lax.scan(step, jnp.zeros(seen.shape[1:], seen.dtype), seen)
+    return jnp.maximum(jnp.concatenate([change, -change], axis=-1), 0)
+
+
 def constant_current(values: jax.Array, steps: int) -> jax.Array:
-    """Codes each value as a current that stays, `[T, B, K]`."""
+    """Codes each value `[B, K]` as a current that stays, `[T, B, K]`, in the values' unit."""
     return jnp.broadcast_to(values, (steps, *values.shape))
 
 
@@ -156,7 +230,7 @@ def _one_each(time):
 
 
 def scale_input(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
-    """Scales a tensor by 31 / max x; the factor is detached from the gradient.
+    """Scales a tensor `[...]` by 31 / max x; the factor is detached from the gradient.
 
     References: hxtorch `nn.scale_input`.
     """
@@ -164,7 +238,7 @@ def scale_input(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
 
 
 def scale_weight(w: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
-    """Scales a tensor by 63 / max |w|; the factor is detached from the gradient.
+    """Scales a tensor `[...]` by 63 / max |w|; the factor is detached from the gradient.
 
     References: hxtorch `nn.scale_weight`.
     """

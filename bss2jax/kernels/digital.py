@@ -56,7 +56,7 @@ def add(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Args:
         a: `[..., N]` LSB.
-        b: broadcastable to `a`, LSB: another readout, or a bias.
+        b: `[N]`, or any shape broadcastable to that of `a`, LSB: another readout, or a bias.
 
     Returns:
         `[..., N]` float32, integer-valued, -128..127. Gradient: that of a + b.
@@ -75,6 +75,13 @@ def argmax(y: jax.Array, axis: int = -1) -> jax.Array:
     """Returns the index of the largest readout along `axis`, int32, as the processor finds it.
 
     Ties go to the lowest index. There is no gradient.
+
+    Args:
+        y: `[..., N]` readout, LSB.
+        axis: along which to look.
+
+    Returns:
+        `[...]` int32.
     """
     return jax.lax.stop_gradient(jnp.argmax(y, axis=axis).astype(jnp.int32))
 

@@ -26,7 +26,13 @@ class Events:
 
 
 def to_raster(events: Events, steps: int, inputs: int) -> jax.Array:
-    """Returns the dense spike train `[T, B, K]`; simultaneous spikes of an input add up."""
+    """Returns the dense spike train `[T, B, K]`; simultaneous spikes of an input add up.
+
+    Args:
+        events: times and indices, `[B, E]`; those at T or later are dropped.
+        steps: T.
+        inputs: K.
+    """
     batch = events.time.shape[0]
     sample = jnp.arange(batch)[:, None]
     raster = jnp.zeros((steps, batch, inputs))

@@ -35,10 +35,12 @@ class Coded:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the raster: (T, B, P, K)."""
         return (self.steps, *self.values.shape)
 
     @property
     def ndim(self) -> int:
+        """Axes of the raster."""
         return len(self.shape)
 
 
@@ -61,6 +63,8 @@ def field_product(fields: Fields, w: jax.Array) -> jax.Array:
     Returns:
         `[T, B, P, C]`.
     """
+    if w.ndim == 3 and isinstance(fields, Coded):
+        return _coded_product(fields, w)
     x = raster_of(fields)
     if w.ndim == 3:
         return (x[..., None] * w).sum(axis=-2)
@@ -70,12 +74,17 @@ def field_product(fields: Fields, w: jax.Array) -> jax.Array:
 def field_product_gradient(
     fields: Fields, w: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array | None, jax.Array]:
-    """Returns the gradients of fields (None for `Coded`) and weights from that of the product."""
-    data = isinstance(fields, Coded)
+    """Returns the gradients of fields (None for `Coded`) and weights from that of the product.
+
+    Args:
+        fields, w: as in `field_product`.
+        dy: `[T, B, P, C]` gradient with respect to the product.
+    """
     if w.ndim == 3:
-        dx = None if data else (dy[..., None, :] * w).sum(axis=-1)
-        of_input = fields.values if data else fields
-        code = fields.code if data else lambda x: x
+        if isinstance(fields, Coded):
+            dx, of_input, code = None, fields.values, fields.code
+        else:
+            dx, of_input, code = (dy[..., None, :] * w).sum(axis=-1), fields, lambda x: x
 
         def one(x):
             # Sums over steps and samples, input by input: the others of a field are far apart.
@@ -84,10 +93,28 @@ def field_product_gradient(
         return dx, jnp.moveaxis(lax.map(one, jnp.moveaxis(of_input, -1, 0)), 0, 1)
     x = raster_of(fields)
     flat = dy.reshape(-1, dy.shape[-1])
-    return None if data else dot(dy, w.T), dot(x.reshape(-1, x.shape[-1]).T, flat)
+    return None if isinstance(fields, Coded) else dot(dy, w.T), dot(
+        x.reshape(-1, x.shape[-1]).T, flat
+    )
+
+
+def _coded_product(fields, w):
+    """Input by input: a loop takes its values from memory.
+
+    In one sum, XLA would compute what the values come from, such as an augmented image, again for
+    every step.
+    """
+
+    def add(y, of_input):
+        values, w = of_input
+        return y + fields.code(values)[..., None] * w, None
+
+    nothing = jnp.zeros((*fields.shape[:-1], w.shape[-1]))
+    inputs = (jnp.moveaxis(fields.values, -1, 0), jnp.moveaxis(w, 1, 0))
+    return lax.scan(add, nothing, inputs)[0]
 
 
 field_product.defvjp(
     lambda fields, w: (field_product(fields, w), (fields, w)),
-    lambda residuals, dy: field_product_gradient(*residuals, dy),
+    lambda residuals, dy: field_product_gradient(residuals[0], residuals[1], dy),
 )

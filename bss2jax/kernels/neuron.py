@@ -59,7 +59,7 @@ class LIFParams:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LIParams:
-    """A leaky integrator's parameters: `LIFParams` without spikes."""
+    """A leaky integrator's parameters: tau_mem, s, tau_syn, s, and leak as of `LIFParams`."""
 
     tau_mem: Value = 6e-6
     tau_syn: Value = 5.7e-6
@@ -145,7 +145,18 @@ def li_step(
     dt: float = 1e-6,
     integrator: Integrator = "exponential",
 ) -> tuple[LIState, jax.Array]:
-    """Advances leaky integrators by one step. Returns the next state and v `[..., N]`."""
+    """Advances leaky integrators by one step.
+
+    Args:
+        params: scalars or `[N]`.
+        state: from `li_state` or the step before.
+        current: `[..., N]` what the synapses add to i in this step; `[..., G, N]` in groups.
+        dt: s.
+        integrator: the order of the updates: see the module.
+
+    Returns:
+        The next state, and v `[..., N]`, in units of potential.
+    """
     v, i = _integrate(params, state.v, state.i, current, dt, integrator)
     return LIState(v, i), v
 
@@ -170,10 +181,14 @@ def lif(
         current: `[T, B, N]` what the synapses add to i in each step; `[T, B, G, N]` in groups.
         recurrent: `[N, N]` weights from the population's spikes of the step before, or None; into
             the last group.
-        dt, t_ref, integrator, surrogate: as in `lif_step`.
+        dt, t_ref: s, as in `lif_step`.
+        integrator, surrogate: as in `lif_step`.
 
     Returns:
         `[T, B, N]` spikes, 0.0 or 1.0.
+
+    Raises:
+        ValueError: synapses in groups, and the current has no axis for them.
     """
     dynamics = Dynamics(dt, refractory_steps(t_ref, dt), integrator, surrogate)
     params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
@@ -191,11 +206,15 @@ def li(
 
     Args:
         params: scalars or `[N]`.
-        current: `[T, B, N]`.
-        dt, integrator: as in `li_step`.
+        current: `[T, B, N]`; `[T, B, G, N]` in groups.
+        dt: s.
+        integrator: as in `li_step`.
 
     Returns:
         `[T, B, N]` membrane potential.
+
+    Raises:
+        ValueError: as `lif`.
     """
     step = partial(li_step, params, dt=dt, integrator=integrator)
     return lax.scan(step, li_state(params, _membrane_shape(params, current)), current)[1]
@@ -206,8 +225,14 @@ def refractory_steps(t_ref: float, dt: float) -> int:
     return round(t_ref / dt)
 
 
-def decay(tau: Value, dt: float, integrator: Integrator) -> jax.Array:
-    """Returns what is left after dt of something that decays with time constant tau."""
+def decay(tau: Value, dt: float, integrator: Integrator) -> Value:
+    """Returns what is left after dt of something that decays with time constant tau.
+
+    Args:
+        tau: s, scalar or `[N]`.
+        dt: s.
+        integrator: `euler`, 1 - dt/tau; `exponential`, e^(-dt/tau).
+    """
     return 1 - dt / tau if integrator == "euler" else jnp.exp(-dt / tau)
 
 
@@ -230,11 +255,16 @@ def lif_membrane(
 ) -> tuple[jax.Array, jax.Array]:
     """Runs a population without gradients of its own: membrane before reset, and spikes.
 
-    Args: as in `lif`; and
+    Args:
+        dynamics: what is static.
+        params, current, recurrent: as in `lif`.
         noise: `[T, B, N]` what disturbs the membrane in each step, or None.
 
     Returns:
         u and z, each `[T, B, N]`; u is the reset potential while a neuron is refractory.
+
+    Raises:
+        ValueError: as `lif`.
     """
 
     def step(carry, at):
@@ -273,7 +303,8 @@ def lif_gradient(
     in the loop `params` is the nominal model, and u and z come from the chip.
 
     Args:
-        dynamics, params, recurrent: of the model that is differentiated.
+        dynamics, params: of the model that is differentiated.
+        recurrent: `[N, N]` of the same, or None.
         u: `[T, B, N]` membrane before reset.
         z: `[T, B, N]` spikes; None where they are just u > threshold, without refractory time:
             one array less to read.
@@ -311,7 +342,15 @@ def lif_gradient(
 
 
 def li_gradient(dynamics: Dynamics, params: LIParams | LIFParams, dv: jax.Array) -> jax.Array:
-    """Propagates a gradient `[T, B, N]` of membranes back to the current of leaky integrators."""
+    """Propagates a gradient of membranes back to the current of leaky integrators.
+
+    Args:
+        dynamics, params: of the model that is differentiated.
+        dv: `[T, B, N]` gradient with respect to the membranes.
+
+    Returns:
+        `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.
+    """
     keep_v = decay(params.tau_mem, dynamics.dt, dynamics.integrator)
     keep_i = decay(params.tau_syn, dynamics.dt, dynamics.integrator)
     late = dynamics.integrator == "euler"

@@ -36,6 +36,9 @@ class Curve:
         gamma: softness, in units of the threshold current.
         amplitude: what a rate is multiplied by on its way to the next layer, s.
         gain: of a neuron's input: j = 1 + gain x.
+
+    Raises:
+        ValueError: a value is not above 0 and finite.
     """
 
     tau_ref: float = 2e-3
@@ -105,7 +108,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Alpha:
-    """What an alpha synapse makes of a regular spike train, looked at at a random time."""
+    """What an alpha synapse of tau_syn, s, makes of a regular spike train, at a random time."""
 
     tau_syn: float = 5e-3
 
@@ -115,7 +118,7 @@ class Alpha:
 
 @dataclass(frozen=True)
 class AlphaMembrane:
-    """Likewise, after the synapse and the membrane of the neuron it drives."""
+    """Likewise, after the synapse, tau_syn, and the membrane of the neuron it drives, tau_rc, s."""
 
     tau_syn: float = 5e-3
     tau_rc: float = 22e-3
@@ -160,6 +163,9 @@ def filtered_train(
 
     Returns:
         `[...]` Hz.
+
+    Raises:
+        ValueError: tau_syn and tau_rc are less than 5 % apart.
     """
     period = 1 / rate
     since = phase * period
@@ -226,18 +232,21 @@ def firing_step(
 
     Returns:
         The next state, and spikes `[...]`, 0.0 or 1.0.
+
+    Raises:
+        ValueError: dt is longer than the refractory time.
     """
     if curve.tau_ref < dt * (1 - 1e-6):
         raise ValueError(
             f"dt: {dt} s is longer than the refractory time, {curve.tau_ref} s: several spikes "
             "would fall into a step; take a shorter one"
         )
-    tau_rc = curve.tau_rc if tau_rc is None else tau_rc
+    tau = curve.tau_rc if tau_rc is None else tau_rc
     active = jnp.clip(dt - state.wait, 0, dt)
-    v = j + (state.v - j) * jnp.exp(-active / tau_rc)
+    v = j + (state.v - j) * jnp.exp(-active / tau)
     fired = v > 1
     overshoot = jnp.where(fired, (v - 1) / jnp.where(fired, j - 1, 1), 0)
-    since = -tau_rc * jnp.log1p(-overshoot)
+    since = -tau * jnp.log1p(-overshoot)
     wait = jnp.where(fired, curve.tau_ref - since, jnp.maximum(state.wait - dt, 0))
     return FiringState(jnp.where(fired, 0, v), wait), fired.astype(v.dtype)
 

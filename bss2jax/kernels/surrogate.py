@@ -22,7 +22,7 @@ class Surrogate(Protocol):
     """Anything with a derivative; frozen and hashable."""
 
     def derivative(self, x: jax.Array) -> jax.Array:
-        """Returns dz/dx at `x`, membrane above threshold."""
+        """Returns dz/dx, `[...]`, at x `[...]`, membrane above threshold."""
         ...
 
 

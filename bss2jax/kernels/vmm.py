@@ -14,12 +14,12 @@ from bss2jax.kernels.dense import dot
 
 
 def input_codes(x: jax.Array, substrate: Substrate) -> jax.Array:
-    """Rounds inputs half to even and clips them to the 5-bit range 0..31."""
+    """Rounds inputs `[...]` half to even and clips them to the 5-bit range 0..31."""
     return jnp.clip(jnp.round(x), 0, substrate.activation_max)
 
 
 def weight_codes(w: jax.Array, substrate: Substrate) -> jax.Array:
-    """Rounds weights half to even and clips them to the signed 6-bit range -63..63."""
+    """Rounds weights `[...]` half to even and clips them to the signed 6-bit range -63..63."""
     return jnp.clip(jnp.round(w), -substrate.weight_max, substrate.weight_max)
 
 

@@ -34,6 +34,11 @@ class Population:
             would be too dense.
         first_circuit: where it starts on the chip; not 0 when it shares a run.
         substrate: whose sizes apply.
+
+    Raises:
+        ValueError: it cannot be placed: too large a fan-in, a recurrent population that is more
+            than the chip, a run that ends beyond the last circuit, positions that do not divide the
+            neurons.
     """
 
     inputs: int
@@ -73,10 +78,12 @@ class Population:
 
     @property
     def circuits_on_chip(self) -> int:
+        """Neuron circuits that there are."""
         return self.substrate.hemispheres * self.substrate.columns
 
     @property
     def circuits_per_neuron(self) -> int:
+        """Circuits that the fan-in joins to a neuron: even above one."""
         needed = -(-self.inputs // self.substrate.rows)
         return needed if needed == 1 else needed + needed % 2
 
@@ -92,21 +99,32 @@ class Population:
 
     @property
     def channels_per_run(self) -> int:
+        """Neurons of a position that are on the chip at once."""
         return min(self.channels, self.circuits_on_chip // self.circuits_per_neuron)
 
     @property
     def positions_per_run(self) -> int:
+        """Positions that are on the chip at once."""
         most = self.circuits_on_chip // (self.circuits_per_neuron * self.channels_per_run)
         return min(most, -(-self.positions // self.parts))
 
     @property
     def neurons_per_run(self) -> int:
+        """Neurons that are on the chip at once."""
         return self.positions_per_run * self.channels_per_run
 
     @property
     def runs(self) -> int:
+        """Runs of the chip, one after the other."""
         of_positions = -(-self.positions // self.positions_per_run)
         return of_positions * -(-self.channels // self.channels_per_run)
+
+    def neurons_in(self, run: int) -> int:
+        """Returns the neurons of a run: fewer where positions or channels are left over."""
+        tiles = -(-self.positions // self.positions_per_run)
+        part, tile = divmod(run, tiles)
+        positions = min(self.positions_per_run, self.positions - tile * self.positions_per_run)
+        return positions * min(self.channels_per_run, self.channels - part * self.channels_per_run)
 
     @property
     def utilisation(self) -> float:

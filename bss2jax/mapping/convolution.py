@@ -135,6 +135,11 @@ def num_expansions(
 ) -> int:
     """Returns how many shifted copies of a kernel `[window, channels, outputs]` fit one block.
 
+    Args:
+        window, channels, outputs: sizes of the kernel.
+        stride: positions from one copy to the next.
+        substrate: whose blocks they fit.
+
     Raises:
         ValueError: not even one does.
     """
@@ -156,15 +161,20 @@ def output_shape(
 ) -> tuple[int, ...]:
     """Returns the positions of a window over an input of `size`, per axis.
 
+    Args:
+        size: of the input along each axis.
+        window: taps along each axis.
+        stride, padding, dilation: as in `conv1d`.
+
     Raises:
         ValueError: the window does not fit, or padding makes no sense.
     """
     window = tuple(window)
-    stride, dilation = _each(stride, window), _each(dilation, window)
-    pads = _pads(size, window, stride, padding, dilation)
+    strides, dilations = _each(stride, window), _each(dilation, window)
+    pads = _pads(size, window, strides, padding, dilations)
     return tuple(
         _positions(n + before + after, k, s, d)
-        for n, k, s, d, (before, after) in zip(size, window, stride, dilation, pads, strict=True)
+        for n, k, s, d, (before, after) in zip(size, window, strides, dilations, pads, strict=True)
     )
 
 
@@ -180,13 +190,16 @@ def convolve(
 
     Returns:
         `[B, *positions, N]`.
+
+    Raises:
+        ValueError: shapes do not match, or the window does not fit.
     """
     window, *_ = _window(x, w, 1)
-    stride, size = _each(stride, window), x.shape[1:-1]
-    pads = _pads(size, window, stride, padding, (1,) * len(window))
+    steps, size = _each(stride, window), x.shape[1:-1]
+    pads = _pads(size, window, steps, padding, (1,) * len(window))
     axes = "HW"[: len(window)]
     return lax.conv_general_dilated(
-        x, w, stride, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        x, w, steps, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         precision=lax.Precision.HIGHEST,
     )  # fmt: skip
 
@@ -209,6 +222,9 @@ def unfold(
     Returns:
         Inputs `[groups, ..., *positions, K]` and weights `[groups, K, N / groups]`, for
         `run_groups`; K runs over channels, then the window.
+
+    Raises:
+        ValueError: as `conv1d`.
     """
     window, _, outputs = _window(x, w, groups)
     inputs = patches(x, window, stride, padding, dilation)
@@ -239,18 +255,24 @@ def patches(
         ValueError: the window does not fit.
     """
     window = tuple(window)
-    stride, dilation = _each(stride, window), _each(dilation, window)
+    strides, dilations = _each(stride, window), _each(dilation, window)
     lead = x.ndim - len(window) - 1
-    x = _pad(x, window, stride, padding, dilation)
-    for axis, (k, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
+    x = _pad(x, window, strides, padding, dilations)
+    for axis, (k, s, d) in enumerate(zip(window, strides, dilations, strict=True)):
         x = _taps(x, lead + axis, k, s, d)
     return x.reshape(*x.shape[: lead + len(window)], -1)
 
 
 def windows(x: jax.Array, axis: int, k: int, s: int) -> jax.Array:
-    """Cuts an axis into windows of k, s apart: `[..., size, ...]` to `[..., positions, k, ...]`.
+    """Cuts an axis into windows: `[..., size, ...]` to `[..., positions, k, ...]`.
 
     What is left at the end is dropped.
+
+    Args:
+        x: `[..., size, ...]`.
+        axis: which one to cut.
+        k: entries of a window.
+        s: entries from one window to the next.
     """
     positions = (x.shape[axis] - k) // s + 1
     if k == s:
@@ -265,7 +287,14 @@ def windows(x: jax.Array, axis: int, k: int, s: int) -> jax.Array:
 def run_groups(
     product: Callable[..., Any], inputs: jax.Array, weights: jax.Array, key: jax.Array | None
 ) -> Any:
-    """Runs `product(inputs, weights, key)` group after group; results have groups in front."""
+    """Runs `product(inputs, weights, key)` group after group; results have groups in front.
+
+    Args:
+        product: of one group.
+        inputs: `[groups, ..., K]`.
+        weights: `[groups, K, N]`.
+        key: split among the groups; None: none for any.
+    """
     if len(inputs) == 1:
         return jax.tree.map(lambda y: y[None], product(inputs[0], weights[0], key))
     keys = None if key is None else jax.random.split(key, len(inputs))
@@ -291,6 +320,9 @@ def expand(
     Returns:
         Inputs `[..., vectors, K]` and the matrix `[K, copies * N]`; `join_copies` puts the
         product's columns into the order of positions.
+
+    Raises:
+        ValueError: as `expanded_conv1d`.
     """
     window, channels, outputs = _window(x, w, 1)
     copies = num_expansions(window[0], channels, outputs, stride, substrate)
@@ -310,7 +342,16 @@ def expand(
 
 
 def join_copies(y: jax.Array, positions: int, outputs: int) -> jax.Array:
-    """Orders the columns of an expanded product by position: `[..., positions, outputs]`."""
+    """Orders the columns of an expanded product by position.
+
+    Args:
+        y: `[..., vectors, copies * outputs]`.
+        positions: of the convolution; what copies beyond them give is dropped.
+        outputs: of the kernel.
+
+    Returns:
+        `[..., positions, outputs]`.
+    """
     return y.reshape(*y.shape[:-2], -1, outputs)[..., :positions, :]
 
 

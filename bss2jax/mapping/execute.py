@@ -4,6 +4,8 @@ One `lax.scan` step is a pair of row blocks, and all the column blocks beside th
 hemispheres compute in turn. Noise comes in pairs too, so the even block takes one normal and the
 odd block the other. Everything that differs from block to block is a scan input; program size and
 compile time do not grow with the number of blocks.
+
+References: hxtorch `perceptron/mac`, grenade `compute/mac.cpp`; Weis et al. 2020, arXiv 2006.13177.
 """
 
 from dataclasses import dataclass
@@ -110,13 +112,12 @@ def matmul(
         flat = lax.stop_gradient(x.reshape(-1, x.shape[-1]))
         y, _ = _run(flat, w, shape[1], chip, key, settings)
         return y.reshape(*x.shape[:-1], shape[1])
-    w = _checked(w, "w", -substrate.weight_max, substrate.weight_max)
-    if w.ndim != 2:
-        raise ValueError(f"w: expected [K, N], got shape {w.shape}")
-    _check_inner(x.shape, w.shape)
-    w = jnp.repeat(w, avg, axis=1)
-    y = _product(settings, x.reshape(-1, x.shape[-1]), w, chip, key)
-    y = y.reshape(*x.shape[:-1], w.shape[1] // avg, avg)
+    matrix = _checked(w, "w", -substrate.weight_max, substrate.weight_max)
+    if matrix.ndim != 2:
+        raise ValueError(f"w: expected [K, N], got shape {matrix.shape}")
+    _check_inner(x.shape, matrix.shape)
+    y = _product(settings, x.reshape(-1, x.shape[-1]), jnp.repeat(matrix, avg, axis=1), chip, key)
+    y = y.reshape(*x.shape[:-1], matrix.shape[1], avg)
     return y.mean(-1) if avg > 1 else y[..., 0]
 
 

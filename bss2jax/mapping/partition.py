@@ -22,7 +22,14 @@ from bss2jax.hardware.substrate import BSS2, Substrate
 
 @dataclass(frozen=True)
 class Block:
-    """One block's place: which part of the weight, and where and when it is on the chip."""
+    """One block's place: which part of the weight, and where and when it is on the chip.
+
+    Attributes:
+        row_block, column_block: its number along each side of the weight.
+        rows, columns: the part of the weight.
+        configuration: when it is on the chip, from 0 on.
+        hemisphere: on which array, 0 or 1.
+    """
 
     row_block: int
     column_block: int
@@ -40,6 +47,9 @@ class Placement:
         inputs: K, rows of the weight matrix.
         outputs: N, its columns.
         substrate: whose sizes the blocks have.
+
+    Raises:
+        ValueError: the matrix has no row or no column.
     """
 
     inputs: int
@@ -55,10 +65,12 @@ class Placement:
 
     @property
     def row_blocks(self) -> int:
+        """Blocks that the rows are cut into."""
         return -(-self.inputs // self.substrate.rows)
 
     @property
     def column_blocks(self) -> int:
+        """Blocks that the columns are cut into."""
         return -(-self.outputs // self.substrate.columns)
 
     @property
@@ -68,10 +80,12 @@ class Placement:
 
     @property
     def num_blocks(self) -> int:
+        """All blocks."""
         return self.row_blocks * self.column_blocks
 
     @property
     def configurations(self) -> int:
+        """Configurations of the chip, which run one after the other."""
         return -(-self.num_blocks // self.substrate.hemispheres)
 
     @property
@@ -83,6 +97,7 @@ class Placement:
         )
 
     def hemisphere(self, row_block: int, column_block: int) -> int:
+        """Returns the array that a block is on: 0 or 1 by turns, in the order of the blocks."""
         return (column_block * self.row_blocks + row_block) % self.substrate.hemispheres
 
     def blocks(self) -> list[Block]:
@@ -156,10 +171,12 @@ class LayerPlan:
 
     @property
     def num_blocks(self) -> int:
+        """Blocks of all groups."""
         return self.groups * self.placement.num_blocks
 
     @property
     def configurations(self) -> int:
+        """Configurations of all groups."""
         return self.groups * self.placement.configurations
 
 
@@ -186,6 +203,7 @@ class Plan:
 
     @property
     def configurations(self) -> int:
+        """Configurations of all layers, one pass of a sample."""
         return sum(layer.configurations for layer in self.weights)
 
 
@@ -206,7 +224,7 @@ def plan(tree: Any, substrate: Substrate = BSS2) -> Plan:
         ValueError: a leaf has no shape, or a dimension of size zero.
     """
     paths, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_shape)
-    layers = []
+    layers: list[LayerPlan | None] = []
     for path, leaf in paths:
         name = jax.tree_util.keystr(path) or "weight"
         shape = _shape(leaf, name)
@@ -301,7 +319,7 @@ def as_matrix(weight: jax.Array) -> jax.Array:
 
 
 def from_matrix(matrix: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Undoes `as_matrix` for a weight of this shape."""
+    """Undoes `as_matrix`: `[C * window, N]` to `[*window, C, N]`, a weight of this shape."""
     *window, channels, outputs = shape
     return jnp.moveaxis(matrix.reshape(channels, *window, outputs), 0, -2)
 

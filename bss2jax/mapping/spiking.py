@@ -3,6 +3,9 @@
 Each run holds some of the neurons, has the whole time axis, and its spikes are recorded; the next
 population is sent all of them. In the backward pass a run is computed again, so memory holds the
 membranes of one run at a time.
+
+References: hxtorch `snn`; Cramer et al. 2022, 10.1073/pnas.2109194119 (in the loop); Arnold et al.
+2025, arXiv 2401.16840 (runs); DelGrad, 10.1038/s41467-025-63120-y (noise); halco, calix (the CADC).
 """
 
 import math
@@ -90,8 +93,9 @@ def spiking(
     place = population or _place(spikes, w, recurrent)
     _check(spikes, w, recurrent, place, chip)
     spikes = _prepared(spikes, w.shape[-2], _steps(spikes, steps))
-    fields = not isinstance(spikes, SortedEvents) and spikes.ndim == 4
-    if fields and place.positions == 1:  # a field that is all there is
+    fields = isinstance(spikes, jax.Array | Coded) and spikes.ndim == 4
+    if isinstance(spikes, jax.Array | Coded) and fields and place.positions == 1:
+        # A field that is all there is.
         spikes, w = raster_of(spikes)[:, :, 0], w.reshape(w.shape[-2:])
     if chip is None and not quantised:
         z = neuron.lif(
@@ -112,7 +116,7 @@ def spiking(
 
     noisy = chip is not None and key is not None
     z = _in_runs(one, spikes, w, place, _words(key, place) if noisy else None)
-    if noisy:
+    if chip is not None and key is not None:
         # Where spikes are recorded, not where the neurons reset: hence outside the runs.
         words = noise.stream_words(jax.random.fold_in(key, 1), 1)[0]
         z = z + lax.stop_gradient(jitter_spikes(z, words, chip.circuits.jitter, dt) - z)
@@ -144,6 +148,9 @@ def integrate(
 
     Returns:
         `[T, B, N]` membrane potential, software units.
+
+    Raises:
+        ValueError: as `spiking`, or spikes have receptive fields.
     """
     place = population or _place(spikes, w, None)
     _check(spikes, w, None, place, chip)

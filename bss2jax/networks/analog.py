@@ -266,7 +266,8 @@ def _plan(steps, substrate):
 def _plan_layer(planned: LayerPlan, order: int, step: _Step) -> LayerPlan:
     layer = step.layer
     rows, columns = matrix_shape(step.weight_shape)
-    vectors, groups, mode = math.prod(step.after[:-1]), getattr(layer, "groups", 1), layer.kind
+    vectors, groups = math.prod(step.after[:-1]), getattr(layer, "groups", 1)
+    mode: str = layer.kind
     if isinstance(layer, Conv1d) and layer.expanded:
         copies = convolution.num_expansions(
             layer.window, step.before[-1], layer.outputs, layer.stride, step.substrate

@@ -130,6 +130,9 @@ def scores_over_time(readout: jax.Array, warm_up: int = 0) -> jax.Array:
 
     Returns:
         `[T - warm_up, B, N]`; entry i after warm_up + i + 1 steps.
+
+    Raises:
+        ValueError: the warm-up leaves no step.
     """
     if not 0 <= warm_up < len(readout):
         raise ValueError(f"warm_up: expected 0 to {len(readout) - 1} steps, got {warm_up}")
@@ -177,7 +180,10 @@ def effort(layers: Sequence[Layer], shape: Sequence[int], spikes: dict[str, jax.
     Args:
         layers: of the network.
         shape: of a sample.
-        spikes: as from `run_spikes`.
+        spikes: for each layer `[T, *size]`, as from `run_spikes`.
+
+    Raises:
+        ValueError: a pool feeds no layer.
     """
     stages = [stage for stage in stages_of(layers, shape) if not isinstance(stage.layer, Pool)]
     flops = [2 * _connections(stage) for stage in stages]

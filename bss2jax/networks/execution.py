@@ -33,7 +33,7 @@ class Network:
         plan: where the parameters go on the chip.
         shapes: of a sample before each layer and after the last.
         names: of the layers.
-        encode: `encode(x, full_scale)` turns a data set's values into what `apply` takes.
+        encode: `encode(x, full_scale, offset=0)` turns a data set's values into what `apply` takes.
         weight_limit: the largest weight that a synapse can hold.
         executions: those that `apply` knows; of networks that cannot spike only `float`.
     """
@@ -43,7 +43,7 @@ class Network:
     plan: Plan | SpikingPlan
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...]
-    encode: Callable[[jax.Array, float], jax.Array]
+    encode: Callable[..., jax.Array]
     weight_limit: float
     executions: tuple[Execution, ...] = get_args(Execution)
 
@@ -78,7 +78,7 @@ def executions(
     Raises:
         ValueError: no layer, or no execution of the network, has such a name.
     """
-    some = dict.fromkeys(names, on) if isinstance(on, str) else dict(on)
+    some: dict[str, Execution] = dict.fromkeys(names, on) if isinstance(on, str) else dict(on)
     for name, execution in some.items():
         if name not in names:
             raise ValueError(f"on: no layer {name!r}; the layers are {', '.join(names)}")
@@ -87,7 +87,8 @@ def executions(
     rest = [name for name in names if name not in some]
     if rest and "ideal" not in known:
         raise ValueError(f"on: {', '.join(rest)} would be ideal; expected one of {tuple(known)}")
-    return dict.fromkeys(names, "ideal") | some
+    ideal: dict[str, Execution] = dict.fromkeys(names, "ideal")
+    return ideal | some
 
 
 def require_chip(each: Mapping[str, Execution], chip: Chip | None) -> None:

@@ -53,7 +53,14 @@ class Dense(Weighted):
 
 @dataclass(frozen=True, kw_only=True)
 class Conv1d(Weighted):
-    """A convolution over `[L, C]`; `expanded` lays shifted copies of the kernel side by side."""
+    """A convolution over `[L, C]`.
+
+    Attributes:
+        outputs: N, channels.
+        window: taps.
+        stride, padding, groups, dilation: as in `bss2jax.conv1d`.
+        expanded: lay shifted copies of the kernel side by side: see `bss2jax.expanded_conv1d`.
+    """
 
     kind: Literal["conv1d"] = "conv1d"
     outputs: Positive
@@ -67,7 +74,13 @@ class Conv1d(Weighted):
 
 @dataclass(frozen=True, kw_only=True)
 class Conv2d(Weighted):
-    """A convolution over `[H, W, C]`; one number for both axes, or one for each."""
+    """A convolution over `[H, W, C]`; one number for both axes, or one for each.
+
+    Attributes:
+        outputs: N, channels.
+        window: taps.
+        stride, padding, groups, dilation: as in `bss2jax.conv2d`.
+    """
 
     kind: Literal["conv2d"] = "conv2d"
     outputs: Positive
@@ -83,6 +96,12 @@ class Pool:
     """Maximum or mean over windows that tile the input; the mean is floored like a readout.
 
     Of spikes only the mean: neurons of a window share a synapse, whose strength is divided.
+
+    Attributes:
+        mode: `max` or `mean`.
+        window: entries, one number for all axes or one for each.
+        stride: from one window to the next; None: a window.
+        name: of the layer.
     """
 
     __pydantic_config__ = _STRICT
@@ -96,7 +115,7 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Flatten:
-    """All of a sample in one vector, channel fastest."""
+    """All of a sample in one vector, channel fastest; `name` names the layer."""
 
     __pydantic_config__ = _STRICT
 
@@ -106,7 +125,10 @@ class Flatten:
 
 @dataclass(frozen=True, kw_only=True)
 class Signs:
-    """Signed values as two unsigned channels, positive and negative part; what inputs must be."""
+    """Signed values as two unsigned channels, positive and negative part; what inputs must be.
+
+    `name` names the layer.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -127,9 +149,12 @@ class Spiking:
             later the larger, from `early` to `late`, and one bias input that spikes at `bias_time`;
             `regular`, up to `spikes` at even distances, in proportion; `rate`, Poisson spikes,
             `spikes` on average for 1; `current`, no spikes but a current that stays, which no chip
-            can be sent: for `float` only.
+            can be sent: for `float` only; `delta`, of signals `[L, C]` of either sign, whose time
+            is the network's: a spike for each rise by `delta_theta`, and on an input of its own for
+            each fall, at most one a step.
         early, late, bias_time: of `time` coding, s.
         latency_tau, latency_theta: of `log_latency`, s and a value.
+        delta_theta: of `delta` coding, a share of full scale.
         spikes: of `regular` and `rate` coding, for the value 1; by default one a step.
         decoder: scores from the readout's traces, `max`, `mean`, `sum` or `last` over time; or,
             where the last layer spikes, its `first_spike` (the earliest wins) or `spike_count`.
@@ -147,12 +172,15 @@ class Spiking:
     steps: Positive = 30
     dt: Seconds = 1e-6
     integrator: Literal["exponential", "euler"] = "exponential"
-    coding: Literal["latency", "log_latency", "time", "regular", "rate", "current"] = "latency"
+    coding: Literal["latency", "log_latency", "time", "regular", "rate", "current", "delta"] = (
+        "latency"
+    )
     early: Seconds = 2e-6
     late: Seconds = 26e-6
     bias_time: Seconds = 2e-6
     latency_tau: Seconds = 8e-6
     latency_theta: Annotated[float, Gt(0), Lt(1)] = 0.2
+    delta_theta: Annotated[float, Gt(0), Lt(1)] = 0.05
     spikes: Positive | None = None
     decoder: Literal["max", "mean", "sum", "last", "first_spike", "spike_count"] = "max"
     surrogate: Literal["superspike", "fast_sigmoid", "arctan", "triangle", "gaussian", "box"] = (
@@ -346,6 +374,12 @@ def initial_scale(
         std = 2^shift sqrt(2) / (g sqrt(fan_in));  num_sends = ceil(std / 21);  std /= num_sends
 
     21 is a third of the weight range: three deviations fit it.
+
+    Args:
+        fan_in: rows of the weight.
+        shift: bits that the activation after it drops.
+        num_sends: times each input is sent; None: as few as that needs.
+        substrate: whose gain and weight range apply.
 
     Raises:
         ValueError: `num_sends` is below 1.

@@ -15,11 +15,11 @@ from typing import get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from bss2jax.hardware.substrate import Substrate
 from bss2jax.kernels import softlif
+from bss2jax.kernels.coding import normalise
 from bss2jax.kernels.dense import dot
 from bss2jax.kernels.softlif import Curve
 from bss2jax.mapping import convolution
@@ -38,7 +38,15 @@ from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Sof
 def build_soft(
     layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate, spec: Soft
 ) -> Network:
-    """Builds a network of soft LIF units: see `build`."""
+    """Builds a network of soft LIF units.
+
+    Args:
+        layers, shape, substrate: as in `build`.
+        spec: what its units share.
+
+    Raises:
+        ValueError: as `build`, or relu units are given noise.
+    """
     if spec.units == "relu" and spec.noise != "none":
         raise ValueError(f"soft.noise: relu units have no spikes; expected none, got {spec.noise}")
     stages = stages_of(layers, shape)
@@ -58,7 +66,7 @@ def build_soft(
         plan=plan,
         shapes=(stages[0].before, *(stage.after for stage in stages)),
         names=tuple(stage.name for stage in stages),
-        encode=_values,
+        encode=normalise,
         weight_limit=math.inf,
         executions=("float",) if spec.units == "relu" else get_args(Execution),
     )
@@ -71,7 +79,7 @@ def curve_of(spec: Soft) -> Curve:
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer in its place, with the shapes of a sample before and after it."""
+    """A layer in its place, of this name, with the shapes of a sample before and after it."""
 
     layer: Layer
     name: str
@@ -80,6 +88,7 @@ class Stage:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the layer's weight: (fan-in, outputs), or (*window, channels, outputs)."""
         layer = self.layer
         if isinstance(layer, ConvSoftLIF):
             window = pair(layer.window, len(self.before) - 1)
@@ -88,12 +97,14 @@ class Stage:
 
     @property
     def fan_in(self) -> int:
+        """Inputs of a unit."""
         return math.prod(self.weight_shape[:-1])
 
     @property
     def window_size(self) -> int:
         """Inputs of a pool's output."""
-        return math.prod(pair(self.layer.window, len(self.before) - 1))
+        window: tuple[int, ...] = pair(self.layer.window, len(self.before) - 1)
+        return math.prod(window)
 
     def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """Multiplies inputs `[B, *before]` by the layer's weights: `[B, *after]`, no bias."""
@@ -119,7 +130,8 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...
     Raises:
         ValueError: a layer does not belong there or does not fit its input; says which.
     """
-    names, stages, before = layer_names(layers), [], tuple(shape)
+    names, before = layer_names(layers), tuple(shape)
+    stages: list[Stage] = []
     for layer, name in zip(layers, names, strict=True):
         last = len(stages) == len(layers) - 1
         if last != isinstance(layer, Linear):
@@ -239,7 +251,3 @@ def _plan(stages, spec, substrate):
         populations.append(place)
     seconds = spec.steps * spec.dt / soft_chip.SPEED_UP
     return plan_populations(names, populations, [None] * len(names), seconds, substrate)
-
-
-def _values(x, full_scale):
-    return jnp.asarray(x, jnp.float32) / np.asarray(full_scale, np.float32)

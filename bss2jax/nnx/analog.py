@@ -170,8 +170,9 @@ class Conv1d(_Conv):
 class Conv2d(_Conv):
     """`bss2jax.conv2d` with a kernel, and a bias added as a float.
 
-    Args: as `Conv1d`; `kernel_size`, `strides` and `kernel_dilation` are one number for both axes
-        or one for each.
+    Args:
+        kernel_size, strides, kernel_dilation: one number for both axes, or one for each.
+        Others: as in `Conv1d`.
 
     Attributes:
         kernel: `nnx.Param`, `[kh, kw, C / feature_group_count, N]`, LSB.
@@ -215,7 +216,8 @@ class ExpandedConv1d(nnx.Module):
     ):
         shape = _window_shape(kernel_size, 1, in_features, out_features, 1)
         (self.strides,) = pair(strides, 1)
-        convolution.num_expansions(*shape, self.strides, substrate)
+        window, channels, outputs = shape
+        convolution.num_expansions(window, channels, outputs, self.strides, substrate)
         self.kernel, self.num_sends = _kernel(shape, shift, num_sends, substrate, rngs)
         self.bias = _bias(out_features, bias)
         self.padding = _hashable(padding)

@@ -225,7 +225,9 @@ class LI(nnx.Module):
     ) -> jax.Array:
         """Runs the integrators from rest.
 
-        Args: as in `LIF`.
+        Args:
+            spikes: `[T, B, K]`, or events of K inputs.
+            chip, key, steps: as in `LIF`.
 
         Returns:
             `[T, B, N]` membrane potential, software units.

@@ -9,8 +9,9 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -45,9 +46,9 @@ def save(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None:
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
-    members = {name: np.asarray(leaf) for name, leaf in _named(tree).items()}
-    text = json.dumps(meta or {}).encode()
-    write(path, lambda file: np.savez(file, **{_META: np.frombuffer(text, np.uint8)}, **members))
+    members: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _named(tree).items()}
+    members[_META] = np.frombuffer(json.dumps(meta or {}).encode(), np.uint8)
+    write(path, lambda file: np.savez(file, **members))
 
 
 def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -91,7 +92,7 @@ def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     return jax.tree.unflatten(jax.tree.structure(like), leaves), meta
 
 
-def write(path: Path, fill) -> None:
+def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Writes a file aside, to the disk, and renames it: it is there as a whole or not at all.
 
     Args:

@@ -7,8 +7,8 @@ the number of the step or epoch it serves.
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -52,11 +52,12 @@ class Task:
 
     Attributes:
         network: what is trained.
-        full_scale: the value of x that becomes activation 31; one for all, or for each channel.
+        full_scale: what becomes activation 31; one for all, or for each channel.
         mismatch: spreads of the chips that `resample` draws.
         substrate: the chip's numbers.
         objective: what is minimised.
         augmentation: of the training images.
+        offset: the value of x that becomes activation 0; one for all, or for each channel.
     """
 
     network: Network
@@ -65,6 +66,11 @@ class Task:
     substrate: Substrate = BSS2
     objective: Objective = Objective()
     augmentation: Augmentation = Augmentation()
+    offset: float | tuple[float, ...] = 0.0
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Turns samples `[B, ...]` into what the network's `apply` takes."""
+        return self.network.encode(x, self.full_scale, offset=self.offset)
 
 
 @jax.tree_util.register_dataclass
@@ -97,7 +103,7 @@ class Progress:
         best: parameters of the best epoch so far.
         rank: of the best epoch, higher is better: validation accuracy and negative loss.
         step, epoch: how many are done; an epoch is done when it has been evaluated.
-        seconds: spent in the epoch that is not done.
+        seconds: time spent in the epoch that is not done, s.
     """
 
     state: State
@@ -141,7 +147,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known at the end of an epoch (or of a phase cut short within one)."""
+    """What is known at the end of an epoch (or of a phase cut short within one).
+
+    Attributes:
+        epoch, step: how many are done in the phase.
+        seconds: time of the epoch, s, with its validation.
+        train_loss, train_accuracy: means over the epoch's steps, nats and 0..1.
+        skipped: steps that were not finite and changed nothing.
+        validation: what the network does with the validation data.
+    """
 
     epoch: int
     step: int
@@ -151,18 +165,39 @@ class Epoch:
     skipped: int
     validation: Result
 
+    def record(self, phase: int, on: Execution | Mapping[str, Execution]) -> dict[str, Any]:
+        """Returns it flat, as a line of a run's `metrics.jsonl`.
+
+        Args:
+            phase: its number in the training, from 0 on.
+            on: the phase's execution.
+        """
+        figures = asdict(self)
+        validation = figures.pop("validation")
+        del validation["confusion"]
+        validation["balanced_accuracy"] = self.validation.balanced_accuracy
+        named = {f"validation_{name}": value for name, value in validation.items()}
+        return {"phase": phase, "on": on} | figures | named
+
 
 def make_step(task: Task, phase: Phase, samples: int) -> Callable[..., State]:
     """Returns the step of a phase: `step(state, training, order, i, chip, key) -> state`.
 
-    Args of the step: `order` `[samples]` is the epoch's, of which batch i is taken; `key` is that
-    of the step.
+    Args:
+        task: network and settings.
+        phase: execution and optimiser.
+        samples: in the training data.
+
+    Of the step, `order` `[samples]` is the epoch's, of which batch i is taken; `key` is that of the
+    step.
     """
     return partial(_step, task, phase, make_optimizer(phase, samples))
 
 
 class NonFinite(ArithmeticError):
     """A step's loss, gradient or update is not finite.
+
+    Args: as its attributes.
 
     Attributes:
         step, epoch: which, in the phase, from 1 on.
@@ -230,7 +265,7 @@ def train(
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = start if isinstance(start, Progress) else begin(phase, start, samples)
     optimizer = make_optimizer(phase, samples)
-    step = jax.jit(make_step(task, phase, samples), donate_argnums=0)
+    step = _compiled_step(task, phase, samples)
     noise = jax.random.fold_in(key, _VALIDATION) if phase.noise else None
     look = time.monotonic() + _LOOK
 
@@ -307,8 +342,8 @@ def evaluate(
         key: for the chip's noise; None: no noise.
         on: the execution.
     """
-    on = on if isinstance(on, str) else tuple(on.items())
-    sums = _evaluate(task, on, params, samples, chip, key)
+    static = on if isinstance(on, str) else tuple(on.items())
+    sums = _evaluate(task, static, params, samples, chip, key)
     loss, confusion, saturation = jax.device_get(sums)
     count = len(samples.y)
     shares = jax.tree.map(lambda s: round(float(s), 6), saturation)
@@ -332,16 +367,22 @@ def accuracy_over_chips(
     Returns:
         `[chips]` accuracies, 0..1.
     """
-    on = on if isinstance(on, str) else tuple(on.items())
+    static = on if isinstance(on, str) else tuple(on.items())
     keys = jax.random.split(key, len(chips.offset))
 
     def one(chip_and_key):
         # One chip after the other: batched products are several times slower on a CPU.
-        _, confusion, _ = _evaluate(task, on, params, samples, *chip_and_key)
+        _, confusion, _ = _evaluate(task, static, params, samples, *chip_and_key)
         return jnp.trace(confusion)
 
     hits = jax.jit(lambda stack: lax.map(one, stack))((chips, keys))
     return np.asarray(hits) / len(samples.y)
+
+
+@lru_cache(maxsize=8)
+def _compiled_step(task, phase, samples):
+    """The step of a phase; the same for every chip and key that the phase is trained with."""
+    return jax.jit(make_step(task, phase, samples), donate_argnums=0)
 
 
 def _fresh(params, optimizer, epoch):
@@ -384,7 +425,7 @@ def _gradient(task, phase, state, training, order, i, chip, key):
         x = augment(x, k_augment, task.augmentation)
     if phase.on_chip and phase.chip == "resample":
         chip = sample_chip(k_chip, task.mismatch, task.substrate)
-    values = task.network.encode(x, task.full_scale)
+    values = task.encode(x)
     noise = k_noise if phase.noise else None
 
     def mean_loss(params):
@@ -463,7 +504,7 @@ def _evaluate(task, on, params, samples, chip, key):
 
     def one(batch):
         index, key = batch
-        x = task.network.encode(samples.x[index % count], task.full_scale)
+        x = task.encode(samples.x[index % count])
         y = samples.y[index % count]
         scores, saturation = task.network.apply(params, x, chip, key, on=on)
         real = index < count

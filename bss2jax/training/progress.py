@@ -17,7 +17,13 @@ def say(text: str) -> None:
 
 
 class Reporter:
-    """Prints the progress of one phase. Use it as a context manager."""
+    """Prints the progress of one phase. Use it as a context manager.
+
+    Args:
+        title: of the phase.
+        steps: that it has.
+        batch: samples a step.
+    """
 
     def __init__(self, title: str, steps: int, batch: int):
         self._title, self._batch = title, batch

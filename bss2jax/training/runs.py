@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from bss2jax.training import checkpoint
 try:
     import fcntl
 except ImportError:  # Windows, where nothing keeps two processes apart
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 # Of the run directory. 1: orbax checkpoints, no resuming. 2: .npz checkpoints, resuming.
 FORMAT = 2
@@ -47,23 +47,35 @@ class RunDirectory:
     """One run's files.
 
     config.toml, resolved.toml, environment.json, plan.txt, metrics.jsonl (a line an epoch),
-    confusion.json, checkpoints/ and summary.json, which is written last. Of the checkpoints,
+    confusion.json, checkpoints/ and summary.json, which is written last; chips.json holds what
+    `bss2jax evaluate --chips` measured. Of the checkpoints,
     `phase-0`, `phase-1` ... are the parameters that the phases ended with, `phase-0-best` ... those
     of their best epoch, `final` those of the last phase; `state-PHASE-STEP` is all that an
     unfinished training needs to go on.
+
+    Attributes:
+        path: of the directory.
     """
 
     path: Path
 
     def write(self, name: str, content: str | dict[str, Any]) -> None:
-        """Writes a file: text as it is, anything else as JSON."""
+        """Writes a file: text as it is, anything else as JSON.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         if not isinstance(content, str):
             content = json.dumps(content, indent=2) + "\n"
         with _errors(self.path / name):
             checkpoint.write(self.path / name, lambda file: file.write(content.encode()))
 
     def log(self, figures: dict[str, Any]) -> None:
-        """Appends a line to metrics.jsonl, or nothing where it cannot be written."""
+        """Appends a line to metrics.jsonl, or nothing where it cannot be written.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         path, line = self.path / "metrics.jsonl", json.dumps(figures, allow_nan=False) + "\n"
         with _errors(path), open(path, "ab") as file:
             end = file.tell()
@@ -78,7 +90,11 @@ class RunDirectory:
                 raise
 
     def logged(self) -> int:
-        """Returns the length of metrics.jsonl, bytes."""
+        """Returns the length of metrics.jsonl, bytes.
+
+        Raises:
+            RunError: it cannot be read.
+        """
         path = self.path / "metrics.jsonl"
         with _errors(path):
             return path.stat().st_size if path.exists() else 0
@@ -100,7 +116,16 @@ class RunDirectory:
                 os.truncate(self.path / "metrics.jsonl", length)
 
     def save(self, name: str, tree: Any, meta: dict[str, Any] | None = None) -> None:
-        """Saves a tree, as parameters, as the checkpoint of this name, in place of an earlier."""
+        """Saves a tree, as parameters, as the checkpoint of this name, in place of an earlier.
+
+        Args:
+            name: of the checkpoint.
+            tree: of arrays.
+            meta: goes along as JSON.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         path = self._checkpoint(name)
         with _errors(path):
             path.parent.mkdir(exist_ok=True)
@@ -124,10 +149,18 @@ class RunDirectory:
             return checkpoint.load(path, like)[0]
 
     def save_state(self, phase: int, step: int, tree: Any, meta: dict[str, Any]) -> None:
-        """Saves a training's state after a step of a phase."""
+        """Saves a training's state after a step of a phase.
+
+        Args:
+            phase, step: number of each, by which the state is found.
+            tree: of arrays, the state.
+            meta: goes along as JSON.
+        """
         self.save(f"state-{phase}-{step}", tree, meta)
 
-    def newest_state(self, like) -> tuple[Any, dict[str, Any], list[str]] | None:
+    def newest_state(
+        self, like: Callable[[int], Any]
+    ) -> tuple[Any, dict[str, Any], list[str]] | None:
         """Reads the last state that is whole.
 
         Args:
@@ -140,7 +173,7 @@ class RunDirectory:
         Raises:
             RunError: there are some, and none is whole.
         """
-        damaged = []
+        damaged: list[str] = []
         for path in self._states():
             try:
                 return *checkpoint.load(path, like(_order(path)[0])), damaged
@@ -151,13 +184,21 @@ class RunDirectory:
         return None
 
     def prune(self, keep: int) -> None:
-        """Removes all saved states but the last `keep`."""
+        """Removes all saved states but the last `keep`.
+
+        Raises:
+            RunError: one cannot be removed.
+        """
         for path in self._states()[keep:]:
             with _errors(path):
                 path.unlink(missing_ok=True)
 
     def read(self, name: str) -> str:
-        """Reads a text file of the run."""
+        """Reads a text file of the run.
+
+        Raises:
+            RunError: it cannot be read.
+        """
         try:
             return (self.path / name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

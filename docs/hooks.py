@@ -1,0 +1,63 @@
+"""What pages take from elsewhere when they are built, so that every fact is written once.
+
+`<!-- heads: NAME... -->` becomes the heads of these shipped configs, `<!-- experiments -->` the
+committed results of all experiments, with their figures.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results"
+
+
+def on_files(files, config):
+    """Adds the figures of the experiments to the site."""
+    for path in sorted(RESULTS.glob("*.png")):
+        files.append(File.generated(config, f"experiments/{path.name}", abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown, **_):
+    """Replaces the marks of a page by what they stand for."""
+    markdown = re.sub(r"<!-- heads: (.*?) -->", lambda found: heads(found[1].split()), markdown)
+    return markdown.replace("<!-- experiments -->", experiments())
+
+
+def heads(names):
+    """The description of each config, and the comment at its top: commands, then what they gave."""
+    return "\n".join(f"**`{n}`**: {description(n)}\n\n{head(n)}\n" for n in names)
+
+
+def head(name):
+    """The comment at the top of a config; its first paragraph are commands."""
+    lines = _text(name).splitlines()
+    end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    text = "\n".join(line.removeprefix("#").removeprefix(" ").rstrip() for line in lines[:end])
+    commands, _, rest = text.partition("\n\n")
+    commands = "\n".join(f"$ {line.strip()}" for line in commands.splitlines())
+    return f"```console\n{commands}\n```\n\n{rest}\n"
+
+
+def description(name):
+    """The one line of a config."""
+    return tomllib.loads(_text(name))["description"]
+
+
+def experiments():
+    """The committed results, a section each; their first words are the heading."""
+    sections = []
+    for path in sorted(RESULTS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"\]\((\w+)\.png\)", r"](experiments/\1.png)", text)
+        text = re.sub(r"\]\((\w+)\.md\)", r"](#\1)", text)
+        title = path.stem.replace("_", " ").capitalize()
+        sections.append(f"### {title} {{ #{path.stem} }}\n\n{text}")
+    return "\n\n".join(sections)
+
+
+def _text(name):
+    return (ROOT / "configs" / f"{name}.toml").read_text(encoding="utf-8")

@@ -1,0 +1,152 @@
+"""The documentation: it builds strictly, its code runs, its commands are commands."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bss2jax
+import bss2jax.nnx
+from bss2jax import config
+from bss2jax.cli import _parser
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+# Pages whose code compiles or trains for more than some seconds: run by `make docs`.
+DEAR = ("chip", "concepts", "data", "index", "network", "sweep")
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def blocks(page, language):
+    """The code blocks of a page in a language, as they stand."""
+    fence = re.compile(rf"^( *)```{language}[^\n]*\n(.*?)^\1```", re.M | re.S)
+    return [found[2] for found in fence.finditer(page.read_text(encoding="utf-8"))]
+
+
+def having(language):
+    return [
+        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem in DEAR))
+        for page in PAGES
+        if blocks(page, language)
+    ]
+
+
+def test_it_builds_strictly(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    # Opened from disk it needs no network: nothing is loaded from elsewhere.
+    loaded = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(https?:)?//')
+    for page in tmp_path.rglob("*.html"):
+        assert not loaded.search(page.read_text(encoding="utf-8")), page
+
+
+@pytest.mark.parametrize("page", having("python"))
+def test_python_runs(page, tmp_path, monkeypatch):
+    """The blocks of a page run one after the other in one namespace, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    # One trial of a search shows as much as twenty.
+    source = "\n".join(blocks(page, "python")).replace("n_trials=20", "n_trials=1")
+    exec(compile(source, str(page), "exec"), {"__name__": page.stem})
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")])
+def test_configs_are_configs(page, tmp_path):
+    """Whole configs are read; what is less than one is read as part of a small one."""
+    for i, text in enumerate(blocks(page, "toml")):
+        if "name =" not in text:
+            text = 'name = "x"\ndata.name = "digits"\nlayers = [{ kind = "flatten" }]\n' + text
+        path = tmp_path / f"{i}.toml"
+        path.write_text(text)
+        config.load(path)
+
+
+def calls():
+    """Each call of the command line in the pages: (page, words)."""
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            found = re.match(r"[\s`$|]*(?:\.venv/bin/)?(bss2jax [a-z-].*)", line)
+            if found:
+                # Without comments, redirections, and what ends a call within a sentence.
+                text = re.split(r"\s#|\s>\s|`|;", found[1])[0]
+                words = shlex.split(re.sub(r"\$(\w+)", "0", text))[1:]
+                if not any(word.isupper() or "…" in word for word in words):
+                    yield page, words
+
+
+def test_commands_are_commands(tmp_path, capsys):
+    """Parsed as the command line parses them, configs read with their overrides; nothing runs."""
+    found = list(calls())
+    assert {words[0] for _, words in found} >= {"train", "plan", "evaluate", "chip", "data"}
+    for page, words in found:
+        try:
+            parsed = _parser().parse_args(words)
+        except SystemExit as exit:
+            assert exit.code == 0, (page.name, words, capsys.readouterr().err)
+            continue
+        source = getattr(parsed, "config", None)
+        if source and source.endswith(".toml"):
+            (own,) = (t for t in blocks(page, f'toml title="{source}"'))
+            source = tmp_path / source
+            source.write_text(own)
+        if source:
+            config.load(source, parsed.overrides)
+        elif words[:2] == ["chip", "sample"]:
+            config.load_specimen(parsed.overrides)
+
+
+def test_a_command_that_is_none_is_found(monkeypatch, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("    $ bss2jax train digits seed=0\n```\nbss2jax tain digits  # no\n```\n")
+    monkeypatch.setattr(sys.modules[__name__], "PAGES", [page])
+    assert [words for _, words in calls()] == [["train", "digits", "seed=0"], ["tain", "digits"]]
+    with pytest.raises(SystemExit) as exit:
+        _parser().parse_args(["tain", "digits"])
+    assert exit.value.code == 2
+
+
+def test_scripts_and_targets_are_there():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for script, options in re.findall(
+            r"python ((?:experiments|benchmarks|docs)/\w+\.py)([^`\n]*)", text
+        ):
+            source = (ROOT / script).read_text(encoding="utf-8")
+            for option in re.findall(r"--[a-z]+", options):
+                assert f'"{option}"' in source, (page.name, script, option)
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        for target in re.findall(r"\bmake ([a-z-]+)(?= |`|$)", text, re.M):
+            if f"`make {target}" in text or f"make {target}  " in text:
+                assert re.search(rf"^{target}:", makefile, re.M), (page.name, target)
+
+
+def test_every_public_name_is_in_the_reference():
+    named = set()
+    for page in (DOCS / "api").glob("*.md"):
+        named |= set(re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.M))
+    expected = {f"bss2jax.{name}" for name in bss2jax.__all__}
+    expected |= {f"bss2jax.nnx.{name}" for name in bss2jax.nnx.__all__}
+    assert expected <= named, expected - named
+
+
+def test_the_picture_is_what_its_script_draws():
+    scope = {"__name__": "signal_chain", "__file__": str(DOCS / "signal_chain.py")}
+    source = (DOCS / "signal_chain.py").read_text(encoding="utf-8")
+    exec(compile(source, "signal_chain.py", "exec"), scope)
+    assert (DOCS / "signal-chain.svg").read_text(encoding="utf-8") == scope["drawing"]()
+    # Its numbers are those of the substrate.
+    s, text = bss2jax.BSS2, scope["drawing"]()
+    for said in (
+        f"0 .. {s.activation_max}",
+        f"±{s.weight_max}",
+        f"{s.rows} signed rows and {s.columns} columns",
+        f"±{s.linear_range:.0f} LSB",
+        f"{s.gain:g} LSB".removeprefix("0"),
+        f"\N{MINUS SIGN}{-s.readout_min} .. {s.readout_max}",
+        f"every {1e6 * s.cadc_period:g} µs",
+        f"{s.hemispheres * s.columns} neuron circuits",
+    ):
+        assert said in text, said
