@@ -27,6 +27,17 @@ def on_page_markdown(markdown, **_):
     return markdown.replace("<!-- experiments -->", experiments())
 
 
+def on_page_content(html, **_):
+    """Mends attributes that share an entry, which the reference shows as a name and its type."""
+    name = r'<code><span title="[^"]*">([^<]*)</span></code>'
+    return re.sub(rf"<b>{name}</b>\s*\({name}\)", _joined, html)
+
+
+def _joined(found):
+    first, second = found[1], found[2]
+    return f"<b><code>{first} {second}</code></b>" if first.endswith(",") else found[0]
+
+
 def heads(names):
     """The description of each config, and the comment at its top: commands, then what they gave."""
     return "\n".join(f"**`{n}`**: {description(n)}\n\n{head(n)}\n" for n in names)
