@@ -27,10 +27,10 @@ def on_page_markdown(markdown, **_):
     return markdown.replace("<!-- experiments -->", experiments())
 
 
-def on_page_content(html, **_):
+def on_post_page(output, **_):
     """Mends attributes that share an entry, which the reference shows as a name and its type."""
     name = r'<code><span title="[^"]*">([^<]*)</span></code>'
-    return re.sub(rf"<b>{name}</b>\s*\({name}\)", _joined, html)
+    return re.sub(rf"<b>{name}</b>\s*\({name}\)", _joined, output)
 
 
 def _joined(found):
