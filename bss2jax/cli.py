@@ -1,4 +1,4 @@
-"""The command line: `bss2jax train | evaluate | plan | chip | data | configs | completion`.
+"""The command line: `bss2jax train | evaluate | report | plan | chip | data | configs | completion`.
 
 Libraries that take seconds to import wait until the arguments are known to be good.
 """
@@ -34,6 +34,7 @@ def _answer(parsed):
     """Runs a command; what is wrong is one line."""
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError
+    from bss2jax.extras import MissingExtra
     from bss2jax.hardware.chip_file import ChipError
     from bss2jax.training.runs import RunError
     from bss2jax.training.stop import Failed, Stopped
@@ -41,7 +42,7 @@ def _answer(parsed):
     try:
         parsed.command(parsed)
         sys.stdout.flush()
-    except (ChipError, ConfigError, DataError, RunError) as error:
+    except (ChipError, ConfigError, DataError, MissingExtra, RunError) as error:
         print(f"bss2jax: {error}", file=sys.stderr)
         return 2
     except Failed as error:
@@ -98,12 +99,18 @@ def _parser():
     train = add("train", _train, "Train a config, or go on with a run that was stopped.")
     add_config(train, nargs="?")
     train.add_argument("--resume", metavar="RUN", help="the directory of a run to go on with")
+    train.add_argument(
+        "--tensorboard", action="store_true", help="also write RUN/tensorboard, events to watch"
+    )
     train.set_defaults(error=train.error)
     evaluate = add("evaluate", _evaluate, "Measure a finished run on its own and on other chips.")
     evaluate.add_argument("run", help="a run directory")
     evaluate.add_argument(
         "--chips", type=_count, default=0, metavar="N", help="chips the run has not seen"
     )
+    report = add("report", _report, "Write a report of runs, finished or not, as one HTML page.")
+    report.add_argument("runs", nargs="+", metavar="RUN", help="a run directory")
+    report.add_argument("--out", default="report.html", metavar="FILE", help="default: report.html")
     plan = add("plan", _plan, "Show where a network goes on the chip and what it costs.")
     add_config(plan)
     plan.add_argument("--samples", type=_count, default=60_000, metavar="N", help="of an epoch")
@@ -175,9 +182,9 @@ def _train(arguments):
 
     if arguments.resume is None:
         parsed, text = config.load(arguments.config, arguments.overrides)
-        run = session.train(parsed, text, signals=arguments.signals)
+        run = session.train(parsed, text, None, arguments.signals, arguments.tensorboard)
     else:
-        run = session.resume(arguments.resume, arguments.signals)
+        run = session.resume(arguments.resume, arguments.signals, arguments.tensorboard)
         parsed, _ = config.load(run.path / "resolved.toml")
     summary = json.loads(run.read("summary.json"))
     in_loop = any(phase.on_chip for phase in parsed.phases)
@@ -201,7 +208,8 @@ def _evaluate(arguments):
     from bss2jax.mapping.partition import table
     from bss2jax.training.runs import RunDirectory
 
-    prepared, params = session.read_final(RunDirectory(Path(arguments.run)))
+    directory = RunDirectory(Path(arguments.run))
+    prepared, params = session.read_final(directory)
     executions = {"float": "float", "ideal": "ideal", "chip": prepared.on_chip}
     known = prepared.task.network.executions
     results = {name: prepared.test_result(params, executions[name]) for name in known}
@@ -214,11 +222,20 @@ def _evaluate(arguments):
         accuracy = experiment.over_chips(prepared, params, arguments.chips)
         rows = [
             ("mean", f"{accuracy.mean():.2%}"),
-            ("std", f"{accuracy.std():.2%}"),
+            ("std", f"{accuracy.std(ddof=int(arguments.chips > 1)):.2%}"),
             ("worst", f"{accuracy.min():.2%}"),
             ("best", f"{accuracy.max():.2%}"),
         ]
         print("\n" + table((f"{arguments.chips} other chips", "test accuracy"), rows))
+        first = prepared.config.chip.seed + 1
+        seeds = list(range(first, first + arguments.chips))
+        directory.write("chips.json", {"chip_seeds": seeds, "test_accuracy": accuracy.tolist()})
+
+
+def _report(arguments):
+    from bss2jax import report
+
+    print(report.write(arguments.runs, arguments.out))
 
 
 def _confusion_table(result, classes, on):

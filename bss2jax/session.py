@@ -1,6 +1,7 @@
 """One run of an experiment: trained, written to its directory, stopped and gone on with."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bss2jax import data
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import Experiment, plan_text, prepare
 from bss2jax.networks.execution import Params
-from bss2jax.training import loop, memory, runs
+from bss2jax.training import events, loop, memory, runs
 from bss2jax.training.loop import Result
 from bss2jax.training.phase import total_steps
 from bss2jax.training.progress import Reporter, say
@@ -25,6 +26,7 @@ def train(
     text: str = "",
     dataset: data.Dataset | None = None,
     signals: Signals | None = None,
+    tensorboard: bool = False,
 ) -> RunDirectory:
     """Trains as a config says, and writes the run; goes on with what the run's directory holds.
 
@@ -33,6 +35,7 @@ def train(
         text: of its file, kept verbatim.
         dataset: as in `prepare`.
         signals: looked at between steps; None: no signal is waited for.
+        tensorboard: whether metrics are written as events too.
 
     Returns:
         The run's directory, complete.
@@ -42,12 +45,16 @@ def train(
         RunError: the run cannot be written, or its directory is that of another.
         Failed: a step was not finite; what was saved before is kept.
         Stopped: as asked by a signal; what is needed to go on is saved.
+        MissingExtra: there is no library to write events.
     """
+    if tensorboard:
+        events.library()
     begin = time.perf_counter()
     experiment = prepare(config, dataset)
     _check_memory(experiment)
-    with runs.opened(config.name, config.run.dir) as directory:
+    with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
         start = _start(experiment, text, directory, begin)
+        board = stack.enter_context(events.opened(directory)) if tensorboard else None
         if start is None:
             return directory
         params, past = start
@@ -57,7 +64,7 @@ def train(
         for number in range(past.phase, len(config.phases)):
             if config.phases[number].on_chip and past.rungs is None:
                 past = replace(past, rungs=experiment.rungs(params))
-            params = _train_phase(experiment, past, params, directory, schedule, signals)
+            params = _train_phase(experiment, past, params, directory, schedule, signals, board)
             directory.save(f"phase-{number}", params)
             now = time.perf_counter()
             seconds = (*past.seconds, now - past.phase_begin)
@@ -85,14 +92,16 @@ def train(
     return directory
 
 
-def resume(path: str | Path, signals: Signals | None = None) -> RunDirectory:
+def resume(
+    path: str | Path, signals: Signals | None = None, tensorboard: bool = False
+) -> RunDirectory:
     """Goes on with a run that was stopped; its directory may have been moved.
 
     Raises:
         As `train`, and RunError: there is no run.
     """
     config = replace(stored := _stored(path), run=replace(stored.run, dir=str(path)))
-    return train(config, signals=signals)
+    return train(config, signals=signals, tensorboard=tensorboard)
 
 
 def read_final(directory: RunDirectory) -> tuple[Experiment, Params]:
@@ -251,7 +260,7 @@ def _like(experiment, number):
     return jax.eval_shape(start)
 
 
-def _train_phase(experiment, past, start, directory, schedule, signals):
+def _train_phase(experiment, past, start, directory, schedule, signals, board):
     number, config = past.phase, experiment.config
     phase, samples = config.phases[number], len(experiment.training.y)
     on = phase.on if isinstance(phase.on, str) else "mixed"
@@ -276,11 +285,11 @@ def _train_phase(experiment, past, start, directory, schedule, signals):
         validation = figures.pop("validation")
         del validation["confusion"]
         validation["balanced_accuracy"] = epoch.validation.balanced_accuracy
-        directory.log(
-            {"phase": number, "on": phase.on}
-            | figures
-            | {f"validation_{name}": value for name, value in validation.items()}
-        )
+        record = {"phase": number, "on": phase.on} | figures
+        record |= {f"validation_{name}": value for name, value in validation.items()}
+        directory.log(record)
+        if board:
+            board.log(record)
         if best:
             directory.save(f"phase-{number}-best", progress.best)
 

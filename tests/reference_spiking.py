@@ -98,3 +98,20 @@ def strength(chip, inputs, neurons, circuits, first=0):
         gain = np.float64(synapse[h, sign, row, column]) * driver[h, row]
         out[sign, k, j] = gain * circuit_strength[sign, h, column]
     return out
+
+
+def delta(signals, steps, theta):
+    """Send-on-delta with at most one spike a step: `[T, B, 2 C]`, ON inputs first."""
+    batch, samples, channels = signals.shape
+    raster = np.zeros((steps, batch, 2 * channels))
+    for b, c in np.ndindex(batch, channels):
+        level = 0  # what the receiver knows, in thetas
+        for t in range(steps):
+            ahead = signals[b, t * samples // steps, c] - level * theta
+            if ahead >= theta:
+                level += 1
+                raster[t, b, c] = 1
+            elif ahead <= -theta:
+                level -= 1
+                raster[t, b, channels + c] = 1
+    return raster

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -97,8 +98,12 @@ def test_evaluate_measures_a_run_on_its_own_and_on_other_chips(trained, place):
     for line, row in zip(classes.splitlines()[-10:], counts["test_confusion"]["chip"]):
         assert line.split()[2:] == [str(count) for count in row]
     assert others.startswith("3 other chips")
-    for name in ("mean", "std", "worst", "best"):
-        assert re.search(rf"^{name} +{NUMBER}$", others, re.MULTILINE)
+    kept = json.loads((place / "runs" / "digits-0" / "chips.json").read_text())
+    assert kept["chip_seeds"] == [1, 2, 3]
+    chips = kept["test_accuracy"]
+    figures = (statistics.mean(chips), statistics.stdev(chips), min(chips), max(chips))
+    for name, value in zip(("mean", "std", "worst", "best"), figures):
+        assert re.search(rf"^{name} +{value:.2%}$", others, re.MULTILINE)
 
 
 def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path):
@@ -220,7 +225,7 @@ def test_version_is_the_packages(capsys):
     "arguments, parts",
     [
         ([], ["COMMAND", "bss2jax --help"]),
-        (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, plan, chip, configs"]),
+        (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, report, plan, chip"]),
         (["train"], ["config", "--resume", "bss2jax train --help"]),
         (["train", "tiny.toml", "--resume", "run"], ["config", "--resume"]),
         (["train", "--resume", "nowhere"], ["nowhere", "no run directory"]),

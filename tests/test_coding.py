@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference_spiking as twin
 
 from bss2jax.kernels.coding import (
     constant_current,
+    delta,
     first_spike,
     latency,
     log_latency,
@@ -96,6 +98,39 @@ def test_regular_spikes_are_in_proportion_and_evenly_spread(spikes):
     assert counts[-1] == spikes
     distances = np.diff(np.flatnonzero(z[:, 0, -1]))
     assert len(distances) == spikes - 1 and (np.abs(distances - STEPS / spikes) < 1).all()
+
+
+@pytest.mark.parametrize("steps", (5, 10, 20))
+def test_delta_spikes_say_by_how_much_a_signal_moved(steps):
+    """Whole eighths and a threshold of a quarter: float32 and float64 agree on every tie."""
+    walk = np.random.default_rng(3).integers(-2, 3, (4, 20, 3)).cumsum(axis=1) / 8
+    z = np.asarray(delta(jnp.float32(walk), steps, 0.25))
+    assert z.sum() > 20
+    np.testing.assert_array_equal(z, twin.delta(walk, steps, 0.25))
+    # No channel rises and falls at once.
+    assert (z[..., :3] * z[..., 3:]).sum() == 0
+
+
+def test_a_receiver_of_delta_spikes_follows_slow_signals_to_within_theta():
+    time = np.arange(40) / 40
+    signals = np.stack([np.sin(2 * np.pi * time), 0.6 * np.cos(6 * time) - 0.6], axis=-1)
+    z = np.asarray(delta(jnp.float32(signals[None]), 40, 0.2), np.float64)[:, 0]
+    assert np.abs(np.diff(signals, axis=0)).max() < 0.2  # slow: at most theta a step
+    followed = 0.2 * np.cumsum(z[:, :2] - z[:, 2:], axis=0)
+    assert np.abs(followed - signals).max() < 0.2 + 1e-6
+
+
+def test_a_signal_at_rest_is_silent_once_it_is_reached():
+    constant = jnp.broadcast_to(jnp.array([0.0, 0.24, 0.5, -0.75]), (2, 12, 4))
+    z = np.asarray(delta(constant, 12, 0.25))
+    np.testing.assert_array_equal(z.sum(0), [[0, 0, 2, 0, 0, 0, 0, 3]] * 2)
+    assert z[3:].sum() == 0
+
+
+def test_delta_coding_takes_signals_with_samples_for_every_step():
+    for signals in (jnp.zeros((2, 12)), jnp.zeros((2, 10, 3)), jnp.zeros((2, 12, 1, 1))):
+        with pytest.raises(ValueError, match=r"delta coding takes signals \[B, L, C\].*4 steps"):
+            delta(signals, 4, 0.1)
 
 
 def test_the_raster_of_one_spike_an_input_is_that_of_its_events():

@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bss2jax import Mismatch, config, data, experiment, session
+from bss2jax import BSS2, Mismatch, config, data, experiment, session
 from bss2jax.config import ConfigError
 
 SHIPPED = sorted(config.shipped())
@@ -410,6 +410,39 @@ def test_a_shipped_config_plans(name):
     assert parsed.name == name and parsed.description
     plan = experiment.plan_text(experiment.network_of(parsed))
     assert "utilisation" in plan and "per sample" in plan
+
+
+@pytest.mark.parametrize(
+    "name, override, parts",
+    [
+        ("har_spiking", "spiking.coding=detla", ["spiking.coding", "'detla'", "mean 'delta'"]),
+        (
+            "har_spiking",
+            "spiking.delta_theta=0",
+            ["spiking.delta_theta", "got 0", "greater than 0"],
+        ),
+        ("har_spiking", "spiking.steps=60", ["spiking.steps, 60", "(128, 9)"]),
+        (
+            "digits_spiking",
+            "spiking.coding=delta",
+            ["spiking.coding", "signals (L, C)", "(8, 8, 1)"],
+        ),
+    ],
+    ids=lambda v: str(v)[:30],
+)
+def test_delta_coding_that_cannot_be_is_a_config_error(name, override, parts):
+    with pytest.raises(ConfigError) as error:
+        experiment.network_of(config.load(name, [override])[0])
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_the_phone_signals_reach_one_chip_as_spikes():
+    network = experiment.network_of(config.load("har_spiking")[0])
+    assert network.plan.partitions == 1 and network.plan.input_events[0] <= BSS2.max_input_events
+    signals = data.random_like("har", train=4)
+    values = network.encode(signals.train.x, signals.full_scale)
+    assert values.shape == (4, 128, 9) and 0 <= values.min() <= values.max() <= 1
 
 
 def test_the_published_ladder_ships():

@@ -13,6 +13,7 @@ from bss2jax import (
     argmax,
     converting_relu,
     encode_activations,
+    normalise,
     relu,
     scale_input,
     scale_weight,
@@ -126,6 +127,8 @@ def test_each_channel_has_its_full_scale():
     values = np.array([[1.0, 3.0], [0.5, -3.0]])
     codes = encode_activations(values, (1.0, 3.0))
     np.testing.assert_allclose(codes, [[31, 31], [15.5, -31]], rtol=1e-6)
+    np.testing.assert_allclose(normalise(values, (1.0, 3.0)), [[1, 1], [0.5, -1]], rtol=1e-6)
+    np.testing.assert_allclose(normalise(np.uint8([0, 51, 255]), 255), [0, 0.2, 1], rtol=1e-6)
 
 
 def test_signs_are_split_into_two_unsigned_channels():

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 HEAVY = "tensorflow tensorflow_datasets optax orbax flax matplotlib sklearn pydantic".split()
+HEAVY += ["jinja2", "tensorboardX"]
 
 
 def run(code):

@@ -14,6 +14,7 @@ import reference_spiking as twin
 from bss2jax import BSS2, sample_chip
 from bss2jax.kernels.coding import soft_clamp
 from bss2jax.kernels.neuron import LIFParams, LIParams, li, lif
+from bss2jax.kernels.surrogate import SuperSpike
 from bss2jax.mapping.circuits import describe_populations
 from bss2jax.networks.layers import LI, LIF, ConvLIF, Dense, Pool, Spiking
 from bss2jax.networks.network import build
@@ -138,6 +139,59 @@ def test_sparse_inputs_of_dense_layers_are_events_and_others_are_not():
     assert not driven(LIF(outputs=4), steps=30, coding="current")
 
 
+RECURRENT = (
+    LIF(outputs=5, recurrent=True, init_mean=0.3, init_std=0.4),
+    LI(outputs=2),
+)
+
+
+def test_a_recurrent_network_of_delta_coded_signals_is_its_layers_written_out():
+    spec = conv_spec(coding="delta", delta_theta=0.125, decoder="mean", surrogate_parameter=5.0)
+    network = build(RECURRENT, (2 * T, 3), spiking=spec)
+    assert network.shapes == ((2 * T, 3), (5,), (2,))
+    params = network.init(jax.random.key(8))
+    assert params["lif_0"]["weight"].shape == (6, 5)
+    x = jnp.float32(np.random.default_rng(35).normal(size=(B, 2 * T, 3)).cumsum(axis=1) / 4)
+    raster = twin.delta(np.asarray(x), T, 0.125)
+    assert 0.2 < raster.mean() <= 0.5
+
+    def whole(params):
+        scores, stats = network.apply(params, x, on="float")
+        return (scores * jnp.array([10.0, -20.0])).sum(), (scores, stats)
+
+    def by_hand(params):
+        drive = jnp.float32(raster) @ params["lif_0"]["weight"]
+        surrogate = SuperSpike(5.0)
+        z = lif(LIFParams(), drive, params["lif_0"]["recurrent"], surrogate=surrogate)
+        scores = li(LIParams(), z @ params["li_1"]["weight"]).mean(0)
+        return (scores * jnp.array([10.0, -20.0])).sum(), (scores, z.sum(0))
+
+    got, (scores, stats) = jax.grad(whole, has_aux=True)(params)
+    expected, (by_layers, spikes) = jax.grad(by_hand, has_aux=True)(params)
+    np.testing.assert_array_equal(stats["lif_0"]["spikes"], spikes)
+    assert spikes.sum() > 10
+    np.testing.assert_allclose(scores, by_layers, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, got, expected)
+
+
+def test_the_plan_knows_the_most_spikes_of_a_delta_code():
+    """One a step and channel: a signal that always moves too fast to be followed."""
+    spec = conv_spec(coding="delta", delta_theta=0.01)
+    plan = build(RECURRENT, (T, 3), spiking=spec).plan
+    signals = jnp.broadcast_to(jnp.arange(1.0, T + 1)[:, None], (1, T, 3))
+    most = encode(signals, spec, None)
+    assert plan.input_events[0] == 3 * T == most.sum()
+    assert plan.density == 0.5 == most.mean() and not plan.event_driven
+    (first, second) = plan.populations
+    assert (first.inputs, first.recurrent, second.inputs) == (6 + 5, True, 5)
+
+
+@pytest.mark.parametrize("shape", [(4,), (6, 6, 1), (T + 1, 3), (T // 2, 3)])
+def test_delta_coding_needs_signals_with_a_sample_for_every_step(shape):
+    with pytest.raises(ValueError, match=f"spiking.coding: delta takes signals.*steps, {T}"):
+        build(RECURRENT, shape, spiking=conv_spec(coding="delta"))
+
+
 @pytest.mark.parametrize("decoder", ("first_spike", "spike_count"))
 def test_output_spikes_can_be_decoded_and_learned(decoder):
     layers = [LIF(outputs=2, init_mean=0.5, init_std=0.2)]
@@ -199,18 +253,37 @@ def test_a_spiking_network_has_lif_before_li():
 # --- learning
 
 
-def test_a_small_network_learns_on_a_noisy_chip():
-    """Which half of the inputs is brighter: chance is ln 2."""
-    hidden = LIF(outputs=12, init_mean=0.3, init_std=0.4)
-    network = build(
-        [hidden, LI(outputs=2)], (6,), spiking=Spiking(steps=T, surrogate_parameter=10.0)
-    )
-    chip = sample_chip(jax.random.key(5))
+def brighter_half():
+    """Which half of the inputs is brighter."""
     rng = np.random.default_rng(27)
     label = np.arange(32) % 2
     x = rng.uniform(0.1, 0.4, (32, 6))
     x[label == 0, :3] += 0.5
     x[label == 1, 3:] += 0.5
+    hidden = LIF(outputs=12, init_mean=0.3, init_std=0.4)
+    return [hidden, LI(outputs=2)], Spiking(steps=T, surrogate_parameter=10.0), x, label
+
+
+def order_of_moves():
+    """Which of two signals, as those of a phone, moves first; in the end both have moved alike."""
+    rng = np.random.default_rng(28)
+    label = np.arange(32) % 2
+    step = np.arange(T)[:, None]
+    start = 3 + 7 * np.stack([label, 1 - label], axis=1)[:, None] + rng.integers(-1, 2, (32, 1, 1))
+    x = np.where(step >= start, 0.6, 0.0) + rng.normal(0, 0.02, (32, T, 2))
+    hidden = LIF(outputs=12, recurrent=True, init_mean=0.1, init_std=0.4)
+    spec = Spiking(
+        steps=T, coding="delta", delta_theta=0.2, decoder="mean", surrogate_parameter=10.0
+    )
+    return [hidden, LI(outputs=2)], spec, x, label
+
+
+@pytest.mark.parametrize("problem", [brighter_half, order_of_moves])
+def test_a_small_network_learns_on_a_noisy_chip(problem):
+    """Chance is ln 2."""
+    layers, spec, x, label = problem()
+    network = build(layers, x.shape[1:], spiking=spec)
+    chip = sample_chip(jax.random.key(5))
     x = jnp.float32(x)
     params = network.init(jax.random.key(6))
     optimiser = optax.adam(0.05)

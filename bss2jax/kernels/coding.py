@@ -32,6 +32,16 @@ def encode_activations(
     return jnp.asarray(values, jnp.float32) * factor.astype(np.float32)
 
 
+def normalise(values: jax.Array, full_scale: float | Sequence[float]) -> jax.Array:
+    """Maps values 0..full_scale linearly to 0..1, float32.
+
+    Args:
+        values: `[...]`, such as uint8 pixels; or `[..., C]`.
+        full_scale: the value that becomes 1; one for all, or C of them.
+    """
+    return jnp.asarray(values, jnp.float32) / np.asarray(full_scale, np.float32)
+
+
 def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
     """Writes signed values as two unsigned ones, positive parts first, cut at 31.
 
@@ -111,6 +121,43 @@ def poisson(values: jax.Array, key: jax.Array, steps: int) -> jax.Array:
     """
     draw = jax.random.uniform(key, (steps, *values.shape))
     return (draw < values).astype(jnp.float32)
+
+
+def delta(signals: jax.Array, steps: int, theta: float) -> jax.Array:
+    """Codes signals by how they change, send-on-delta: a raster `[T, B, 2 C]`.
+
+    A reference follows each signal from 0 on. Where the signal is theta or more above it, the
+    channel's ON input spikes and the reference rises by theta; where it is as far below, the OFF
+    input spikes and the reference falls. So a signal at rest is silent once it is reached, and one
+    that changes by more than theta a step is followed late.
+
+    Args:
+        signals: `[B, L, C]`, of either sign; step t sees sample t L / T.
+        steps: T, which divides L.
+        theta: what is worth a spike, in units of the signals.
+
+    Returns:
+        0.0 and 1.0: at most one spike a step and channel, ON inputs first.
+
+    Raises:
+        ValueError: the signals have no axis of samples, or T does not divide it.
+
+    References: M. Miskowicz, Send-On-Delta Concept, Sensors 6 (2006) 49.
+    """
+    if signals.ndim != 3 or signals.shape[1] % steps:
+        raise ValueError(
+            f"delta coding takes signals [B, L, C] of L samples, a multiple of {steps} steps; "
+            f"got {signals.shape}"
+        )
+
+    def step(level, at):
+        # In whole thetas: sums of them would drift.
+        change = (at >= (level + 1) * theta).astype(at.dtype) - (at <= (level - 1) * theta)
+        return level + change, change
+
+    seen = signals[:, :: signals.shape[1] // steps].swapaxes(0, 1)
+    _, change = lax.scan(step, jnp.zeros(seen.shape[1:], seen.dtype), seen)
+    return jnp.maximum(jnp.concatenate([change, -change], axis=-1), 0)
 
 
 def constant_current(values: jax.Array, steps: int) -> jax.Array:

@@ -119,6 +119,13 @@ class Population:
         of_positions = -(-self.positions // self.positions_per_run)
         return of_positions * -(-self.channels // self.channels_per_run)
 
+    def neurons_in(self, run: int) -> int:
+        """Returns the neurons of a run: fewer where positions or channels are left over."""
+        tiles = -(-self.positions // self.positions_per_run)
+        part, tile = divmod(run, tiles)
+        positions = min(self.positions_per_run, self.positions - tile * self.positions_per_run)
+        return positions * min(self.channels_per_run, self.channels - part * self.channels_per_run)
+
     @property
     def utilisation(self) -> float:
         """Share of the circuits of all its runs that are used."""

@@ -149,9 +149,12 @@ class Spiking:
             later the larger, from `early` to `late`, and one bias input that spikes at `bias_time`;
             `regular`, up to `spikes` at even distances, in proportion; `rate`, Poisson spikes,
             `spikes` on average for 1; `current`, no spikes but a current that stays, which no chip
-            can be sent: for `float` only.
+            can be sent: for `float` only; `delta`, of signals `[L, C]` of either sign, whose time
+            is the network's: a spike for each rise by `delta_theta`, and on an input of its own for
+            each fall, at most one a step.
         early, late, bias_time: of `time` coding, s.
         latency_tau, latency_theta: of `log_latency`, s and a value.
+        delta_theta: of `delta` coding, a share of full scale.
         spikes: of `regular` and `rate` coding, for the value 1; by default one a step.
         decoder: scores from the readout's traces, `max`, `mean`, `sum` or `last` over time; or,
             where the last layer spikes, its `first_spike` (the earliest wins) or `spike_count`.
@@ -169,12 +172,15 @@ class Spiking:
     steps: Positive = 30
     dt: Seconds = 1e-6
     integrator: Literal["exponential", "euler"] = "exponential"
-    coding: Literal["latency", "log_latency", "time", "regular", "rate", "current"] = "latency"
+    coding: Literal["latency", "log_latency", "time", "regular", "rate", "current", "delta"] = (
+        "latency"
+    )
     early: Seconds = 2e-6
     late: Seconds = 26e-6
     bias_time: Seconds = 2e-6
     latency_tau: Seconds = 8e-6
     latency_theta: Annotated[float, Gt(0), Lt(1)] = 0.2
+    delta_theta: Annotated[float, Gt(0), Lt(1)] = 0.05
     spikes: Positive | None = None
     decoder: Literal["max", "mean", "sum", "last", "first_spike", "spike_count"] = "max"
     surrogate: Literal["superspike", "fast_sigmoid", "arctan", "triangle", "gaussian", "box"] = (

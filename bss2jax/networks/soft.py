@@ -12,10 +12,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bss2jax.hardware.substrate import Substrate
 from bss2jax.kernels import softlif
+from bss2jax.kernels.coding import normalise
 from bss2jax.kernels.dense import dot
 from bss2jax.kernels.softlif import Curve
 from bss2jax.mapping import convolution
@@ -47,7 +47,7 @@ def build_soft(
         plan=_plan(stages, spec, substrate),
         shapes=(stages[0].before, *(stage.after for stage in stages)),
         names=tuple(stage.name for stage in stages),
-        encode=_values,
+        encode=normalise,
         weight_limit=math.inf,
         executions=("float",),
     )
@@ -211,7 +211,3 @@ def _plan(stages, spec, substrate):
         populations.append(place)
     seconds = spec.steps * spec.dt / _SPEED_UP
     return plan_populations(names, populations, [None] * len(names), seconds, substrate)
-
-
-def _values(x, full_scale):
-    return jnp.asarray(x, jnp.float32) / np.asarray(full_scale, np.float32)

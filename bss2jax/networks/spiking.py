@@ -58,8 +58,7 @@ def build_spiking(
     """
     layers, names = tuple(layers), layer_names(layers)
     _check_kinds(layers, names, spec)
-    # A bias among the inputs leaves them without rows and columns.
-    shapes = [(math.prod(shape) + 1,) if spec.coding == "time" else tuple(shape)]
+    shapes = [_coded_shape(tuple(shape), spec)]
     for layer, name in zip(layers, names, strict=True):
         try:
             shapes.append(_output_shape(layer, shapes[-1]))
@@ -77,7 +76,7 @@ def build_spiking(
         plan=plan,
         shapes=(tuple(shape), *shapes[1:]),
         names=names,
-        encode=_values,
+        encode=coding.normalise,
         weight_limit=limit if spec.weight_clamp == "hard" else math.inf,
     )
 
@@ -88,14 +87,18 @@ def encode(
     """Codes values `[B, ...]`, 0..1, as the spikes of a network's inputs.
 
     Args:
-        values: each is an input; `time` coding adds one.
+        values: each is an input, and `time` coding adds one; or, of `delta` coding, signals
+            `[B, L, C]` of either sign.
         spec: coding and steps.
         key: of `rate` coding.
         as_events: events for codes of one spike an input, instead of a raster `[T, B, K]`.
 
     Raises:
-        ValueError: `rate` coding without a key, or events of another coding.
+        ValueError: `rate` coding without a key, `delta` coding of what is no signal, or events of a
+            code of several spikes an input.
     """
+    if spec.coding == "delta" and not as_events:
+        return coding.delta(values, spec.steps, spec.delta_theta)
     values = values.reshape(values.shape[0], -1)
     if spec.coding in _ONE_SPIKE:
         events = _one_spike(values, spec)
@@ -190,6 +193,21 @@ def _check_kinds(layers, names, spec):
         )
 
 
+def _coded_shape(shape, spec):
+    """The shape of a sample's inputs, once it is coded."""
+    if spec.coding == "time":
+        # A bias among the inputs leaves them without rows and columns.
+        return (math.prod(shape) + 1,)
+    if spec.coding != "delta":
+        return shape
+    if len(shape) != 2 or shape[0] % spec.steps:
+        raise ValueError(
+            f"spiking.coding: delta takes signals (L, C), L samples that are a multiple of "
+            f"spiking.steps, {spec.steps}; got samples of {shape}"
+        )
+    return (2 * shape[1],)
+
+
 def _output_shape(layer, shape):
     if isinstance(layer, LIF | LI):
         return (layer.outputs,)
@@ -230,7 +248,7 @@ def _place(step, substrate, of_an_input):
         recurrent = isinstance(layer, LIF) and layer.recurrent
         fan_in = step.fan_in + layer.outputs * recurrent
         place = Population(fan_in, layer.outputs, recurrent, substrate=substrate)
-        return place, of_an_input and step.fan_in * of_an_input
+        return place, of_an_input and round(step.fan_in * of_an_input)
     positions = math.prod(step.after[:-1])
     whole = Population(
         step.fan_in, positions * layer.outputs, positions=positions, substrate=substrate
@@ -259,6 +277,8 @@ def _events_of_an_input(spec):
         return 1
     if spec.coding == "current":
         return None
+    if spec.coding == "delta":
+        return spec.steps / 2  # of a channel's ON and OFF input one spikes in a step, at most
     return spec.steps if spec.spikes is None else min(spec.spikes, spec.steps)
 
 
@@ -345,7 +365,3 @@ def _pool(z, step):
     for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=2):
         z = convolution.windows(z, axis, k, s).sum(axis + 1)
     return z / math.prod(window)
-
-
-def _values(x, full_scale):
-    return jnp.asarray(x, jnp.float32) / full_scale

@@ -47,7 +47,8 @@ class RunDirectory:
     """One run's files.
 
     config.toml, resolved.toml, environment.json, plan.txt, metrics.jsonl (a line an epoch),
-    confusion.json, checkpoints/ and summary.json, which is written last. Of the checkpoints,
+    confusion.json, checkpoints/ and summary.json, which is written last; chips.json holds what
+    `bss2jax evaluate --chips` measured. Of the checkpoints,
     `phase-0`, `phase-1` ... are the parameters that the phases ended with, `phase-0-best` ... those
     of their best epoch, `final` those of the last phase; `state-PHASE-STEP` is all that an
     unfinished training needs to go on.

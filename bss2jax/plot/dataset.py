@@ -1,10 +1,11 @@
-"""Figures of data. Needs matplotlib, which comes with the `plot` extra."""
+"""A figure of a data set."""
 
 from pathlib import Path
 
 import numpy as np
 
-from bss2jax.data import DataError, Dataset
+from bss2jax.data import Dataset
+from bss2jax.extras import require
 
 _COLUMNS = 8  # samples of a class
 
@@ -19,17 +20,12 @@ def samples(dataset: Dataset):
         A matplotlib figure: pictures; curves over time, a colour a channel; or bars.
 
     Raises:
-        DataError: matplotlib is not installed.
+        MissingExtra: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise DataError(
-            'drawing needs matplotlib: pip install "bss2jax[plot]", or in a checkout '
-            'pip install -e ".[plot]"'
-        ) from None
+    figure = require("matplotlib.figure", "plot", "drawing").Figure
     train, counts = dataset.train, np.bincount(dataset.train.y, minlength=len(dataset.classes))
-    figure = Figure(figsize=(1.1 * _COLUMNS + 1.6, 1.1 * len(counts)), layout="constrained")
+    size = (1.1 * _COLUMNS + 1.6, 1.1 * len(counts))
+    figure = figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(counts), _COLUMNS, squeeze=False)
     for label, row in enumerate(axes):
         found = np.flatnonzero(train.y == label)[:_COLUMNS]

@@ -1,0 +1,65 @@
+"""What the plots share: axes, colours and marks that stay apart in print, units of time."""
+
+import numpy as np
+
+from bss2jax.extras import require
+
+# Okabe and Ito's palette, told apart with any colour vision: blue, orange, green, vermilion,
+# purple, sky, yellow, black.
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+    "#000000",
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "////", "xxxx", "\\\\\\\\", "++++")  # lines: dots make large files
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+GREY, PALE = "#6b6b6b", "#e4e4e4"
+MAP = "cividis"  # perceptually uniform, alike with and without colour vision
+
+
+def axes(ax=None, width: float = 6.0, height: float = 3.5):
+    """Returns the axes to draw on: those given, or new ones of a size in inches.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    if ax is not None:
+        return ax
+    pyplot = require("matplotlib.pyplot", "plot", "drawing")
+    return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def cycle(values: tuple, i: int):
+    """Returns entry i of a palette that begins again at its end."""
+    return values[i % len(values)]
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """Returns (factor, unit) in which a span of time, s, is a number of ordinary size."""
+    if seconds < 2e-3:
+        return 1e6, "µs"
+    return (1e3, "ms") if seconds < 2 else (1.0, "s")
+
+
+def require_shape(name: str, values, *shapes: str) -> np.ndarray:
+    """Returns values as an array whose number of axes is one of those given.
+
+    Args:
+        name: of the argument.
+        values: to look at.
+        shapes: such as "T N", an axis a word.
+
+    Raises:
+        ValueError: it has another number of axes, or none of anything.
+    """
+    array = np.asarray(values)
+    if array.ndim not in {len(shape.split()) for shape in shapes} or not array.size:
+        expected = " or ".join(f"[{', '.join(shape.split())}]" for shape in shapes)
+        raise ValueError(f"{name}: expected {expected}, not empty, got shape {array.shape}")
+    return array

@@ -1,0 +1,36 @@
+"""A report of runs as one HTML page. Needs matplotlib and jinja2: the `report` extra."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bss2jax.report.page import render
+from bss2jax.report.record import Record, read_run
+from bss2jax.training.runs import RunError
+
+__all__ = ["Record", "read_run", "render", "write"]
+
+
+def write(runs: Sequence[str | Path], out: str | Path) -> Path:
+    """Writes the report of some runs, side by side, as one HTML page that needs nothing else.
+
+    Args:
+        runs: their directories.
+        out: the page's file.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: a directory holds no run or is named twice, or the page cannot be written.
+        MissingExtra: a library of the `report` extra is not installed.
+    """
+    paths = [Path(run) for run in runs]
+    for i, path in enumerate(paths):
+        if path.resolve() in [other.resolve() for other in paths[:i]]:
+            raise RunError(f"{path}: named twice")
+    page, out = render([read_run(path) for path in paths]), Path(out)
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{out}: {error.strerror or error}") from None
+    return out

@@ -1,0 +1,71 @@
+"""The report's figures, drawn as SVG pictures that go into the page."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from bss2jax import plot
+from bss2jax.extras import require
+from bss2jax.report.record import Record
+
+# Names come from files: a dollar is a dollar. Text stays text; equal figures are equal files.
+_SETTINGS = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "bss2jax"}
+_RUNS = 6  # of a placement
+
+
+def curves(record: Record, quantity: str) -> str:
+    """Draws the accuracy or the loss, epoch by epoch."""
+    records = [asdict(epoch) for epoch in record.metrics]
+    return _on_axes(lambda ax: plot.learning_curves(records, quantity, ax=ax), 5.6, 3.0)
+
+
+def placement(record: Record) -> str:
+    """Draws the first runs of the network's plan."""
+    runs = min(plot.count_runs(record.network.plan), _RUNS)
+    across = min(runs, 2)
+    down = -(-runs // across)
+    size = 2.5 * across + 0.8, 1.8 * down + 0.8
+    return _picture(
+        lambda figure: plot.placements(record.network.plan, most=_RUNS, figure=figure), *size
+    )
+
+
+def schedule(record: Record) -> str:
+    """Draws the runs of a sample over time."""
+    height = 1.6 + 0.3 * len(record.network.names)
+    return _on_axes(lambda ax: plot.schedule(record.network.plan, ax=ax), 5.6, height)
+
+
+def confusion(record: Record, rung: str) -> str:
+    """Draws what the test samples were taken for."""
+    classes, matrix = record.confusion.classes, record.confusion.test_confusion[rung]
+    size = 2.4 + 0.32 * min(len(classes), 30)
+    return _on_axes(lambda ax: plot.confusion(matrix, classes, ax=ax), size + 1, size)
+
+
+def ladder(accuracy: Mapping[str, Mapping[str, float]]) -> str:
+    """Draws the ladders of runs, given by name, together."""
+    return _on_axes(lambda ax: plot.ladder(accuracy, ax=ax), 7.2, 3.6)
+
+
+def over_chips(accuracy: Mapping[str, Sequence[float]], own: Mapping[str, float]) -> str:
+    """Draws the accuracies of runs over chips, given by name, beside each other."""
+    width = 3.6 + 1.3 * len(accuracy)
+    return _on_axes(lambda ax: plot.accuracy_over_chips(accuracy, own, ax=ax), width, 3.6)
+
+
+def _on_axes(draw, width, height):
+    return _picture(lambda figure: draw(figure.subplots()), width, height)
+
+
+def _picture(draw, width, height):
+    """What is drawn on a figure of a size in inches, as the address of an SVG picture."""
+    matplotlib = require("matplotlib", "report", "a report")
+    figure = require("matplotlib.figure", "report", "a report").Figure
+    file = io.BytesIO()
+    with matplotlib.rc_context(_SETTINGS):
+        canvas = figure(figsize=(width, height), layout="constrained")
+        draw(canvas)
+        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,181 @@
+"""What is known of one run, read from its directory; what is not there is said, not guessed."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
+from bss2jax import config as configs
+from bss2jax.config import Config, ConfigError
+from bss2jax.experiment import network_of
+from bss2jax.networks.execution import Network
+from bss2jax.training.runs import RunDirectory, RunError
+
+Share = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(0)]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of metrics.jsonl; the attributes are those of `training.loop.Epoch`."""
+
+    phase: Count
+    on: str | dict[str, str]
+    epoch: Count
+    seconds: FiniteFloat
+    train_loss: FiniteFloat
+    train_accuracy: Share
+    validation_loss: FiniteFloat
+    validation_accuracy: Share
+    validation_saturation: dict[str, dict[str, FiniteFloat]]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    phases: tuple[FiniteFloat, ...] = ()
+    total: FiniteFloat | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """summary.json. `test_accuracy` is by rung; `seconds` of each phase and in all."""
+
+    test_accuracy: dict[str, Share]
+    test_samples: int | None = None
+    seconds: Seconds = Seconds()
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """confusion.json: counts by rung, label (row) and what a sample was taken for (column)."""
+
+    classes: tuple[str, ...]
+    test_confusion: dict[str, tuple[tuple[Count, ...], ...]]
+
+    def __post_init__(self):
+        for rung, matrix in self.test_confusion.items():
+            if {len(self.classes)} != {len(matrix), *map(len, matrix)}:
+                raise ValueError(f"test_confusion.{rung}: expected a row and a column a class")
+
+
+@dataclass(frozen=True)
+class Chips:
+    """chips.json: test accuracy on chips that the run has not seen."""
+
+    chip_seeds: tuple[int, ...]
+    test_accuracy: tuple[Share, ...]
+
+    def __post_init__(self):
+        if not self.test_accuracy or len(self.chip_seeds) != len(self.test_accuracy):
+            raise ValueError("expected at least one chip, and as many seeds as accuracies")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run.
+
+    Attributes:
+        path: of its directory.
+        config: what it was made with, and `config_text` as it is in its file; or None.
+        network: where it goes on the chip; None without a config.
+        environment: versions, device, commit, command.
+        plan: placement and cost as text.
+        metrics: of its epochs so far.
+        summary, confusion: None where it has not come so far.
+        chips: None where `bss2jax evaluate --chips` has not been run on it.
+        notes: what is missing, and why, a sentence each.
+    """
+
+    path: Path
+    config: Config | None
+    config_text: str
+    network: Network | None
+    environment: dict[str, Any]
+    plan: str
+    metrics: tuple[Epoch, ...]
+    summary: Summary | None
+    confusion: Confusion | None
+    chips: Chips | None
+    notes: tuple[str, ...]
+
+
+def read_run(path: str | Path) -> Record:
+    """Reads what there is of a run, finished or not.
+
+    Raises:
+        RunError: the directory holds no run, or one of a version that cannot be read.
+    """
+    directory = RunDirectory(Path(path))
+    if not (directory.path / "resolved.toml").is_file():
+        raise RunError(f"{path}: no run directory: there is no resolved.toml in it")
+    notes: list[str] = []
+    config = network = None
+    config_text = directory.read("resolved.toml")
+    try:
+        config = configs.load(directory.path / "resolved.toml")[0]
+        network = network_of(config)
+    except ConfigError as error:
+        notes.append(f"resolved.toml cannot be used by this version, so no placement: {error}")
+    environment = directory.environment()
+    if environment is None:
+        notes.append("There is no environment.json: the run has not begun.")
+    finished = directory.finished()
+    if not finished:
+        notes.append("The run is not finished: there is no summary.json.")
+    summary = _read(directory, "summary.json", Summary, notes)
+    chips = _read(directory, "chips.json", Chips, notes)
+    if chips is None and network is not None and "chip" not in network.executions:
+        notes.append("The network runs on no chip, so there is no ladder onto one.")
+    elif chips is None and finished:
+        notes.append(
+            f"Not yet measured on other chips: `bss2jax evaluate {path} --chips 20` does that."
+        )
+    return Record(
+        directory.path,
+        config,
+        config_text,
+        network,
+        environment or {},
+        directory.read("plan.txt") if (directory.path / "plan.txt").is_file() else "",
+        _read_metrics(directory, notes),
+        summary,
+        _read(directory, "confusion.json", Confusion, notes),
+        chips,
+        tuple(notes),
+    )
+
+
+def _read(directory, name, kind, notes):
+    """A JSON file of the run; None, and a note, where it cannot be used; None where it is not."""
+    if not (directory.path / name).is_file():
+        return None
+    try:
+        return TypeAdapter(kind).validate_python(json.loads(directory.read(name)))
+    except (RunError, ValueError, RecursionError) as error:
+        notes.append(f"{name} cannot be read: {_first(error)}")
+        return None
+
+
+def _read_metrics(directory, notes):
+    if not (directory.path / "metrics.jsonl").is_file():
+        notes.append("There is no metrics.jsonl: no epoch is done.")
+        return ()
+    found = []
+    try:
+        for line in directory.read("metrics.jsonl").splitlines():
+            found.append(TypeAdapter(Epoch).validate_python(json.loads(line)))
+    except (RunError, ValueError, RecursionError) as error:
+        notes.append(f"metrics.jsonl, line {len(found) + 1}, cannot be read: {_first(error)}")
+    return tuple(found)
+
+
+def _first(error):
+    """What is wrong first, in one line."""
+    if isinstance(error, ValidationError):
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        return f"{where}: {wrong['msg']}" if where else wrong["msg"]
+    return str(error)

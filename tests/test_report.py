@@ -1,0 +1,406 @@
+"""The report of runs: one page that says what their files say, escapes it, and needs nothing."""
+
+import base64
+import json
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jax
+import numpy as np
+import pytest
+
+from bss2jax import config, report, session
+from bss2jax.cli import main
+from bss2jax.mapping.cost import estimate
+from bss2jax.report import figures
+from bss2jax.training import runs
+from bss2jax.training.runs import RunDirectory, RunError
+
+TEXT = """name = "tiny"
+description = "<script>alert(1)</script> & more"
+data = { name = "digits", validation = 360 }
+layers = [{ kind = "flatten" }, { kind = "dense", outputs = 10, name = "a<b> $x$" }]
+
+[[phases]]
+on = "float"
+epochs = 2
+batch_size = 500
+learning_rate = 2.0
+
+[[phases]]
+on = "chip"
+epochs = 1
+batch_size = 500
+learning_rate = 1.0
+"""
+SECTIONS = (
+    "summary ladder curves placement saturation chips classes cost config environment".split()
+)
+CHIPS = {"chip_seeds": [1, 2, 3], "test_accuracy": [0.8, 0.9, 0.85]}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with a phase on the chip, and events."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.toml").write_text(TEXT)
+    parsed, text = config.load(folder / "tiny.toml", [f"run.dir={folder / 'tiny'}"])
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        return session.train(parsed, text, tensorboard=True).path
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of that run, measured on three other chips."""
+    path = tmp_path / "tiny"
+    shutil.copytree(trained, path)
+    RunDirectory(path).write("chips.json", CHIPS)
+    return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without pictures, for tests of what they say."""
+    monkeypatch.setattr(figures, "_picture", lambda draw, width, height: "data:,")
+
+
+def begun(path, name):
+    """The directory of a run of a shipped config that has been stopped before its first epoch."""
+    path.mkdir()
+    directory = RunDirectory(path)
+    directory.write("resolved.toml", config.dump(config.load(name)[0]))
+    directory.write("environment.json", runs.environment())
+    return path
+
+
+class Page(HTMLParser):
+    """What a page holds: tags, addresses, tables, and the text of each section."""
+
+    VOID = ("meta", "link", "img", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.addresses = [], set(), []
+        self.sections, self.tables, self._section = {}, [], "head"
+        self.feed(text)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.addresses += [attributes[name] for name in ("src", "href") if name in attributes]
+        if tag == "section":
+            self._section = attributes["id"]
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data.replace("\N{NO-BREAK SPACE}", " ")
+        self.sections[self._section] = self.sections.get(self._section, "") + data
+
+    def row(self, name, column=0):
+        """The cells of the first row whose cell in a column is this name."""
+        return next(r for t in self.tables for r in t if len(r) > column and r[column] == name)
+
+    def pictures(self):
+        start = "data:image/svg+xml;base64,"
+        found = [a.removeprefix(start) for a in self.addresses if a.startswith(start)]
+        return [ElementTree.fromstring(base64.b64decode(picture)) for picture in found]
+
+
+def page(*paths, out=None):
+    out = out or Path(paths[0]).parent / "report.html"
+    report.write(paths, out)
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def read(path, name):
+    return json.loads((path / name).read_text())
+
+
+def words(picture):
+    return {text.strip() for text in picture.itertext()}
+
+
+def test_the_page_has_every_section_and_needs_nothing_else(run):
+    found = page(run)
+    assert [name for name in found.sections if name != "head"] == SECTIONS
+    for address in found.addresses:
+        assert address.startswith(("data:", "#"))
+    assert {a for a in found.addresses if a.startswith("#")} == {f"#{name}" for name in SECTIONS}
+    assert not {"script", "iframe", "object", "form"} & found.tags
+    assert "url(" not in (run.parent / "report.html").read_text()
+    # Ladder, two curves, placement, schedule, chips, confusion.
+    assert len(found.pictures()) == 7
+
+
+def test_the_numbers_are_those_of_the_run(run, undrawn):
+    found = page(run)
+    summary = read(run, "summary.json")
+    for rung, accuracy in summary["test_accuracy"].items():
+        assert found.row(rung)[2] == f"{100 * accuracy:.2f} %"
+    assert found.row("tiny")[5] == f"{100 * summary['test_accuracy']['chip']:.2f} %, chip"
+    confusion = read(run, "confusion.json")["test_confusion"]["chip"]
+    for label, counts in enumerate(confusion):
+        row = found.row(str(label))
+        assert row[1:3] == [str(sum(counts)), f"{100 * counts[label] / sum(counts):.2f} %"]
+    chips = np.array(CHIPS["test_accuracy"])
+    expected = [f"{100 * x:.2f} %" for x in (0.85, chips.std(ddof=1), 0.8, 0.9)]
+    assert any(row[1:] == ["3", *expected] for table in found.tables for row in table)
+    last = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-1]
+    shares = last["validation_saturation"]["a<b> $x$"]
+    header = next(t for t in found.tables if t[0][:2] == ["phase", "layer"])[0]
+    row = found.row("a<b> $x$", column=1)
+    assert dict(zip(header[2:], row[2:])) == {k: f"{100 * v:.2f} %" for k, v in shares.items()}
+
+
+def test_cost_config_and_environment_are_those_of_the_run(run, undrawn):
+    found = page(run)
+    record = report.read_run(run)
+    cost = estimate(record.network.plan)
+    assert found.row("runs of the chip")[1] == str(len(cost.runs))
+    assert found.row("chip time")[1] == f"{1e6 * cost.seconds:,.0f} µs"
+    assert (run / "resolved.toml").read_text().strip() in found.sections["config"]
+    environment = read(run, "environment.json")
+    assert found.row("versions.jax")[1] == environment["versions"]["jax"]
+    assert found.row("platform")[1] == environment["platform"]
+
+
+def test_several_runs_are_side_by_side(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    changed = (other / "resolved.toml").read_text().replace("seed = 0", "seed = 5")
+    (other / "resolved.toml").write_text(changed)
+    RunDirectory(other).write("chips.json", CHIPS | {"test_accuracy": [0.5, 0.6, 0.7]})
+    spiking = begun(tmp_path / "spiking", "digits_spiking")
+    found = page(run, other, spiking)
+    assert [row[0] for row in found.tables[0][1:]] == ["tiny", "other", "spiking"]
+    assert found.row("execution")[2:] == ["tiny", "other"], "the third has no ladder yet"
+    assert found.row("per sample") == ["per sample", "tiny", "other", "spiking"]
+    assert "seed: 0, now 5" in found.sections["config"]
+    ladder = found.pictures()[0]
+    assert {"tiny", "other"} <= words(ladder)
+    assert any("60.00 %" in row for table in found.tables for row in table)
+
+
+def test_runs_of_the_same_name_are_told_by_their_paths(run, undrawn, tmp_path):
+    other = tmp_path / "again" / "tiny"
+    shutil.copytree(run, other)
+    found = page(run, other)
+    assert [row[0] for row in found.tables[0][1:]] == [str(run), str(other)]
+    with pytest.raises(RunError, match="tiny: named twice"):
+        report.write([run, run.parent / "again" / ".." / "tiny"], tmp_path / "x.html")
+
+
+@pytest.mark.parametrize("name", ["digits_spiking", "digits_softlif", "eurosat_vmm"])
+def test_a_run_that_has_only_begun_is_told_plainly(name, tmp_path):
+    found = page(begun(tmp_path / "begun", name))
+    said = found.sections["summary"]
+    assert "The run is not finished" in said and "no epoch is done" in said
+    assert "unfinished" in found.row("begun")
+    assert ("runs on no chip" in said) == (name == "digits_softlif")
+    assert "nothing has been measured" in found.sections["ladder"]
+    assert "No run has been measured on other chips" in found.sections["chips"]
+    assert len(found.pictures()) == 2, "placement and schedule are known beforehand"
+
+
+def test_an_unfinished_run_shows_how_far_it_got(run):
+    for name in ("summary.json", "confusion.json", "chips.json"):
+        (run / name).unlink()
+    metrics = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text(metrics[0] + "\n" + metrics[1][:40])
+    found = page(run)
+    assert "unfinished: phase 1, epoch 1 done" in found.row("tiny")
+    assert "metrics.jsonl, line 2, cannot be read" in found.sections["summary"]
+    assert len(found.pictures()) == 4
+
+
+BROKEN = {
+    "summary.json": ["{", "[]", '{"test_accuracy": {"chip": "<b>"}}', '{"test_accuracy": 3}'],
+    "confusion.json": [
+        "null",
+        '{"classes": ["a"], "test_confusion": {"chip": [[1, 2]]}}',
+        '{"classes": ["a"], "test_confusion": {"chip": [[-1]]}}',
+    ],
+    "chips.json": [
+        '{"chip_seeds": [], "test_accuracy": []}',
+        '{"chip_seeds": [1], "test_accuracy": [98.5]}',
+        "\udcff",
+    ],
+    "metrics.jsonl": ["3", '{"phase": 0}', "[" * 100_000],
+}
+
+
+@pytest.mark.parametrize("name, text", [(n, t) for n, texts in BROKEN.items() for t in texts])
+def test_a_broken_file_is_named_and_the_rest_is_shown(name, text, run, undrawn):
+    (run / name).write_bytes(text.encode(errors="surrogateescape"))
+    found = page(run)
+    assert re.search(rf"{name}.* cannot be read: .", found.sections["summary"])
+    assert found.row("runs of the chip")
+
+
+def test_a_config_of_another_version_costs_only_the_placement(run, undrawn):
+    (run / "resolved.toml").write_text(TEXT + "\nwarp = 9\n")
+    found = page(run)
+    assert "resolved.toml cannot be used by this version" in found.sections["summary"]
+    assert "warp" in found.sections["config"] and found.row("float")
+
+
+def test_what_comes_from_files_is_escaped(run, tmp_path):
+    confusion = read(run, "confusion.json")
+    evil = "<script>alert('x')</script> $\\frac$"
+    confusion["classes"][3] = evil
+    environment = read(run, "environment.json") | {"command": ["<img src=x onerror=alert(1)>"]}
+    for name, content in (("confusion.json", confusion), ("environment.json", environment)):
+        RunDirectory(run).write(name, content)
+    place = tmp_path / "<b onclick=alert(1)>"
+    run.rename(place)
+    found = page(place)
+    assert not {"script", "b onclick"} & found.tags
+    assert found.row(evil) and found.row("command")[1] == "<img src=x onerror=alert(1)>"
+    assert "<script>alert(1)</script> & more" in found.sections["summary"]
+    assert all(address.startswith(("data:", "#")) for address in found.addresses)
+    drawn = set().union(*map(words, found.pictures()))
+    assert {evil, "a<b> $x$"} <= drawn
+    for picture in found.pictures():
+        assert not [e for e in picture.iter() if e.tag.endswith("script")]
+
+
+def test_the_command_writes_the_page_and_says_where(run, undrawn, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out == "report.html\n"
+    assert Page((tmp_path / "report.html").read_text()).row("tiny")
+    assert main(["report", str(run), "--out", "mine.html"]) == 0
+    assert (tmp_path / "mine.html").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["{tmp}"], "no run directory"),
+        (["{tmp}/nowhere"], "nowhere: no run directory"),
+        (["{run}", "--out", "{tmp}"], "Is a directory"),
+        (["{run}", "{run}"], "named twice"),
+        ([], "required: RUN"),
+    ],
+)
+def test_a_wrong_call_ends_in_one_line(arguments, said, run, undrawn, tmp_path, capsys):
+    arguments = [text.format(run=run, tmp=tmp_path) for text in arguments]
+    try:
+        code = main(["report", *arguments])
+    except SystemExit as exit:
+        code = exit.code
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1 and said in error
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_without_a_library_the_error_names_the_extra(library, run, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["report", str(run), "--out", str(run / "x.html")]) == 2
+    error = capsys.readouterr().err
+    assert f'a report needs {library}: pip install "bss2jax[report]"' in error
+    assert error.count("\n") == 1 and not (run / "x.html").exists()
+
+
+PROBE = """<script>
+addEventListener("load", () => {
+  const unseen = [...document.images].filter(i => i.naturalWidth === 0).length;
+  const wide = document.documentElement.scrollWidth - innerWidth;
+  document.title = JSON.stringify([document.images.length, unseen, wide, innerWidth]);
+});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+def test_a_browser_shows_the_page_without_a_complaint(run, tmp_path):
+    spiking = begun(tmp_path / "spiking", "digits_spiking")
+    report.write([run, spiking], out := tmp_path / "report.html")
+    probed = tmp_path / "probed.html"
+    probed.write_text(out.read_text() + PROBE)
+    # A window of a browser is 500 wide at least.
+    for width in (500, 1400):
+        done = subprocess.run(
+            [
+                CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu",
+                "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
+                f"--window-size={width},900", "--dump-dom", probed.as_uri(),
+            ],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "CONSOLE" not in done.stderr, done.stderr
+        title = re.search("<title>(.*?)</title>", done.stdout)[1]
+        pictures, unseen, wide, inner = json.loads(title)
+        assert pictures == 9 and unseen == 0
+        assert wide <= 0, f"at {inner} pixels the page is {wide} too wide"
+
+
+def scalars(path):
+    """The scalars of an event file, (name, step) to value; without a library that reads them."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found, data = {}, path.read_bytes()
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        event = Event.FromString(data[12 : 12 + length])
+        found |= {(v.tag, event.step): v.simple_value for v in event.summary.value}
+        data = data[16 + length :]
+    return found
+
+
+def test_events_hold_the_metrics_with_steps_through_all_phases(trained):
+    (file,) = (trained / "tensorboard").iterdir()
+    found = scalars(file)
+    metrics = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    steps = [metrics[0]["step"], metrics[1]["step"], metrics[1]["step"] + metrics[2]["step"]]
+    assert steps == sorted(set(steps))
+    for step, record in zip(steps, metrics, strict=True):
+        for split in ("train", "validation"):
+            for quantity in ("loss", "accuracy"):
+                value = found[f"{split}/{quantity}", step]
+                assert value == pytest.approx(record[f"{split}_{quantity}"], rel=1e-6)
+    shares = metrics[2]["validation_saturation"]["a<b> $x$"]
+    tags = {tag for tag, step in found if step == steps[2] and tag.startswith("saturation/")}
+    assert len(tags) == len(shares)
+
+
+def test_going_on_with_a_finished_run_writes_its_events_anew(trained, run):
+    (old,) = (run / "tensorboard").iterdir()
+    old.write_bytes(b"")
+    assert session.resume(run, tensorboard=True).path == run
+    (new,) = (run / "tensorboard").iterdir()
+    (first,) = (trained / "tensorboard").iterdir()
+    assert scalars(new) == scalars(first)
+
+
+def test_without_a_writer_of_events_nothing_is_begun(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "digits", "--tensorboard"]) == 2
+    error = capsys.readouterr().err
+    assert '--tensorboard needs tensorboardX: pip install "bss2jax[tensorboard]"' in error
+    assert error.count("\n") == 1 and not list(tmp_path.iterdir())
