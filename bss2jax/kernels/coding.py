@@ -137,7 +137,7 @@ def delta(signals: jax.Array, steps: int, theta: float) -> jax.Array:
         theta: what is worth a spike, in units of the signals.
 
     Returns:
-        0.0 and 1.0: at most one spike a step and channel, ON inputs first.
+        `[T, B, 2 C]`, 0.0 and 1.0: at most one spike a step and channel, ON inputs first.
 
     Raises:
         ValueError: the signals have no axis of samples, or T does not divide it.
