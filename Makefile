@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test docs test-slow kills fuzz bench format clean
+.PHONY: demo test docs test-slow kills fuzz bench notebooks format clean
 
 demo: .venv/demo
 	$(BIN)/bss2jax train configs/digits.toml
@@ -32,6 +32,10 @@ bench: .venv/test
 	$(BIN)/python benchmarks/vmm.py
 	$(BIN)/python benchmarks/spiking.py
 
+# Executed at full size, as pages to look at.
+notebooks: .venv/notebooks
+	$(BIN)/jupyter nbconvert --execute --to html --output-dir runs/notebooks notebooks/*.ipynb
+
 format: .venv/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -49,4 +53,8 @@ clean:
 
 .venv/test: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
+.venv/notebooks: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[notebooks]"
 	touch $@

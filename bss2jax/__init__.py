@@ -39,7 +39,7 @@ from bss2jax.kernels.neuron import (
     lif_state,
     lif_step,
 )
-from bss2jax.kernels.softlif import lif_rate, noisy_rate, soft_lif_rate
+from bss2jax.kernels.softlif import Curve, lif_rate, noisy_rate, soft_lif_rate
 from bss2jax.kernels.surrogate import (
     Arctan,
     Box,
@@ -64,6 +64,7 @@ __all__ = [
     "Chip",
     "ChipError",
     "Coded",
+    "Curve",
     "Events",
     "FastSigmoid",
     "Gaussian",

@@ -34,6 +34,8 @@ _EXPECTED = {
 Spread = Annotated[float, Ge(0), Lt(float("inf"))]
 Preset = Literal["calibrated", "uncalibrated", "none"]
 _PRESETS = typing.get_args(Preset)
+Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
+Scale = Annotated[float, Gt(0), Lt(float("inf"))]
 Share = Annotated[float, Ge(0), Le(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
@@ -69,12 +71,17 @@ class Data:
         validation: samples of the training split, or a share of it below 1, whole persons where the
             set says who a sample is from. By default the set's own validation split, which is not
             used otherwise; a tenth of the training split where it has none.
+        offset, full_scale: the value that means 0, and what added to it means 1, in the set's own
+            units; one for all, or one for each channel. By default 0 and what the set says. What
+            lies beyond is clipped where a chip's inputs are.
     """
 
     __pydantic_config__ = _STRICT
 
     name: Annotated[str, MinLen(1)]
     validation: Annotated[float, AfterValidator(_amount)] | None = None
+    offset: Finite | tuple[Finite, ...] = 0.0
+    full_scale: Scale | tuple[Scale, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

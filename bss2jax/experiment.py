@@ -118,6 +118,13 @@ def network_of(config: Config) -> Network:
         known = data.spec(name)
     except ValueError as error:
         raise ConfigError(f"data.name: {error}") from None
+    for key in ("offset", "full_scale"):
+        each = getattr(config.data, key)
+        if isinstance(each, tuple) and len(each) != known.shape[-1]:
+            raise ConfigError(
+                f"data.{key}: got {len(each)} values, expected 1 or one for each of the "
+                f"{known.shape[-1]} channels of {name}"
+            )
     try:
         network = build(config.layers, known.shape, spiking=config.spiking, soft=config.soft)
     except ValueError as error:
@@ -156,7 +163,15 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     for name in ("train", "validation", "test"):
         if getattr(dataset, name) is not None:
             _check_split(getattr(dataset, name), name, dataset, data.spec(config.data.name))
-    task = Task(network, dataset.full_scale, config.spreads, BSS2, config.objective, config.augment)
+    task = Task(
+        network,
+        config.data.full_scale or dataset.full_scale,
+        config.spreads,
+        BSS2,
+        config.objective,
+        config.augment,
+        config.data.offset,
+    )
     training, validation = _split(dataset, config.data.validation, config.seed)
     return Experiment(
         config,
@@ -202,7 +217,8 @@ def over_chips(experiment: Experiment, params: Params, count: int) -> np.ndarray
     """
     first = experiment.config.chip.seed + 1
     keys = jax.vmap(jax.random.key)(jnp.arange(first, first + count))
-    chips = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))(keys)
+    draw = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))
+    chips = jax.jit(draw)(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)
     return loop.accuracy_over_chips(
         experiment.task, params, experiment.test, chips, key, on=experiment.on_chip

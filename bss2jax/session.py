@@ -285,12 +285,7 @@ def _train_phase(experiment, past, start, directory, schedule, signals, board):
 
     def on_epoch(epoch, progress, best):
         reporter.epoch(epoch)
-        figures = asdict(epoch)
-        validation = figures.pop("validation")
-        del validation["confusion"]
-        validation["balanced_accuracy"] = epoch.validation.balanced_accuracy
-        record = {"phase": number, "on": phase.on} | figures
-        record |= {f"validation_{name}": value for name, value in validation.items()}
+        record = epoch.record(number, phase.on)
         directory.log(record)
         if board:
             board.log(record)

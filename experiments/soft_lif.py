@@ -70,7 +70,7 @@ def spiked(prepared: Experiment, params: Params, batch: int) -> Spiked:
 
     @jax.jit
     def hits(params, x, y, key):
-        values = task.network.encode(x, task.full_scale)
+        values = task.encode(x)
         readout, spikes = run_spikes(layers, soft, params, values, key)
         scores = scores_over_time(readout, soft.warm_up)
         share = jax.tree.map(lambda z: z * len(y), spikes)

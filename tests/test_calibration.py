@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from bss2jax import BSS2, Mismatch, ideal_chip, load_chip, sample_chip
-from bss2jax.calibration import calibrate as calibration
-from bss2jax.calibration import products
-from bss2jax.calibration.calibrate import CELLS, calibrate, configure, describe_calibration
+from bss2jax.calibration import calibrate, describe_calibration, products
+from bss2jax.calibration.calibrate import CELLS, configure, draw_cells, middle
 from bss2jax.cli import main
 
 SMALL = replace(BSS2, columns=32)  # 64 columns: a std is good to 9 %
@@ -98,13 +97,13 @@ def test_the_spreads_a_chip_was_drawn_with_are_recovered_from_measurements():
 
 
 def test_cells_in_the_middle_change_nothing_and_codes_move_monotonously(chip):
-    curvature = calibration.draw_cells(jax.random.key(0), SMALL)
-    same = configure(chip, curvature, calibration.middle(SMALL))
+    curvature = draw_cells(jax.random.key(0), SMALL)
+    same = configure(chip, curvature, middle(SMALL))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), same, chip)
     codes = jnp.arange(1024, dtype=jnp.int32)
 
     def offset(code):
-        settings = calibration.middle(SMALL)
+        settings = middle(SMALL)
         settings["offset"] = jnp.full_like(settings["offset"], code)
         return configure(chip, curvature, settings).offset
 

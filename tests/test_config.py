@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import replace
 
 import jax
+import numpy as np
 import pytest
 import tomli_w
 from hypothesis import given, settings
@@ -435,6 +436,22 @@ def test_delta_coding_that_cannot_be_is_a_config_error(name, override, parts):
         experiment.network_of(config.load(name, [override])[0])
     for part in parts:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["offset", "full_scale"])
+def test_each_channel_has_its_scale_or_all_have_one(key):
+    with pytest.raises(ConfigError, match=rf"data\.{key}: got 2 values, .* the 3 channels"):
+        experiment.network_of(config.load("eurosat_vmm", [f"data.{key}=[1, 2]"])[0])
+    for good in ("7", "[1, 2, 3]"):
+        experiment.network_of(config.load("eurosat_vmm", [f"data.{key}={good}"])[0])
+    with pytest.raises(ConfigError, match="data.full_scale"):
+        config.load("eurosat_vmm", ["data.full_scale=[1, 0, 3]"])
+
+
+def test_the_configs_scale_replaces_the_sets():
+    parsed, _ = config.load("digits_spiking", ["data.offset=4", "data.full_scale=8"])
+    task = experiment.prepare(parsed).task
+    np.testing.assert_allclose(task.encode(np.uint8([[4, 8, 12]])), [[0, 0.5, 1]])
 
 
 def test_the_phone_signals_reach_one_chip_as_spikes():

@@ -131,6 +131,14 @@ def test_each_channel_has_its_full_scale():
     np.testing.assert_allclose(normalise(np.uint8([0, 51, 255]), 255), [0, 0.2, 1], rtol=1e-6)
 
 
+def test_an_offset_becomes_zero_channel_by_channel():
+    values = np.uint8([[10, 20], [30, 60]])
+    expected = np.array([[0, 0], [1, 0.5]])
+    at = dict(full_scale=(20.0, 80.0), offset=(10.0, 20.0))
+    np.testing.assert_allclose(normalise(values, **at), expected, rtol=1e-6)
+    np.testing.assert_allclose(encode_activations(values, **at), 31 * expected, rtol=1e-6)
+
+
 def test_signs_are_split_into_two_unsigned_channels():
     x = np.array([[3.0, -4.0], [-40.0, 33.0]], np.float32)
     expected = [[3, 0, 0, 4], [0, 31, 31, 0]]

@@ -80,6 +80,13 @@ def test_a_network_of_fields_is_its_layers_written_out():
     )
 
 
+@pytest.mark.parametrize("code", ["latency", "log_latency", "time", "regular", "rate", "current"])
+def test_values_out_of_range_are_coded_as_its_ends(code):
+    beyond, ends = jnp.array([[-0.5, 0.3, 1.5]]), jnp.array([[0.0, 0.3, 1.0]])
+    spec, key = Spiking(steps=T, coding=code), jax.random.key(0)
+    np.testing.assert_array_equal(encode(beyond, spec, key), encode(ends, spec, key))
+
+
 def test_a_network_of_fields_cut_into_runs_is_the_whole_network():
     spec = conv_spec(decoder="sum", surrogate_parameter=1.0)  # wide: four layers leave a gradient
     whole = build(CONV, (6, 6, 2), spiking=spec)

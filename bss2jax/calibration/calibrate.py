@@ -9,7 +9,7 @@ References: calix (which cells are calibrated, to what spread); Pehle et al. 202
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -61,6 +61,7 @@ CELLS = {
     "tau_syn": Cell(10, 3.5, True, 0.15, 0.2),
     "inhibitory_strength": Cell(6, 1.2, True, 0.15, None),
 }
+PRODUCTS = ("offset", "gain", "driver", "inhibitory")
 # Each measurement takes what was set before as it then is. Drivers are told apart by all columns
 # together, which takes equal ones, and move their gain a little.
 _ORDER = ("offset", "gain", "driver", "gain", *list(CELLS)[3:])
@@ -88,7 +89,7 @@ class Calibration:
     def ratios(self) -> dict[str, float]:
         """Returns the spread of each quantity after over the one before, as measured."""
         spread = np.nanstd  # what gave no answer has none
-        return {n: float(spread(self.after[n]) / spread(self.before[n])) for n in CELLS}
+        return {n: float(spread(self.after[n]) / spread(self.before[n])) for n in self.before}
 
 
 def middle(substrate: Substrate = BSS2) -> Settings:
@@ -148,31 +149,46 @@ def configure(chip: Chip, curvature: dict[str, jax.Array], settings: Settings) -
     )
 
 
-def calibrate(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -> Calibration:
+def calibrate(
+    chip: Chip,
+    key: jax.Array,
+    substrate: Substrate = BSS2,
+    *,
+    cells: Sequence[str] = tuple(CELLS),
+) -> Calibration:
     """Calibrates a chip towards nominal circuits, quantity by quantity.
 
     Args:
         chip: as it was drawn.
         key: of the trial noise, and of its cells' transfers.
         substrate: of which it is.
+        cells: the quantities to set, of those in `CELLS`, by default all; `PRODUCTS` are those of
+            matrix products.
 
     Returns:
         A `Calibration`, whose chip has the same trial noise and pattern of single synapses.
+
+    Raises:
+        ValueError: there is no such quantity.
     """
+    unknown = [name for name in cells if name not in CELLS]
+    if unknown or not cells:
+        raise ValueError(f"cells: expected some of {', '.join(CELLS)}, got {tuple(cells)}")
+    cells = tuple(name for name in CELLS if name in cells)
     k_cells, k_bench = jax.random.split(key)
     curvature = draw_cells(k_cells, substrate)
     settings, before, after = middle(substrate), {}, {}
-    bench = {name: partial(_measure, substrate, name, chip, curvature) for name in CELLS}
+    bench = {name: partial(_measure, substrate, name, chip, curvature) for name in cells}
     keys = iter(jax.random.split(k_bench, len(_ORDER) + 2 * len(CELLS)))
-    for name in CELLS:
+    for name in cells:
         before[name] = np.asarray(bench[name](settings, next(keys)))
-    for name in _ORDER:
+    for name in filter(cells.__contains__, _ORDER):
         settings = _search(bench[name], settings, name, next(keys))
-    for name in CELLS:
+    for name in cells:
         after[name] = np.asarray(bench[name](settings, next(keys)))
     unreachable = {
-        name: ~(np.abs(after[name] - _target(cell)) <= cell.tolerance)
-        for name, cell in CELLS.items()
+        name: ~(np.abs(after[name] - _target(CELLS[name])) <= CELLS[name].tolerance)
+        for name in cells
     }
     return Calibration(configure(chip, curvature, settings), settings, before, after, unreachable)
 

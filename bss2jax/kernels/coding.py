@@ -17,29 +17,45 @@ from bss2jax.kernels.events import Events
 
 
 def encode_activations(
-    values: jax.Array, full_scale: float | Sequence[float], substrate: Substrate = BSS2
+    values: jax.Array,
+    full_scale: float | Sequence[float],
+    substrate: Substrate = BSS2,
+    *,
+    offset: float | Sequence[float] = 0.0,
 ) -> jax.Array:
-    """Maps values 0..full_scale linearly to activations 0..31, float32, not yet rounded.
+    """Maps values, less an offset, of 0..full_scale to activations 0..31, float32, not yet rounded.
 
     The product rounds them; an execution without rounding sees what is here.
 
     Args:
         values: `[...]`, such as uint8 pixels; or `[..., C]`.
-        full_scale: the value that becomes 31; one for all, or C of them.
+        full_scale: what becomes 31; one for all, or C of them.
         substrate: whose activation range is filled.
+        offset: the value that becomes 0; one for all, or C of them.
     """
     factor = substrate.activation_max / np.asarray(full_scale)
-    return jnp.asarray(values, jnp.float32) * factor.astype(np.float32)
+    return _less(values, offset) * factor.astype(np.float32)
 
 
-def normalise(values: jax.Array, full_scale: float | Sequence[float]) -> jax.Array:
-    """Maps values 0..full_scale linearly to 0..1, float32.
+def normalise(
+    values: jax.Array,
+    full_scale: float | Sequence[float],
+    *,
+    offset: float | Sequence[float] = 0.0,
+) -> jax.Array:
+    """Maps values, less an offset, of 0..full_scale linearly to 0..1, float32.
 
     Args:
         values: `[...]`, such as uint8 pixels; or `[..., C]`.
-        full_scale: the value that becomes 1; one for all, or C of them.
+        full_scale: what becomes 1; one for all, or C of them.
+        offset: the value that becomes 0; one for all, or C of them.
     """
-    return jnp.asarray(values, jnp.float32) / np.asarray(full_scale, np.float32)
+    return _less(values, offset) / np.asarray(full_scale, np.float32)
+
+
+def _less(values, offset):
+    values = jnp.asarray(values, jnp.float32)
+    return values - np.asarray(offset, np.float32) if np.any(offset) else values
 
 
 def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:

@@ -1,1 +1,51 @@
-"""Networks as values: layer specs (`layers`) and what is built of them (`network`)."""
+"""Networks as values: layer specs, what is built of them, and their conversion to spikes.
+
+network = build([LIF(outputs=256), LI(outputs=10)], shape=(28, 28, 1))
+params = network.init(jax.random.key(0))
+scores, stats = network.apply(params, x, chip, key, on="chip")
+"""
+
+from bss2jax.networks.conversion import effort, run_spikes, scores_over_time
+from bss2jax.networks.execution import Execution, Network
+from bss2jax.networks.layers import (
+    LI,
+    LIF,
+    Conv1d,
+    Conv2d,
+    ConvLIF,
+    ConvSoftLIF,
+    Dense,
+    Flatten,
+    Layer,
+    Linear,
+    Pool,
+    Signs,
+    Soft,
+    SoftLIF,
+    Spiking,
+)
+from bss2jax.networks.network import build
+
+__all__ = [
+    "LI",
+    "LIF",
+    "Conv1d",
+    "Conv2d",
+    "ConvLIF",
+    "ConvSoftLIF",
+    "Dense",
+    "Execution",
+    "Flatten",
+    "Layer",
+    "Linear",
+    "Network",
+    "Pool",
+    "Signs",
+    "Soft",
+    "SoftLIF",
+    "Spiking",
+    "build",
+    "effort",
+    "run_spikes",
+    "scores_over_time",
+]

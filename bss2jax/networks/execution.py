@@ -33,7 +33,7 @@ class Network:
         plan: where the parameters go on the chip.
         shapes: of a sample before each layer and after the last.
         names: of the layers.
-        encode: `encode(x, full_scale)` turns a data set's values into what `apply` takes.
+        encode: `encode(x, full_scale, offset=0)` turns a data set's values into what `apply` takes.
         weight_limit: the largest weight that a synapse can hold.
         executions: those that `apply` knows; of soft LIF networks only `float`, their rates.
     """
@@ -43,7 +43,7 @@ class Network:
     plan: Plan | SpikingPlan
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...]
-    encode: Callable[[jax.Array, float], jax.Array]
+    encode: Callable[..., jax.Array]
     weight_limit: float
     executions: tuple[Execution, ...] = get_args(Execution)
 

@@ -87,8 +87,8 @@ def encode(
     """Codes values `[B, ...]`, 0..1, as the spikes of a network's inputs.
 
     Args:
-        values: each is an input, and `time` coding adds one; or, of `delta` coding, signals
-            `[B, L, C]` of either sign.
+        values: each is an input, clipped, and `time` coding adds one; or, of `delta` coding,
+            signals `[B, L, C]` of either sign.
         spec: coding and steps.
         key: of `rate` coding.
         as_events: events for codes of one spike an input, instead of a raster `[T, B, K]`.
@@ -99,7 +99,7 @@ def encode(
     """
     if spec.coding == "delta" and not as_events:
         return coding.delta(values, spec.steps, spec.delta_theta)
-    values = values.reshape(values.shape[0], -1)
+    values = jnp.clip(values.reshape(values.shape[0], -1), 0, 1)
     if spec.coding in _ONE_SPIKE:
         events = _one_spike(values, spec)
         return events if as_events else coding.one_spike_raster(events.time, spec.steps)

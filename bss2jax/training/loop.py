@@ -7,8 +7,8 @@ the number of the step or epoch it serves.
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -52,11 +52,12 @@ class Task:
 
     Attributes:
         network: what is trained.
-        full_scale: the value of x that becomes activation 31; one for all, or for each channel.
+        full_scale: what becomes activation 31; one for all, or for each channel.
         mismatch: spreads of the chips that `resample` draws.
         substrate: the chip's numbers.
         objective: what is minimised.
         augmentation: of the training images.
+        offset: the value of x that becomes activation 0; one for all, or for each channel.
     """
 
     network: Network
@@ -65,6 +66,11 @@ class Task:
     substrate: Substrate = BSS2
     objective: Objective = Objective()
     augmentation: Augmentation = Augmentation()
+    offset: float | tuple[float, ...] = 0.0
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Turns samples `[B, ...]` into what the network's `apply` takes."""
+        return self.network.encode(x, self.full_scale, offset=self.offset)
 
 
 @jax.tree_util.register_dataclass
@@ -159,6 +165,20 @@ class Epoch:
     skipped: int
     validation: Result
 
+    def record(self, phase: int, on: Execution | Mapping[str, Execution]) -> dict[str, Any]:
+        """Returns it flat, as a line of a run's `metrics.jsonl`.
+
+        Args:
+            phase: its number in the training, from 0 on.
+            on: the phase's execution.
+        """
+        figures = asdict(self)
+        validation = figures.pop("validation")
+        del validation["confusion"]
+        validation["balanced_accuracy"] = self.validation.balanced_accuracy
+        named = {f"validation_{name}": value for name, value in validation.items()}
+        return {"phase": phase, "on": on} | figures | named
+
 
 def make_step(task: Task, phase: Phase, samples: int) -> Callable[..., State]:
     """Returns the step of a phase: `step(state, training, order, i, chip, key) -> state`.
@@ -245,7 +265,7 @@ def train(
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = start if isinstance(start, Progress) else begin(phase, start, samples)
     optimizer = make_optimizer(phase, samples)
-    step = jax.jit(make_step(task, phase, samples), donate_argnums=0)
+    step = _compiled_step(task, phase, samples)
     noise = jax.random.fold_in(key, _VALIDATION) if phase.noise else None
     look = time.monotonic() + _LOOK
 
@@ -359,6 +379,12 @@ def accuracy_over_chips(
     return np.asarray(hits) / len(samples.y)
 
 
+@lru_cache(maxsize=8)
+def _compiled_step(task, phase, samples):
+    """The step of a phase; the same for every chip and key that the phase is trained with."""
+    return jax.jit(make_step(task, phase, samples), donate_argnums=0)
+
+
 def _fresh(params, optimizer, epoch):
     """The state at the start of an epoch, so many after the first."""
     none = jnp.zeros((), jnp.int32)
@@ -399,7 +425,7 @@ def _gradient(task, phase, state, training, order, i, chip, key):
         x = augment(x, k_augment, task.augmentation)
     if phase.on_chip and phase.chip == "resample":
         chip = sample_chip(k_chip, task.mismatch, task.substrate)
-    values = task.network.encode(x, task.full_scale)
+    values = task.encode(x)
     noise = k_noise if phase.noise else None
 
     def mean_loss(params):
@@ -478,7 +504,7 @@ def _evaluate(task, on, params, samples, chip, key):
 
     def one(batch):
         index, key = batch
-        x = task.network.encode(samples.x[index % count], task.full_scale)
+        x = task.encode(samples.x[index % count])
         y = samples.y[index % count]
         scores, saturation = task.network.apply(params, x, chip, key, on=on)
         real = index < count

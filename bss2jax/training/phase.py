@@ -105,6 +105,11 @@ class Phase:
     on_nonfinite: Literal["stop", "skip"] = "stop"
     keep: Literal["best", "last"] = "best"
 
+    def __hash__(self):
+        # A mapping has no hash of its own.
+        on = self.on if isinstance(self.on, str) else frozenset(self.on.items())
+        return hash((on, self.epochs, self.max_steps, self.batch_size, self.learning_rate))
+
     @property
     def on_chip(self) -> bool:
         """Whether any layer runs on the chip."""
