@@ -13,6 +13,7 @@ from bss2jax import config, plot
 from bss2jax.experiment import network_of
 
 HERE = Path(__file__).parent
+NAME = "mnist_ladder"
 RUNGS = ("float", "ideal", "transfer", "chip")
 
 
@@ -27,11 +28,15 @@ def figures(text, name):
     )
 
 
-def draw(name="mnist_ladder"):
+def shown():
+    """The figures of the ladder, simulated and on silicon."""
+    return figures((HERE.parent / "README.md").read_text(encoding="utf-8"), NAME)
+
+
+def draw():
     """The figure: placement beside ladder."""
-    text = (HERE.parent / "README.md").read_text(encoding="utf-8")
-    simulated, silicon = figures(text, name)
-    parsed, _ = config.load(name)
+    simulated, silicon = shown()
+    parsed, _ = config.load(NAME)
     figure = Figure(figsize=(11, 3.9), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
     plot.placements(network_of(parsed).plan, most=4, figure=left)
@@ -44,4 +49,6 @@ def draw(name="mnist_ladder"):
 
 
 if __name__ == "__main__":
-    draw().savefig(HERE / "readme.png", dpi=110, metadata={"Software": None})
+    # What it shows goes along: a test compares it with the table.
+    said = {"Software": None, "Description": str(shown())}
+    draw().savefig(HERE / "readme.png", dpi=110, metadata=said)
