@@ -211,13 +211,13 @@ def _evaluate(arguments):
     directory = RunDirectory(Path(arguments.run))
     prepared, params = session.read_final(directory)
     executions = {"float": "float", "ideal": "ideal", "chip": prepared.on_chip}
-    known = prepared.task.network.executions
+    known = prepared.measured_on
     results = {name: prepared.test_result(params, executions[name]) for name in known}
     rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
     print(table((f"chip {prepared.config.chip.seed}", "test accuracy", "balanced"), rows))
     print("\n" + _confusion_table(results[known[-1]], prepared.classes, known[-1]))
-    if arguments.chips and "chip" not in known:
-        raise config.ConfigError(f"--chips: this network runs on {', '.join(known)} only")
+    if arguments.chips and "chip" not in (all_known := prepared.task.network.executions):
+        raise config.ConfigError(f"--chips: this network runs on {', '.join(all_known)} only")
     if arguments.chips:
         accuracy = experiment.over_chips(prepared, params, arguments.chips)
         rows = [

@@ -17,6 +17,7 @@ from bss2jax.mapping.circuits import SpikingPlan, describe_populations
 from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
 from bss2jax.mapping.partition import describe
 from bss2jax.networks.execution import Execution, Network, Params, executions
+from bss2jax.networks.layers import Rated
 from bss2jax.networks.network import build
 from bss2jax.training import loop
 from bss2jax.training.loop import Result, Samples, Task
@@ -82,19 +83,30 @@ class Experiment:
     def rungs(self, params: Params) -> dict[str, Result]:
         """Measures the same parameters on the test set as float, ideal, and on the chip.
 
-        A network that has not all three executions leaves the others out.
+        See `measured_on` for what is left out.
         """
         rungs: dict[str, tuple[Execution, Execution | Mapping[str, Execution]]] = {
             "float": ("float", "float"),
             "ideal": ("ideal", "ideal"),
             "transfer": ("chip", self.on_chip),
         }
-        known = self.task.network.executions
         return {
             name: self.test_result(params, on)
             for name, (execution, on) in rungs.items()
-            if execution in known
+            if execution in self.measured_on
         }
+
+    @property
+    def measured_on(self) -> tuple[Execution, ...]:
+        """The executions on which a run is measured: those that its network has.
+
+        A soft LIF network is converted only where a phase asks for it: a sample then takes as many
+        products as steps.
+        """
+        known = self.task.network.executions
+        soft = any(isinstance(layer, Rated) for layer in self.config.layers)
+        trained = {phase.on for phase in self.config.phases if isinstance(phase.on, str)}
+        return ("float",) if soft and trained == {"float"} else known
 
     def test_result(self, params: Params, on: Execution | Mapping[str, Execution]) -> Result:
         """Measures on the test set, on this run's chip with noise where `on` asks so."""

@@ -70,7 +70,7 @@ def train(
             seconds = (*past.seconds, now - past.phase_begin)
             past = replace(past, phase=number + 1, seconds=seconds, phase_begin=now)
         rungs = past.rungs or experiment.rungs(params)
-        if "chip" in experiment.task.network.executions:
+        if "chip" in experiment.measured_on:
             rungs = rungs | {"chip": experiment.test_result(params, experiment.on_chip)}
         directory.save("final", params)
         directory.write("confusion.json", _confusion(rungs, experiment.classes))

@@ -89,6 +89,20 @@ def test_unfolded_convolution_equals_jaxs_own(
     assert convolution.output_shape(size, window, stride, padding, dilation) == y.shape[1:-1]
 
 
+@pytest.mark.parametrize(
+    "size, channels, outputs, window, stride, padding",
+    [(s, *case[:5]) for s, cases in ((SIZE_1D, CASES_1D), (SIZE_2D, CASES_2D)) for case in cases
+     if case[6:] in ((1, 1), ((1, 1), 1))],
+)  # fmt: skip
+def test_a_convolution_without_a_chip_is_the_product_of_its_patches(
+    size, channels, outputs, window, stride, padding
+):
+    x, w = draw(size, channels, window, 1, outputs)
+    inputs, weights = convolution.unfold(x, w, stride, padding)
+    expected = np.asarray(inputs[0]) @ np.asarray(weights[0])  # whole numbers: exact in any order
+    np.testing.assert_array_equal(convolution.convolve(x, w, stride, padding), expected)
+
+
 @some_cases
 def test_convolution_on_a_mismatched_chip_is_the_product_of_its_patches(
     run, size, channels, outputs, window, stride, padding, pads, dilation, groups, chip, pattern

@@ -9,7 +9,7 @@ from bss2jax import BSS2, plan
 from bss2jax.config import load
 from bss2jax.experiment import network_of
 from bss2jax.mapping.circuits import Population, plan_populations
-from bss2jax.mapping.cost import estimate, estimate_spiking, over_epoch
+from bss2jax.mapping.cost import describe_spiking_cost, estimate, estimate_spiking, over_epoch
 
 
 def spiking(sizes, seconds):
@@ -71,6 +71,14 @@ def test_an_epoch_on_one_chip_and_on_as_many_as_there_are_partitions(samples, ba
     assert one.joules[0] == pytest.approx(0.2 * (one.seconds + one.writing))
     assert many.joules[0] == pytest.approx(5 * 0.2 * (many.seconds + many.writing))
     assert one.events == samples * 4 * 784
+
+
+def test_events_that_nobody_knows_are_not_said_to_be_none():
+    plan = plan_populations(["a", "b"], [Population(9, 9), Population(9, 9)], [None, None], 1e-5)
+    cost = estimate_spiking(plan)
+    assert cost.events is None and over_epoch(cost, 10, 5).events is None
+    assert "input events not known" in describe_spiking_cost(plan)
+    assert "at most 9 input events" in describe_spiking_cost(spiking((9, 9, 9), 1e-5))
 
 
 @pytest.mark.parametrize("samples, batch", [(0, 1), (1, 0)])

@@ -110,16 +110,33 @@ def test_soft_lif_compares_rates_with_spikes_at_each_time(tmp_path):
         "soft.steps=40",
         "soft.gamma=0.02",
     ]
-    out = ["--times", "20", "40", "--seeds", "1", "--batch", "360", "--out", str(tmp_path)]
+    out = ["--times", "20", "40", "--seeds", "1", "--batch", "100", "--out", str(tmp_path)]
+    out += [
+        "--on-chip",
+        "100",
+        "--loop-images",
+        "128",
+        "--loop-ms",
+        "40",
+        "--units",
+        "relu",
+        "noisy",
+    ]
     soft_lif.main(["digits_softlif", *short, *out])
     text = (tmp_path / "soft_lif.md").read_text()
     assert "ReLU" in text and "gaussian noise" in text and "40 ms" in text
     assert (tmp_path / "soft_lif.png").stat().st_size > 5000
-    for name in ("soft_LIF-0", "soft_LIF_gaussian_noise-0"):
-        summary = json.loads((tmp_path / name / "summary.json").read_text())
-        # Ten classes: chance is an error of 90 %.
-        assert summary["rate_error"] < 30 and summary["spiking_error"][-1] < 50
-        assert len(summary["spiking_error"]) == 30
+    found = json.loads((tmp_path / "soft_LIF_gaussian_noise-0" / "soft_lif.json").read_text())
+    # Ten classes: chance is an error of 90 %.
+    assert found["rates"] < 30 and found["spiking"]["error"][-1] < 50
+    assert found["chip"]["error"][-1] < 70 and found["loop"]["error"][-1] < 70
+    assert [found[kind]["samples"] for kind in ("spiking", "codes", "chip")] == [360, 100, 100]
+    assert len(found["chip"]["error"]) == 30
+    # Once more, nothing is trained or measured again: what was kept is read.
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.npz")}
+    soft_lif.main(["digits_softlif", *short, *out])
+    assert (tmp_path / "soft_lif.md").read_text() == text
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.npz")} == before
 
 
 def test_soft_lif_wants_a_config_with_noise(tmp_path):

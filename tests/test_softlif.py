@@ -166,3 +166,16 @@ def test_what_cannot_be_is_refused():
         softlif.firing_step(softlif.MNIST, softlif.firing_state((1,)), jnp.ones(1), dt=3e-3)
     with pytest.raises(ValueError, match="5 % apart"):
         softlif.filtered_train(jnp.ones(1), jnp.ones(1), 22e-3, 22e-3)
+
+
+def test_neurons_may_have_time_constants_of_their_own():
+    taus = jnp.array([15e-3, 22e-3, 40e-3])
+    curves = [softlif.Curve(tau_rc=float(tau)) for tau in taus]
+    j = jnp.array([1.2, 3.0, 1.05])
+    together, apart = softlif.firing_state((3,)), [softlif.firing_state(()) for _ in curves]
+    for _ in range(150):
+        together, z = softlif.firing_step(softlif.MNIST, together, j, tau_rc=taus)
+        each = [softlif.firing_step(c, s, i) for c, s, i in zip(curves, apart, j, strict=True)]
+        apart = [state for state, _ in each]
+        np.testing.assert_array_equal(z, jnp.stack([fired for _, fired in each]))
+    np.testing.assert_allclose(together.v, jnp.stack([s.v for s in apart]), rtol=1e-5)

@@ -208,7 +208,12 @@ def firing_state(shape: tuple[int, ...]) -> FiringState:
 
 
 def firing_step(
-    curve: Curve, state: FiringState, j: jax.Array, *, dt: float = 1e-3
+    curve: Curve,
+    state: FiringState,
+    j: jax.Array,
+    *,
+    dt: float = 1e-3,
+    tau_rc: jax.Array | None = None,
 ) -> tuple[FiringState, jax.Array]:
     """Advances LIF neurons by one step in which the current stays; at most one spike each.
 
@@ -223,6 +228,7 @@ def firing_step(
         state: from `firing_state` or the step before.
         j: `[...]` current.
         dt: s.
+        tau_rc: `[...]` of each neuron, s, where it is not that of the curve.
 
     Returns:
         The next state, and spikes `[...]`, 0.0 or 1.0.
@@ -235,11 +241,12 @@ def firing_step(
             f"dt: {dt} s is longer than the refractory time, {curve.tau_ref} s: several spikes "
             "would fall into a step; take a shorter one"
         )
+    tau_rc = curve.tau_rc if tau_rc is None else tau_rc
     active = jnp.clip(dt - state.wait, 0, dt)
-    v = j + (state.v - j) * jnp.exp(-active / curve.tau_rc)
+    v = j + (state.v - j) * jnp.exp(-active / tau_rc)
     fired = v > 1
     overshoot = jnp.where(fired, (v - 1) / jnp.where(fired, j - 1, 1), 0)
-    since = -curve.tau_rc * jnp.log1p(-overshoot)
+    since = -tau_rc * jnp.log1p(-overshoot)
     wait = jnp.where(fired, curve.tau_ref - since, jnp.maximum(state.wait - dt, 0))
     return FiringState(jnp.where(fired, 0, v), wait), fired.astype(v.dtype)
 

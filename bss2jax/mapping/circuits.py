@@ -139,6 +139,12 @@ class Population:
         n, c = self.neurons_per_run, self.circuits_per_neuron
         return self.first_circuit + jnp.arange(n * c).reshape(n, c)
 
+    def in_run(self) -> jax.Array:
+        """Returns, for each of all neurons `[N]`, which one of its run's it is."""
+        position, channel = jnp.divmod(jnp.arange(self.neurons), self.channels)
+        within = position % self.positions_per_run * self.channels_per_run
+        return within + channel % self.channels_per_run
+
     def _most_recurrent(self, outside):
         fits = (
             n

@@ -178,6 +178,29 @@ def output_shape(
     )
 
 
+def convolve(
+    x: jax.Array, w: jax.Array, stride: int | Sequence[int] = 1, padding: Padding = 0
+) -> jax.Array:
+    """Convolves in float32, without a chip: on a CPU three times faster than unfolded.
+
+    Args:
+        x: `[B, L, C]` or `[B, H, W, C]`.
+        w: `[*window, C, N]`.
+        stride, padding: as in `conv1d`.
+
+    Returns:
+        `[B, *positions, N]`.
+    """
+    window, *_ = _window(x, w, 1)
+    stride, size = _each(stride, window), x.shape[1:-1]
+    pads = _pads(size, window, stride, padding, (1,) * len(window))
+    axes = "HW"[: len(window)]
+    return lax.conv_general_dilated(
+        x, w, stride, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        precision=lax.Precision.HIGHEST,
+    )  # fmt: skip
+
+
 def unfold(
     x: jax.Array,
     w: jax.Array,

@@ -31,12 +31,12 @@ class Cost:
 
     Attributes:
         runs: chip time of each configuration or partition, s, in their order.
-        events: the most input events sent, as far as they are known beforehand.
+        events: the most input events sent, None where they are not known beforehand.
         power: least and most, W, of one chip.
     """
 
     runs: tuple[float, ...]
-    events: int
+    events: int | None
     power: tuple[float, float]
 
     @property
@@ -62,7 +62,7 @@ class EpochCost:
         joules: least and most energy of both times, all chips switched on.
         reconfigurations: how often a chip's weights are written.
         round_trips: how often the host takes results from a chip, or gives it new weights.
-        events: the most input events sent.
+        events: the most input events sent, None where they are not known beforehand.
     """
 
     chips: int
@@ -71,7 +71,7 @@ class EpochCost:
     joules: tuple[float, float]
     reconfigurations: int
     round_trips: int
-    events: int
+    events: int | None
 
 
 def estimate(plan: Plan) -> Cost:
@@ -110,10 +110,13 @@ def estimate_spiking(plan: SpikingPlan, mode: Mode = "paced") -> Cost:
     one = plan.seconds + s.run_overhead
     if mode == "fast":
         one = min(plan.seconds, s.fast_run) + s.fast_reset
-    events = sum(
-        (sent or 0) * place.runs
+    # Of the populations that the input reaches: what others are sent depends on the sample.
+    known = [
+        sent * place.runs
         for sent, place in zip(plan.input_events, plan.populations, strict=True)
-    )
+        if sent is not None
+    ]
+    events = sum(known) if known else None
     return Cost((one,) * plan.partitions, events, (s.power_spiking, s.power_spiking))
 
 
@@ -156,7 +159,7 @@ def over_epoch(
         (least, most),
         reconfigurations=batches * runs,
         round_trips=2 * batches * runs,
-        events=samples * cost.events,
+        events=None if cost.events is None else samples * cost.events,
     )
 
 
@@ -225,10 +228,10 @@ def _sample_line(cost):
     least, most = (1e6 * joules for joules in cost.joules)
     energy = f"{least:.3g} uJ" if least == most else f"{least:.0f} to {most:.0f} uJ"
     power = f"{cost.power[0]} W" if least == most else f"{cost.power[0]} to {cost.power[1]} W"
-    return (
-        f"per sample: {cost.seconds * 1e6:.1f} us of chip time, {energy} ({power}), "
-        f"at most {cost.events} input events"
+    events = (
+        "input events not known" if cost.events is None else f"at most {cost.events} input events"
     )
+    return f"per sample: {cost.seconds * 1e6:.1f} us of chip time, {energy} ({power}), {events}"
 
 
 def _epoch_table(cost, samples, batch, substrate):

@@ -16,10 +16,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.hardware.chip import Chip
+from bss2jax.hardware.substrate import BSS2
 from bss2jax.kernels.softlif import firing_state, firing_step
+from bss2jax.networks import soft_chip
 from bss2jax.networks.execution import Params
 from bss2jax.networks.layers import Layer, Linear, Pool, Soft
-from bss2jax.networks.soft import Stage, curve_of, stages_of
+from bss2jax.networks.soft import Stage, build_soft, curve_of, stages_of
 
 
 def run_spikes(
@@ -92,6 +95,30 @@ def run_spikes(
     keys = [None] * len(weighted) if key is None else jax.random.split(key, len(weighted))
     states = {stage.name: start(stage, k) for stage, k in zip(weighted, keys, strict=True)}
     return lax.scan(step, states, length=soft.steps)[1]
+
+
+def run_on_chip(
+    layers: Sequence[Layer],
+    soft: Soft,
+    params: Params,
+    x: jax.Array,
+    chip: Chip | None = None,
+    key: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Shows samples to the converted network on a chip: see `networks.soft_chip`.
+
+    Args:
+        layers, soft, params, x: as in `run_spikes`.
+        chip: None for a perfect one, without noise.
+        key: draws the membranes to begin with, and the chip's noise. None: from reset, no noise.
+
+    Returns:
+        The readout `[T, B, N]`, and for each layer of neurons the rate of each for each sample
+        after the warm-up, `[B, *size]`, Hz.
+    """
+    stages, plan = stages_of(layers, x.shape[1:]), build_soft(layers, x.shape[1:], BSS2, soft).plan
+    places = dict(zip(plan.names, plan.populations, strict=True))
+    return soft_chip.run(stages, soft, curve_of(soft), places, params, x, chip, key)
 
 
 def scores_over_time(readout: jax.Array, warm_up: int = 0) -> jax.Array:

@@ -35,7 +35,7 @@ class Network:
         names: of the layers.
         encode: `encode(x, full_scale, offset=0)` turns a data set's values into what `apply` takes.
         weight_limit: the largest weight that a synapse can hold.
-        executions: those that `apply` knows; of soft LIF networks only `float`, their rates.
+        executions: those that `apply` knows; of networks that cannot spike only `float`.
     """
 
     init: Callable[[jax.Array], Params]

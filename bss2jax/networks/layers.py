@@ -280,6 +280,8 @@ class Soft:
         dt: of the spiking network, s a step; at most tau_ref.
         steps: T, for which the spiking network is shown a sample.
         warm_up: steps in the beginning that its scores leave out.
+        input_rate: on a chip, at which the value 1 of an input spikes, Hz; at most one a step.
+        readout_scale: on a chip, LSB of the readout per unit of a score.
     """
 
     __pydantic_config__ = _STRICT
@@ -297,6 +299,8 @@ class Soft:
     dt: Seconds = 1e-3
     steps: Positive = 200
     warm_up: NotNegative = 10
+    input_rate: Annotated[float, Gt(0), Lt(float("inf"))] = 250.0
+    readout_scale: Annotated[float, Gt(0), Lt(float("inf"))] = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,17 +1,21 @@
 """Networks of soft LIF units: trained as rates, run as spikes by `networks.conversion`.
 
-They have one execution, `float`: their rates, in floating point. On it a key brings the training
-noise, and that only in training. Nothing is quantised, so there is no `ideal` and no `chip`; the
-plan says where the neurons of the converted network would go on the chip, a thousand times faster.
+On `float` they are rates, in floating point; a key brings the training noise, and that only in
+training. On `ideal` and `chip` the network is converted to spiking neurons, all its layers
+together, on a perfect chip or on the given one: see `networks.soft_chip`. The gradient is then that
+of the soft rates with unquantised weights, without training noise and dropout, each layer at the
+rates that were measured before it: what a host with the chip in its loop can do.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from bss2jax.hardware.substrate import Substrate
 from bss2jax.kernels import softlif
@@ -20,10 +24,15 @@ from bss2jax.kernels.dense import dot
 from bss2jax.kernels.softlif import Curve
 from bss2jax.mapping import convolution
 from bss2jax.mapping.circuits import Population, plan_populations
-from bss2jax.networks.execution import Network, executions, layer_names
+from bss2jax.networks import soft_chip
+from bss2jax.networks.execution import (
+    Execution,
+    Network,
+    executions,
+    layer_names,
+    require_chip,
+)
 from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF, pair
-
-_SPEED_UP = 1000  # of the chip over the times of these neurons
 
 
 def build_soft(
@@ -41,15 +50,25 @@ def build_soft(
     if spec.units == "relu" and spec.noise != "none":
         raise ValueError(f"soft.noise: relu units have no spikes; expected none, got {spec.noise}")
     stages = stages_of(layers, shape)
+    if spec.warm_up >= spec.steps:
+        raise ValueError(
+            f"soft.warm_up: expected fewer than {spec.steps} steps, got {spec.warm_up}"
+        )
+    if spec.input_rate * spec.dt > 1:
+        raise ValueError(
+            f"soft.input_rate: expected at most one spike a step of {spec.dt} s, got "
+            f"{spec.input_rate} Hz"
+        )
+    plan = _plan(stages, spec, substrate)
     return Network(
         init=partial(_init, stages),
-        apply=partial(_apply, stages, spec),
-        plan=_plan(stages, spec, substrate),
+        apply=partial(_apply, stages, spec, plan),
+        plan=plan,
         shapes=(stages[0].before, *(stage.after for stage in stages)),
         names=tuple(stage.name for stage in stages),
         encode=normalise,
         weight_limit=math.inf,
-        executions=("float",),
+        executions=("float",) if spec.units == "relu" else get_args(Execution),
     )
 
 
@@ -92,8 +111,7 @@ class Stage:
         layer = self.layer
         if not isinstance(layer, ConvSoftLIF):
             return dot(x.reshape(len(x), -1), w)
-        inputs, weights = convolution.unfold(x, w, layer.stride, layer.padding)
-        return dot(inputs[0], weights[0])
+        return convolution.convolve(x, w, layer.stride, layer.padding)
 
     def pooled(self, x: jax.Array) -> jax.Array:
         """Mean of `[B, *before]` over the windows of a pool: `[B, *after]`."""
@@ -158,10 +176,18 @@ def _init(stages, key):
     return params
 
 
-def _apply(stages, spec, params, x, chip=None, key=None, *, on, training=False):
-    executions([stage.name for stage in stages], on, ("float",))
+def _apply(stages, spec, plan, params, x, chip=None, key=None, *, on, training=False):
+    known = ("float",) if spec.units == "relu" else get_args(Execution)
+    each = executions([stage.name for stage in stages], on, known)
+    require_chip(each, chip)
+    if len(set(each.values())) > 1:
+        raise ValueError("on: a soft LIF network runs as a whole: expected one execution")
     if x.shape[1:] != stages[0].before:
         raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {stages[0].before}")
+    on, measured = next(iter(each.values())), None
+    if on != "float":
+        measured = _measured(stages, spec, plan, params, x, chip if on == "chip" else None, key)
+        key = None
     count = 2 * len(stages)
     keys = iter([None] * count if key is None or not training else jax.random.split(key, count))
     curve, noise, stats = curve_of(spec), _noise(spec), {}
@@ -169,19 +195,33 @@ def _apply(stages, spec, params, x, chip=None, key=None, *, on, training=False):
         if isinstance(stage.layer, Pool):
             x = stage.pooled(x)
             continue
-        weights, noise_key, drop = params[stage.name], next(keys), next(keys)
-        x = stage.sums(x, weights["weight"]) + weights["bias"]
+        name, noise_key, drop = stage.name, next(keys), next(keys)
+        x = stage.sums(x, params[name]["weight"]) + params[name]["bias"]
         if isinstance(stage.layer, Linear):
-            return x, stats
+            return _seen(x, name, measured), stats
         if spec.units == "relu":
             x = jnp.maximum(spec.gain * x, 0)
         else:
             rate = softlif.noisy_rate(1 + spec.gain * x, curve, noise, noise_key)
-            stats[stage.name] = {"rate": rate.mean()}
+            rate = _seen(rate, name, measured)
+            stats[name] = {"rate": rate.mean()}
             x = spec.amplitude * rate
         if stage.layer.dropout and drop is not None:
             kept = jax.random.bernoulli(drop, 1 - stage.layer.dropout, x.shape)
             x = x * kept / (1 - stage.layer.dropout)
+
+
+def _measured(stages, spec, plan, params, x, chip, key):
+    """The rates of all layers and the scores, as the converted network shows them."""
+    places = dict(zip(plan.names, plan.populations, strict=True))
+    run = partial(soft_chip.run, stages, spec, curve_of(spec), places)
+    readout, rates = run(lax.stop_gradient(params), x, chip, key)
+    return rates | {stages[-1].name: readout[spec.warm_up :].mean(axis=0)}
+
+
+def _seen(model, name, measured):
+    """What was measured, where anything was, with the gradient of the model."""
+    return model if measured is None else model + lax.stop_gradient(measured[name] - model)
 
 
 def _noise(spec):
@@ -209,5 +249,5 @@ def _plan(stages, spec, substrate):
             raise ValueError(f"layer {stage.name}: {error}") from None
         names.append(stage.name)
         populations.append(place)
-    seconds = spec.steps * spec.dt / _SPEED_UP
+    seconds = spec.steps * spec.dt / soft_chip.SPEED_UP
     return plan_populations(names, populations, [None] * len(names), seconds, substrate)

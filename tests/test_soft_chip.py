@@ -1,0 +1,230 @@
+"""Soft LIF networks on the chip: circuits and codes do to rates what the equations say."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_softlif as reference
+
+from bss2jax.hardware.chip import Mismatch, ideal_chip, sample_chip
+from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.networks.conversion import run_on_chip
+from bss2jax.networks.layers import ConvSoftLIF, Linear, Pool, Soft, SoftLIF
+from bss2jax.networks.network import build
+from bss2jax.networks.soft import curve_of, stages_of
+from bss2jax.networks.soft_chip import run
+
+LAYERS = (
+    ConvSoftLIF(outputs=3, window=3, padding=1, init=2.0),
+    Pool(mode="mean", window=2),
+    SoftLIF(outputs=6, init=1.5),
+    Linear(outputs=4, init=1.0),
+)
+SHAPE, SOFT = (4, 4, 1), Soft(steps=40, warm_up=10)
+ONE = (SoftLIF(outputs=8), Linear(outputs=1))  # neurons side by side, the same but for the chip
+
+
+def network_of(soft=SOFT, layers=LAYERS, shape=SHAPE, substrate=BSS2):
+    network = build(layers, shape, substrate, soft=soft)
+    params = network.init(jax.random.key(0))
+    biases = iter(jax.random.split(jax.random.key(1), len(params)))
+    for layer in params.values():
+        layer["bias"] = 0.2 * jax.random.normal(next(biases), layer["bias"].shape)
+    return network, params, jax.random.uniform(jax.random.key(2), (3, *shape))
+
+
+def alike(bias=0.5):
+    """Eight neurons that nothing but their bias drives, so that j = 1 + bias."""
+    return {
+        "soft_lif_0": {"weight": jnp.zeros((1, 8)), "bias": jnp.full(8, bias)},
+        "linear_1": {"weight": jnp.ones((8, 1)), "bias": jnp.zeros(1)},
+    }
+
+
+def test_a_perfect_chip_shows_the_rates_of_rounded_weights():
+    """Over a long time; but for the ripple of currents, which moves rates by some percent."""
+    soft = Soft(noise="none", gamma=1e-4, steps=3000, warm_up=500, readout_scale=15.0)
+    network, params, x = network_of(soft)
+    rounded = {
+        name: layer | {"weight": jnp.round(layer["weight"] * (63 / m)) * (m / 63)}
+        for name, layer in params.items()
+        for m in [abs(layer["weight"]).max()]
+    }
+    expected, stats = network.apply(rounded, x, on="float")
+    scores, measured = jax.jit(partial(network.apply, on="ideal"))(params, x)
+    assert set(measured) == set(stats)
+    first = "conv_soft_lif_0"
+    assert abs(measured[first]["rate"] / stats[first]["rate"] - 1) < 0.05
+    scale = float(abs(expected).max())
+    assert scale > 0.3 and abs(scores - expected).max() < 0.1 * scale
+    # And rounding alone moves them by less than that: the weights are not read as something else.
+    unrounded = network.apply(params, x, on="float")[0]
+    assert 0 < abs(unrounded - expected).max() < 0.1 * scale
+
+
+def test_a_chip_without_spread_is_the_perfect_one():
+    network, params, x = network_of()
+    ideal, perfect = jax.jit(partial(network.apply, on="ideal"))(params, x)
+    chip, measured = jax.jit(partial(network.apply, on="chip"))(params, x, ideal_chip())
+    np.testing.assert_allclose(chip, ideal, atol=1 / SOFT.readout_scale)  # an LSB
+    for name, stats in perfect.items():
+        np.testing.assert_allclose(measured[name]["rate"], stats["rate"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changed, current, tau_rc",
+    [
+        ({"threshold": 0.1}, 1.5 / 1.1, 22e-3),
+        ({"leak": 0.1}, 1.6, 22e-3),
+        ({"reset": 0.2}, (1.5 - 0.2) / (1 - 0.2), 22e-3),
+        ({"tau_mem": 1.5}, 1.5, 33e-3),
+    ],
+)
+def test_a_circuit_off_its_targets_has_the_rate_of_what_it_is(changed, current, tau_rc):
+    """Potentials in units of the way from reset to threshold; the curve does the rest."""
+    chip, soft = ideal_chip(), Soft(noise="none", steps=1000, warm_up=100)
+    circuits = {name: jnp.full_like(chip.offset, value) for name, value in changed.items()}
+    chip = replace(chip, circuits=replace(chip.circuits, **circuits))
+    _, rates = jax.jit(partial(run_on_chip, ONE, soft))(alike(), jnp.zeros((1, 1)), chip)
+    expected = reference.lif_rate(current, 2e-3, tau_rc)
+    assert abs(expected - reference.lif_rate(1.5, 2e-3, 22e-3)) > 3
+    assert abs(rates["soft_lif_0"] - expected).max() <= 1 / 0.9  # one spike in .9 s
+
+
+def test_a_bias_reaches_as_far_as_the_leak_can_be_set():
+    """Leak from 50 to 160 LSB around a reset at 70 with a threshold 50 above it."""
+    soft = Soft(noise="none", steps=1000, warm_up=100)
+    for bias, j in ((0.4, 1.4), (3.0, 90 / 50), (-3.0, -20 / 50)):
+        _, rates = jax.jit(partial(run_on_chip, ONE, soft))(alike(bias), jnp.zeros((1, 1)))
+        expected = reference.lif_rate(j, 2e-3, 22e-3)
+        assert abs(rates["soft_lif_0"] - expected).max() <= 1 / 0.9
+
+
+def test_inhibitory_synapses_have_their_own_strength():
+    """One input of each sign on every neuron; at nominal strength they cancel."""
+    soft = Soft(noise="none", steps=1000, warm_up=100, input_rate=1000.0)
+    params = alike()
+    params["soft_lif_0"]["weight"] = jnp.array([[1.0], [-1.0]]) * jnp.ones((2, 8))
+    x, chip = jnp.ones((1, 2)), ideal_chip()
+    strength = jnp.stack([jnp.full_like(chip.offset, s) for s in (1.2, 0.9)])
+    shifted = replace(chip, circuits=replace(chip.circuits, strength=strength))
+    go = jax.jit(partial(run_on_chip, ONE, soft))
+    for which, j in ((chip, 1.5), (shifted, 1.8)):
+        rates = go(params, x, which)[1]["soft_lif_0"]
+        assert abs(rates - reference.lif_rate(j, 2e-3, 22e-3)).max() <= 1 / 0.9
+
+
+SMALL = Substrate(rows=4, columns=4)  # eight circuits
+
+
+def on_small(layers, shape, params, x, chip):
+    soft = replace(SOFT, noise="none", steps=200)
+    stages, plan = stages_of(layers, shape), build(layers, shape, SMALL, soft=soft).plan
+    places = dict(zip(plan.names, plan.populations, strict=True))
+    first = plan.populations[0]
+    go = jax.jit(partial(run, stages, soft, curve_of(soft), places))
+    return first, go(params, x, chip)[1][stages[0].name][0]
+
+
+def test_neurons_of_all_runs_meet_the_same_circuits():
+    """Twelve equal neurons on eight circuits: two runs, of which the second begins anew."""
+    layers = (SoftLIF(outputs=12), Linear(outputs=2))
+    chip = sample_chip(jax.random.key(0), Mismatch(leak=0.3), SMALL)
+    params = {
+        "soft_lif_0": {"weight": jnp.ones((4, 12)), "bias": jnp.full(12, 0.3)},
+        "linear_1": {"weight": jnp.ones((12, 2)), "bias": jnp.zeros(2)},
+    }
+    place, rates = on_small(layers, (4,), params, jnp.full((1, 4), 0.2), chip)
+    assert place.runs == 2 and place.neurons_per_run == 8
+    np.testing.assert_array_equal(rates[8:], rates[:4])
+    assert (rates[:4] != rates[4:8]).any()
+
+
+def test_positions_of_all_runs_meet_the_same_circuits():
+    """Three channels on eight circuits: two positions a run."""
+    layers = (ConvSoftLIF(outputs=3, window=1), Linear(outputs=2))
+    chip = sample_chip(jax.random.key(1), Mismatch(leak=0.3), SMALL)
+    params = {
+        "conv_soft_lif_0": {"weight": jnp.ones((1, 3, 3)), "bias": jnp.full(3, 0.3)},
+        "linear_1": {"weight": jnp.ones((15, 2)), "bias": jnp.zeros(2)},
+    }
+    place, rates = on_small(layers, (5, 3), params, jnp.full((1, 5, 3), 0.2), chip)
+    assert place.runs == 3 and place.positions_per_run == 2
+    np.testing.assert_array_equal(rates[2:4], rates[:2])
+    np.testing.assert_array_equal(rates[4], rates[0])
+    assert (rates[0] != rates[1]).any()
+
+
+def test_a_key_brings_noise_on_the_chip_and_membranes_everywhere():
+    network, _, _ = network_of(layers=ONE, shape=(1,))
+    params, x = alike(), jnp.zeros((3, 1))
+    chip = sample_chip(jax.random.key(0), Mismatch(membrane_noise=0.02))
+    none = {name: 0 * chip.offset for name in ("threshold_noise", "membrane_noise")}
+    quiet = replace(chip, circuits=replace(chip.circuits, **none))
+    go = jax.jit(partial(network.apply, on="chip"))
+    first, again, other = (go(params, x, chip, jax.random.key(k))[0] for k in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    # The same membranes to begin with; what differs is the noise.
+    assert (go(params, x, quiet, jax.random.key(5))[0] != first).any()
+    perfect = jax.jit(partial(network.apply, on="ideal"))
+    assert (perfect(params, x, None, jax.random.key(5))[0] != perfect(params, x)[0]).any()
+
+
+@pytest.mark.slow
+def test_the_membrane_noise_of_the_readout_is_as_wide_as_it_says():
+    """A readout that nothing reaches shows .5 of a threshold distance of 50 LSB, over 8 LSB."""
+    layers = (SoftLIF(outputs=1), Linear(outputs=200))
+    params = {
+        "soft_lif_0": {"weight": jnp.zeros((1, 1)), "bias": jnp.zeros(1)},
+        "linear_1": {"weight": jnp.zeros((1, 200)), "bias": jnp.zeros(200)},
+    }
+    soft = Soft(noise="none", steps=200)
+    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), membrane_noise=0.5))
+    readout, _ = run_on_chip(layers, soft, params, jnp.zeros((1, 1)), chip, jax.random.key(1))
+    # 200 membranes forget themselves within 5 steps: some 4000 independent numbers; the CADC reads
+    # every 1.7 steps and draws lines between, which takes some of the variance. One input, so one
+    # circuit a neuron.
+    std = float(readout[50:].std())
+    assert 0.75 < std / (0.5 * 50 / 8) < 1.02
+
+
+def test_the_gradient_in_the_loop_is_of_the_soft_rates_at_what_was_measured():
+    network, params, x = network_of()
+    chip, key = sample_chip(jax.random.key(0)), jax.random.key(1)
+    weight = jax.random.normal(jax.random.key(3), (3, 4))
+
+    def loss(params):
+        return (network.apply(params, x, chip, key, on="chip", training=True)[0] * weight).sum()
+
+    gradient = jax.jit(jax.grad(loss))(params)
+    stages = stages_of(LAYERS, SHAPE)
+    plan = dict(zip(network.plan.names, network.plan.populations, strict=True))
+    _, rates = jax.jit(partial(run, stages, SOFT, curve_of(SOFT), plan))(params, x, chip, key)
+    # The readout's weights see the rates that were measured.
+    seen = 0.063 * np.float64(rates["soft_lif_2"])
+    np.testing.assert_allclose(gradient["linear_3"]["weight"], seen.T @ weight, rtol=1e-4)
+    # The hidden ones the slope of the curve at the current that measured rates make.
+    before = 0.063 * np.float64(rates["conv_soft_lif_0"])
+    before = before.reshape(3, 2, 2, 2, 2, 3).mean(axis=(2, 4)).reshape(3, -1)
+    hidden = jax.tree.map(np.float64, params["soft_lif_2"])
+    j = 1 + before @ hidden["weight"] + hidden["bias"]
+    slope = reference.slope(lambda j: reference.soft_lif_rate(j, 2e-3, 22e-3, 0.02), j, 1e-6)
+    back = np.float64(weight) @ np.float64(params["linear_3"]["weight"]).T * 0.063 * slope
+    np.testing.assert_allclose(gradient["soft_lif_2"]["weight"], before.T @ back, rtol=1e-3)
+    assert abs(gradient["conv_soft_lif_0"]["weight"]).max() > 0
+
+
+def test_what_no_chip_can_do_is_refused():
+    network, params, x = network_of()
+    with pytest.raises(ValueError, match="as a whole"):
+        network.apply(params, x, on={name: "float" for name in network.names[:2]})
+    with pytest.raises(ValueError, match="needs a chip"):
+        network.apply(params, x, on="chip")
+    with pytest.raises(ValueError, match="input_rate"):
+        network_of(Soft(input_rate=1001.0))
+    with pytest.raises(ValueError, match="warm_up"):
+        network_of(Soft(steps=10))
