@@ -1,7 +1,7 @@
 """What pages take from elsewhere when they are built, so that every fact is written once.
 
-`<!-- heads: NAME... -->` becomes the heads of these shipped configs, `<!-- experiments -->` the
-committed results of all experiments, with their figures.
+`<!-- heads -->` becomes the heads of all shipped configs, `<!-- experiments -->` the committed
+results of all experiments, with their figures.
 """
 
 import re
@@ -23,7 +23,7 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, **_):
     """Replaces the marks of a page by what they stand for."""
-    markdown = re.sub(r"<!-- heads: (.*?) -->", lambda found: heads(found[1].split()), markdown)
+    markdown = markdown.replace("<!-- heads -->", heads())
     return markdown.replace("<!-- experiments -->", experiments())
 
 
@@ -38,9 +38,10 @@ def _joined(found):
     return f"<b><code>{first} {second}</code></b>" if first.endswith(",") else found[0]
 
 
-def heads(names):
+def heads():
     """The description of each config, and the comment at its top: commands, then what they gave."""
-    return "\n".join(f"**`{n}`**: {description(n)}\n\n{head(n)}\n" for n in names)
+    names = [path.stem for path in sorted((ROOT / "configs").glob("*.toml"))]
+    return "\n".join(f"### {name}\n\n{description(name)}\n\n{head(name)}\n" for name in names)
 
 
 def head(name):

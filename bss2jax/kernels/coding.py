@@ -112,7 +112,7 @@ def spike_time(values: jax.Array, dt: float, early: float, late: float) -> Event
     return _one_each(jnp.round((early + values * (late - early)) / dt).astype(jnp.int32))
 
 
-def regular(values: jax.Array, steps: int, spikes: int) -> jax.Array:
+def regular(values: jax.Array, steps: int, spikes: float) -> jax.Array:
     """Codes each value by up to `spikes` spikes at even distances: a raster `[T, B, K]`.
 
     Step t spikes where (t + 1) r passes a whole number that t r does not, r = x spikes / T.

@@ -96,7 +96,8 @@ def run(
     keys = iter(
         [None] * 3 * len(weighted) if key is None else jax.random.split(key, 3 * len(weighted))
     )
-    layers, states, words = {}, {}, {}
+    layers, states = {}, {}
+    words: dict[str, jax.Array | None] = {}
     for stage in weighted:
         shape, start, trial = (len(x), *stage.after), next(keys), next(keys)
         noisy = None if chip is None else trial
@@ -105,7 +106,7 @@ def run(
         )
         layers[stage.name], words[stage.name] = layer, None
         steps_key = next(keys)
-        if noisy is not None and layer.membrane_noise is not None:
+        if steps_key is not None and noisy is not None and layer.membrane_noise is not None:
             words[stage.name] = noise.stream_words(steps_key, soft.steps)
         neurons = firing_state(shape)
         if start is not None and not isinstance(stage.layer, Linear):
