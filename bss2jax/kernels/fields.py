@@ -7,6 +7,7 @@ Values can be coded as spikes where they are used: a raster is many times larger
 comes from, and here it is made, multiplied and summed without ever being stored.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -86,9 +87,15 @@ def field_product_gradient(
         else:
             dx, of_input, code = (dy[..., None, :] * w).sum(axis=-1), fields, lambda x: x
 
+        channels = dy.shape[-1]
+        flat = dy.reshape(math.prod(dy.shape[:2]), -1)
+
         def one(x):
-            # Sums over steps and samples, input by input: the others of a field are far apart.
-            return (code(x)[..., None] * dy).sum(axis=(0, 1))
+            # Sums over steps and samples, input by input: the others of a field are far apart. In
+            # one axis, and without one of length 1 behind: a third of the time on a CPU.
+            z = code(x)
+            z = jnp.broadcast_to(z[..., None], (*z.shape, channels)).reshape(flat.shape)
+            return (z * flat).sum(axis=0).reshape(-1, channels)
 
         return dx, jnp.moveaxis(lax.map(one, jnp.moveaxis(of_input, -1, 0)), 0, 1)
     x = raster_of(fields)

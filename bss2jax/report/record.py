@@ -35,13 +35,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Seconds:
+    """How long each of the phases took, and the run in total, s."""
+
     phases: tuple[FiniteFloat, ...] = ()
     total: FiniteFloat | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """summary.json. `test_accuracy` is by rung; `seconds` of each phase and in all."""
+    """summary.json: `test_accuracy` by rung, on `test_samples`; `seconds` of phases and in all."""
 
     test_accuracy: dict[str, Share]
     test_samples: int | None = None
@@ -50,7 +52,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class Confusion:
-    """confusion.json: counts by rung, label (row) and what a sample was taken for (column)."""
+    """confusion.json: counts by rung, label (row) and what a sample was taken for (column).
+
+    Attributes:
+        classes: what each label means.
+        test_confusion: the counts, a row and a column a class.
+
+    Raises:
+        ValueError: there are not as many rows and columns as classes.
+    """
 
     classes: tuple[str, ...]
     test_confusion: dict[str, tuple[tuple[Count, ...], ...]]
@@ -63,7 +73,11 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Chips:
-    """chips.json: test accuracy on chips that the run has not seen."""
+    """chips.json: `test_accuracy` on chips that the run has not seen, by their `chip_seeds`.
+
+    Raises:
+        ValueError: there is no chip, or not a seed for each.
+    """
 
     chip_seeds: tuple[int, ...]
     test_accuracy: tuple[Share, ...]

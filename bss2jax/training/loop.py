@@ -57,7 +57,7 @@ class Task:
         substrate: the chip's numbers.
         objective: what is minimised.
         augmentation: of the training images.
-        offset: the value of x that becomes activation 0; one for all, or for each channel.
+        offset: the value, in the unit of x, that becomes activation 0; one or one a channel.
     """
 
     network: Network
