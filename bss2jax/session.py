@@ -97,6 +97,10 @@ def resume(
 ) -> RunDirectory:
     """Goes on with a run that was stopped; its directory may have been moved.
 
+    Args:
+        path: of its directory.
+        signals, tensorboard: as of `train`.
+
     Raises:
         As `train`, and RunError: there is no run.
     """

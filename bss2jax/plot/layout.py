@@ -89,6 +89,9 @@ def placements(plan: Plan | SpikingPlan, *, most: int = 6, across: int = 2, figu
 
     Returns:
         The axes, an array of as many as there are runs drawn.
+
+    Raises:
+        ValueError: nothing would be drawn.
     """
     if most < 1 or across < 1:
         raise ValueError(f"expected most and across >= 1, got {most} and {across}")

@@ -24,7 +24,11 @@ MAP = "cividis"  # perceptually uniform, alike with and without colour vision
 
 
 def axes(ax=None, width: float = 6.0, height: float = 3.5):
-    """Returns the axes to draw on: those given, or new ones of a size in inches.
+    """Returns the axes to draw on: those given, or new ones.
+
+    Args:
+        ax: those given, or None.
+        width, height: of new ones, inches.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -48,7 +52,7 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 
 def require_shape(name: str, values, *shapes: str) -> np.ndarray:
-    """Returns values as an array whose number of axes is one of those given.
+    """Returns values as an array `[...]` whose number of axes is one of those given.
 
     Args:
         name: of the argument.

@@ -35,13 +35,26 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Seconds:
+    """How long a run took.
+
+    Attributes:
+        phases: each of them, s.
+        total: all of the run, s; None where that is not known.
+    """
+
     phases: tuple[FiniteFloat, ...] = ()
     total: FiniteFloat | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """summary.json. `test_accuracy` is by rung; `seconds` of each phase and in all."""
+    """summary.json.
+
+    Attributes:
+        test_accuracy: shares 0..1, by rung.
+        test_samples: of the test set.
+        seconds: how long the run took, s.
+    """
 
     test_accuracy: dict[str, Share]
     test_samples: int | None = None
@@ -50,7 +63,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class Confusion:
-    """confusion.json: counts by rung, label (row) and what a sample was taken for (column)."""
+    """confusion.json.
+
+    Attributes:
+        classes: names.
+        test_confusion: by rung, samples by label (row) and by what they were taken for (column).
+
+    Raises:
+        ValueError: there is not a row and a column for each class.
+    """
 
     classes: tuple[str, ...]
     test_confusion: dict[str, tuple[tuple[Count, ...], ...]]
@@ -63,7 +84,15 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Chips:
-    """chips.json: test accuracy on chips that the run has not seen."""
+    """chips.json: what was measured on chips that the run has not seen.
+
+    Attributes:
+        chip_seeds: of the chips.
+        test_accuracy: of each, a share 0..1.
+
+    Raises:
+        ValueError: there is no chip, or there are not as many seeds as accuracies.
+    """
 
     chip_seeds: tuple[int, ...]
     test_accuracy: tuple[Share, ...]
