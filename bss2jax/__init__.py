@@ -1,7 +1,8 @@
 """A functional simulator and trainer for the BrainScaleS-2 analog chip, in JAX.
 
-What is importable from here needs only JAX and NumPy; `bss2jax.networks`, `bss2jax.training`,
-`bss2jax.data`, `bss2jax.nnx` and `bss2jax.config` are imported by name.
+What is importable from here needs only JAX and NumPy; `bss2jax.networks`, `bss2jax.data`,
+`bss2jax.calibration`, `bss2jax.nnx`, `bss2jax.plot`, and, for whole experiments, `bss2jax.config`
+and `bss2jax.experiment`, are imported by name.
 """
 
 from bss2jax.hardware.chip import Chip, Mismatch, ideal_chip, sample_chip

@@ -1,4 +1,4 @@
-"""The command line: what `bss2jax --help` lists.
+"""The command line: `bss2jax train | evaluate | report | plan | chip | data | configs`, and more.
 
 Libraries that take seconds to import wait until the arguments are known to be good.
 """

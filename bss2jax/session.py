@@ -98,8 +98,8 @@ def resume(
     """Goes on with a run that was stopped; its directory may have been moved.
 
     Args:
-        path: of its directory.
-        signals, tensorboard: as of `train`.
+        path: of the run.
+        signals, tensorboard: as in `train`.
 
     Raises:
         As `train`, and RunError: there is no run.

@@ -1,7 +1,7 @@
 """What pages take from elsewhere when they are built, so that every fact is written once.
 
-`<!-- heads: NAME... -->` becomes the heads of these shipped configs, `<!-- experiments -->` the
-committed results of all experiments, with their figures.
+`<!-- heads -->` becomes the heads of all shipped configs, `<!-- experiments -->` the committed
+results of all experiments, with their figures.
 """
 
 import re
@@ -23,13 +23,25 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, **_):
     """Replaces the marks of a page by what they stand for."""
-    markdown = re.sub(r"<!-- heads: (.*?) -->", lambda found: heads(found[1].split()), markdown)
+    markdown = markdown.replace("<!-- heads -->", heads())
     return markdown.replace("<!-- experiments -->", experiments())
 
 
-def heads(names):
+def on_post_page(output, **_):
+    """Mends attributes that share an entry, which the reference shows as a name and its type."""
+    name = r'<code><span title="[^"]*">([^<]*)</span></code>'
+    return re.sub(rf"<b>{name}</b>\s*\({name}\)", _joined, output)
+
+
+def _joined(found):
+    first, second = found[1], found[2]
+    return f"<b><code>{first} {second}</code></b>" if first.endswith(",") else found[0]
+
+
+def heads():
     """The description of each config, and the comment at its top: commands, then what they gave."""
-    return "\n".join(f"**`{n}`**: {description(n)}\n\n{head(n)}\n" for n in names)
+    names = [path.stem for path in sorted((ROOT / "configs").glob("*.toml"))]
+    return "\n".join(f"### {name}\n\n{description(name)}\n\n{head(name)}\n" for name in names)
 
 
 def head(name):

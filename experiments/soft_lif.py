@@ -285,7 +285,7 @@ def write_table(
             f"{soft.warm_up} steps of {1e3 * soft.dt:g} ms, from membranes drawn at random. On the "
             f"chip synapses are\nexponential and an image comes as up to {soft.input_rate:g} "
             f"spikes a second and pixel. In the loop: {settings.images} images,\n"
-            f"{settings.steps} steps each. Test images: "
+            f"{settings.steps} steps each. Test images:\n"
             + ", ".join(f"{_ROWS[kind]} {count}" for kind, count in counts.items())
             + ".",
             table(("units", "as rates", *times_shown), rows),

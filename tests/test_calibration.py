@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bss2jax import BSS2, Mismatch, ideal_chip, load_chip, sample_chip
-from bss2jax.calibration import calibrate, describe_calibration, products
+from bss2jax.calibration import PRODUCTS, calibrate, describe_calibration, products
 from bss2jax.calibration.calibrate import CELLS, configure, draw_cells, middle
 from bss2jax.cli import main
 
@@ -175,6 +175,20 @@ def test_a_dead_column_is_reported_as_out_of_reach(calibrated):
     assert re.search(r"not reached, gain \(hemisphere.place\): .*\b1\.7\b", text)
     # Its leak can still be set.
     assert not done.unreachable["leak"][1, 7]
+
+
+def test_matrix_products_are_calibrated_alone(calibrated):
+    chip, _ = calibrated[0]
+    done = calibrate(chip, jax.random.key(3), SMALL, cells=PRODUCTS)
+    assert tuple(done.ratios()) == PRODUCTS
+    for name in PRODUCTS:
+        ratio = np.std(QUANTITIES[name](done.chip)) / np.std(QUANTITIES[name](chip))
+        assert ratio < CELLS[name].limit, name
+    # What the middle code leaves is exact but for a power of e.
+    np.testing.assert_allclose(done.chip.circuits.leak, chip.circuits.leak, atol=1e-6)
+    np.testing.assert_allclose(done.chip.circuits.tau_mem, chip.circuits.tau_mem, rtol=1e-5)
+    with pytest.raises(ValueError, match="cells: expected some of offset, gain, .*'offsets'"):
+        calibrate(chip, jax.random.key(3), SMALL, cells=["offsets"])
 
 
 @pytest.mark.slow

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import bss2jax
 import bss2jax.nnx
-from bss2jax import config
+from bss2jax import calibration, config, data, networks, plot, report
 from bss2jax.cli import _parser
 
 ROOT = Path(__file__).parent.parent
@@ -127,18 +128,31 @@ def test_every_public_name_is_in_the_reference():
     named = set()
     for page in (DOCS / "api").glob("*.md"):
         named |= set(re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.M))
-    expected = {f"bss2jax.{name}" for name in bss2jax.__all__}
-    expected |= {f"bss2jax.nnx.{name}" for name in bss2jax.nnx.__all__}
+    modules = (bss2jax, bss2jax.nnx, calibration, data, networks, plot, report)
+    expected = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
     assert expected <= named, expected - named
 
 
-def test_the_picture_is_what_its_script_draws():
-    scope = {"__name__": "signal_chain", "__file__": str(DOCS / "signal_chain.py")}
-    source = (DOCS / "signal_chain.py").read_text(encoding="utf-8")
-    exec(compile(source, "signal_chain.py", "exec"), scope)
-    assert (DOCS / "signal-chain.svg").read_text(encoding="utf-8") == scope["drawing"]()
+def script(name):
+    """What a script of the documentation defines."""
+    path = DOCS / f"{name}.py"
+    scope = {"__name__": name, "__file__": str(path)}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
+    return scope
+
+
+def test_readmes_picture_shows_readmes_figures():
+    path = DOCS / "readme.png"
+    with Image.open(path) as picture:
+        assert picture.info["Description"] == str(script("draw_readme")["shown"]())
+    assert path.stat().st_size < 150_000
+
+
+def test_the_signal_chain_is_what_its_script_draws():
+    text = script("signal_chain")["drawing"]()
+    assert (DOCS / "signal-chain.svg").read_text(encoding="utf-8") == text
     # Its numbers are those of the substrate.
-    s, text = bss2jax.BSS2, scope["drawing"]()
+    s = bss2jax.BSS2
     for said in (
         f"0 .. {s.activation_max}",
         f"±{s.weight_max}",

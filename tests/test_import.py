@@ -1,7 +1,10 @@
 """Importing the package is light: what trains and plots is loaded by whoever trains and plots."""
 
+import importlib
 import subprocess
 import sys
+
+import pytest
 
 HEAVY = "tensorflow tensorflow_datasets optax orbax flax matplotlib sklearn pydantic".split()
 HEAVY += ["jinja2", "tensorboardX"]
@@ -50,3 +53,10 @@ def test_every_public_name_is_there_and_says_what_it_is():
         assert getattr(bss2jax, name) is not None
     assert len(bss2jax.__all__) == len(set(bss2jax.__all__))
     assert bss2jax.__version__ == run("import bss2jax; print(bss2jax.__version__)")
+
+
+@pytest.mark.parametrize("name", ["calibration", "networks", "nnx", "plot"])
+def test_what_a_module_offers_is_there(name):
+    module = importlib.import_module(f"bss2jax.{name}")
+    assert len(module.__all__) == len(set(module.__all__))
+    assert all(getattr(module, each).__doc__ for each in module.__all__ if each[0] != "_")

@@ -20,7 +20,7 @@ SMALL = {
     "04_in_the_loop": {"chips": 2, "epochs": 3, "epochs_in_loop": 2},
     "05_your_own_chip": {"runs": 30, "samples": 100},
     "06_your_own_code": {"chips": 2, "steps": 40},
-    "07_yin_yang": {"epochs": 1, "epochs_in_loop": 1, "resolution": 40},
+    "07_yin_yang": {"epochs": 1, "epochs_in_loop": 1, "resolution": 40, "seed": 1},
     "08_soft_lif": {"epochs": 6, "steps": 60},
 }
 

@@ -557,3 +557,18 @@ def test_augmentation_is_the_phases_choice():
     assert_allclose(plain, plain[0, 0], rtol=1e-5)
     assert_allclose(augmented[:, 1], plain[:, 1], rtol=1e-6)
     assert len({*plain[0, :1].round(3), *augmented[:, 0].round(3)}) == 3
+
+
+def test_phases_that_are_equal_share_their_compiled_step():
+    """A second chip is trained with the step of the first: equal phases are one key."""
+    first = phase(on={"dense_0": "chip", "other": "float"})
+    same = phase(on={"other": "float", "dense_0": "chip"})
+    assert first == same and hash(first) == hash(same)
+    assert first != phase(on={"dense_0": "chip"})
+    reported = []
+    for chip in (CHIP, sample_chip(jax.random.key(2), TASK.mismatch, SMALL)):
+        settings = phase(on={"dense_0": "chip"}, epochs=1)
+        step = loop.compiled_step(TASK, settings, 96)
+        loop.train(TASK, settings, START, chip, TRAINING, VALIDATION, KEY)
+        reported.append((step, step._cache_size()))
+    assert reported[0] == reported[1] and reported[0][1] == 1

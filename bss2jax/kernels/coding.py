@@ -31,7 +31,7 @@ def encode_activations(
         values: `[...]`, such as uint8 pixels; or `[..., C]`.
         full_scale: what becomes 31; one for all, or C of them.
         substrate: whose activation range is filled.
-        offset: the value that becomes 0; one for all, or C of them.
+        offset: the value, in their unit, that becomes 0; one for all, or C of them.
     """
     factor = substrate.activation_max / np.asarray(full_scale)
     return _less(values, offset) * factor.astype(np.float32)
@@ -48,7 +48,7 @@ def normalise(
     Args:
         values: `[...]`, such as uint8 pixels; or `[..., C]`.
         full_scale: what becomes 1; one for all, or C of them.
-        offset: the value that becomes 0; one for all, or C of them.
+        offset: the value, in their unit, that becomes 0; one for all, or C of them.
     """
     return _less(values, offset) / np.asarray(full_scale, np.float32)
 
@@ -112,7 +112,7 @@ def spike_time(values: jax.Array, dt: float, early: float, late: float) -> Event
     return _one_each(jnp.round((early + values * (late - early)) / dt).astype(jnp.int32))
 
 
-def regular(values: jax.Array, steps: int, spikes: int) -> jax.Array:
+def regular(values: jax.Array, steps: int, spikes: float) -> jax.Array:
     """Codes each value by up to `spikes` spikes at even distances: a raster `[T, B, K]`.
 
     Step t spikes where (t + 1) r passes a whole number that t r does not, r = x spikes / T.
@@ -153,7 +153,7 @@ def delta(signals: jax.Array, steps: int, theta: float) -> jax.Array:
         theta: what is worth a spike, in units of the signals.
 
     Returns:
-        0.0 and 1.0: at most one spike a step and channel, ON inputs first.
+        `[T, B, 2 C]`, 0.0 and 1.0: at most one spike a step and channel, ON inputs first.
 
     Raises:
         ValueError: the signals have no axis of samples, or T does not divide it.

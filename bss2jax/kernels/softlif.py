@@ -241,12 +241,12 @@ def firing_step(
             f"dt: {dt} s is longer than the refractory time, {curve.tau_ref} s: several spikes "
             "would fall into a step; take a shorter one"
         )
-    tau_rc = curve.tau_rc if tau_rc is None else tau_rc
+    tau = curve.tau_rc if tau_rc is None else tau_rc
     active = jnp.clip(dt - state.wait, 0, dt)
-    v = j + (state.v - j) * jnp.exp(-active / tau_rc)
+    v = j + (state.v - j) * jnp.exp(-active / tau)
     fired = v > 1
     overshoot = jnp.where(fired, (v - 1) / jnp.where(fired, j - 1, 1), 0)
-    since = -tau_rc * jnp.log1p(-overshoot)
+    since = -tau * jnp.log1p(-overshoot)
     wait = jnp.where(fired, curve.tau_ref - since, jnp.maximum(state.wait - dt, 0))
     return FiringState(jnp.where(fired, 0, v), wait), fired.astype(v.dtype)
 

@@ -190,13 +190,16 @@ def convolve(
 
     Returns:
         `[B, *positions, N]`.
+
+    Raises:
+        ValueError: shapes do not match, or the window does not fit.
     """
     window, *_ = _window(x, w, 1)
-    stride, size = _each(stride, window), x.shape[1:-1]
-    pads = _pads(size, window, stride, padding, (1,) * len(window))
+    steps, size = _each(stride, window), x.shape[1:-1]
+    pads = _pads(size, window, steps, padding, (1,) * len(window))
     axes = "HW"[: len(window)]
     return lax.conv_general_dilated(
-        x, w, stride, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        x, w, steps, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         precision=lax.Precision.HIGHEST,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ params = network.init(jax.random.key(0))
 scores, stats = network.apply(params, x, chip, key, on="chip")
 """
 
-from bss2jax.networks.conversion import effort, run_spikes, scores_over_time
+from bss2jax.networks.conversion import effort, run_on_chip, run_spikes, scores_over_time
 from bss2jax.networks.execution import Execution, Network
 from bss2jax.networks.layers import (
     LI,
@@ -46,6 +46,7 @@ __all__ = [
     "Spiking",
     "build",
     "effort",
+    "run_on_chip",
     "run_spikes",
     "scores_over_time",
 ]

@@ -152,6 +152,8 @@ class Spiking:
             can be sent: for `float` only; `delta`, of signals `[L, C]` of either sign, whose time
             is the network's: a spike for each rise by `delta_theta`, and on an input of its own for
             each fall, at most one a step.
+        signed: whether values have signs: then each is two inputs, its positive and its negative
+            part, of which one is 0.
         early, late, bias_time: of `time` coding, s.
         latency_tau, latency_theta: of `log_latency`, s and a value.
         delta_theta: of `delta` coding, a share of full scale.
@@ -175,6 +177,7 @@ class Spiking:
     coding: Literal["latency", "log_latency", "time", "regular", "rate", "current", "delta"] = (
         "latency"
     )
+    signed: bool = False
     early: Seconds = 2e-6
     late: Seconds = 26e-6
     bias_time: Seconds = 2e-6

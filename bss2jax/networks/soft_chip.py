@@ -93,24 +93,21 @@ def run(
         the warm-up, Hz of the network's own time.
     """
     weighted = [stage for stage in stages if not isinstance(stage.layer, Pool)]
-    keys = iter(
-        [None] * 3 * len(weighted) if key is None else jax.random.split(key, 3 * len(weighted))
-    )
-    layers, states, words = {}, {}, {}
+    count = 3 * len(weighted)
+    keys = iter([None] * count if key is None else jax.random.split(key, count))
+    layers: dict[str, _Layer] = {}
+    states: dict[str, tuple] = {}
+    words: dict[str, jax.Array] = {}
     for stage in weighted:
-        shape, start, trial = (len(x), *stage.after), next(keys), next(keys)
-        noisy = None if chip is None else trial
-        layer = _layer(
-            stage, places[stage.name], soft, curve, params[stage.name], chip, noisy, len(x)
-        )
-        layers[stage.name], words[stage.name] = layer, None
-        steps_key = next(keys)
-        if noisy is not None and layer.membrane_noise is not None:
-            words[stage.name] = noise.stream_words(steps_key, soft.steps)
+        name, shape = stage.name, (len(x), *stage.after)
+        start, of_trial, of_steps = next(keys), next(keys), next(keys)
+        layer = _layer(stage, places[name], soft, curve, params[name], chip, of_trial, len(x))
+        if layer.membrane_noise is not None and of_steps is not None:
+            words[name] = noise.stream_words(of_steps, soft.steps)
         neurons = firing_state(shape)
         if start is not None and not isinstance(stage.layer, Linear):
             neurons = replace(neurons, v=jax.random.uniform(start, shape))
-        states[stage.name] = (jnp.zeros(shape), neurons, jnp.zeros(shape))
+        layers[name], states[name] = layer, (jnp.zeros(shape), neurons, jnp.zeros(shape))
     sent = coding.regular(x.reshape(len(x), -1), soft.steps, soft.input_rate * soft.dt * soft.steps)
 
     def step(states, now):
@@ -123,7 +120,7 @@ def run(
                 continue
             layer, (current, neurons, count) = layers[stage.name], states[stage.name]
             current = layer.keep * current + layer.share * _sums(stage, layer, signal)
-            disturbance = _disturbance(layer, words[stage.name], current.shape, soft.dt)
+            disturbance = _disturbance(layer, words.get(stage.name), current.shape, soft.dt)
             if isinstance(stage.layer, Linear):
                 keep = jnp.exp(-soft.dt / layer.tau_mem)
                 v = layer.leak + (neurons.v - layer.leak) * keep + (1 - keep) * current

@@ -197,9 +197,11 @@ def _coded_shape(shape, spec):
     """The shape of a sample's inputs, once it is coded."""
     if spec.coding == "time":
         # A bias among the inputs leaves them without rows and columns.
-        return (math.prod(shape) + 1,)
+        return ((1 + spec.signed) * math.prod(shape) + 1,)
     if spec.coding != "delta":
-        return shape
+        return (*shape[:-1], 2 * shape[-1]) if spec.signed else shape
+    if spec.signed:
+        raise ValueError("spiking.signed: delta codes either sign already")
     if len(shape) != 2 or shape[0] % spec.steps:
         raise ValueError(
             f"spiking.coding: delta takes signals (L, C), L samples that are a multiple of "
@@ -265,7 +267,7 @@ def _place(step, substrate, of_an_input):
         )  # fmt: skip
         at_once = place.positions_per_run
         runs = (fields[first : first + at_once] for first in range(0, positions, at_once))
-        sent = max(len(np.setdiff1d(run, 0)) for run in runs) * of_an_input
+        sent = round(max(len(np.setdiff1d(run, 0)) for run in runs) * of_an_input)
         if sent <= substrate.max_input_events:
             break
     return place, sent
@@ -273,13 +275,14 @@ def _place(step, substrate, of_an_input):
 
 def _events_of_an_input(spec):
     """The most events that an input is, on average where they are random."""
-    if spec.coding in _ONE_SPIKE:
-        return 1
     if spec.coding == "current":
         return None
     if spec.coding == "delta":
         return spec.steps / 2  # of a channel's ON and OFF input one spikes in a step, at most
-    return spec.steps if spec.spikes is None else min(spec.spikes, spec.steps)
+    spikes = spec.steps if spec.spikes is None else min(spec.spikes, spec.steps)
+    # Of a signed value's two inputs one is silent; `time` codes that, too.
+    silent = spec.signed and spec.coding != "time"
+    return (1 if spec.coding in _ONE_SPIKE else spikes) / (2 if silent else 1)
 
 
 def _init(steps, limit, key):
@@ -300,6 +303,8 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
     require_chip(each, chip)
     if spec.coding == "current" and each[steps[0].name] != "float":
         raise ValueError("a chip is sent spikes: current coding is for layers on float")
+    if spec.signed:
+        x = jnp.concatenate([x, -x], axis=-1)  # the code takes what is below 0 for 0
     keys = iter([None] * 3 * len(steps) if key is None else jax.random.split(key, 3 * len(steps)))
     if isinstance(steps[0].layer, ConvLIF) and spec.coding != "rate":
         # Each value becomes the same spikes in every field that sees it.

@@ -91,7 +91,7 @@ def placements(plan: Plan | SpikingPlan, *, most: int = 6, across: int = 2, figu
         The axes, an array of as many as there are runs drawn.
 
     Raises:
-        ValueError: nothing would be drawn.
+        ValueError: `most` or `across` is below 1.
     """
     if most < 1 or across < 1:
         raise ValueError(f"expected most and across >= 1, got {most} and {across}")

@@ -44,8 +44,8 @@ def learning_curves(
     factor, label = _QUANTITIES[quantity]
     ax = axes(ax)
     epoch = 1
-    for k, (phase, group) in enumerate(groupby(records, lambda record: record["phase"])):
-        group = list(group)
+    for k, (phase, epochs) in enumerate(groupby(records, lambda record: record["phase"])):
+        group = list(epochs)
         x = range(epoch, epoch + len(group))
         for name, colour, line, marker in _LOOKS:
             y = [factor * record[f"{name}_{quantity}"] for record in group]

@@ -1,6 +1,7 @@
 """How well a network does: per class, per chip, per rung of the ladder."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,8 @@ def ladder(accuracy: Mapping[str, float] | Mapping[str, Mapping[str, float]], *,
     Raises:
         ValueError: no rung is known.
     """
-    runs = accuracy if all(isinstance(v, Mapping) for v in accuracy.values()) else {"": accuracy}
+    several = all(isinstance(value, Mapping) for value in accuracy.values())
+    runs: Mapping[str, Any] = accuracy if several else {"": accuracy}
     known = [rung for rung in RUNGS if any(rung in rungs for rungs in runs.values())]
     if not known:
         raise ValueError(f"accuracy: expected some of {', '.join(RUNGS)}, got {list(accuracy)}")

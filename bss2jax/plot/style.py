@@ -52,7 +52,7 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 
 def require_shape(name: str, values, *shapes: str) -> np.ndarray:
-    """Returns values as an array `[...]` whose number of axes is one of those given.
+    """Returns values as an array, of any shape whose number of axes is one of those given.
 
     Args:
         name: of the argument.

@@ -23,7 +23,7 @@ def schedule(plan: Plan | SpikingPlan, *, ax=None):
         names, runs = plan.names, estimate_spiking(plan).runs
         counts = [(group, max(plan.populations[i].runs for i in group)) for group in plan.groups]
     else:
-        names, runs = [layer.name for layer in plan.weights], estimate(plan).runs
+        names, runs = tuple(layer.name for layer in plan.weights), estimate(plan).runs
         counts = [((i,), layer.configurations) for i, layer in enumerate(plan.weights)]
     ax = axes(ax, 6.5, 1.6 + 0.4 * len(names))
     factor, unit = time_unit(sum(runs))

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Literal
 
 from bss2jax import plot
 from bss2jax.extras import require
@@ -14,7 +15,7 @@ _SETTINGS = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "
 _RUNS = 6  # of a placement
 
 
-def curves(record: Record, quantity: str) -> str:
+def curves(record: Record, quantity: Literal["accuracy", "loss"]) -> str:
     """Draws the accuracy or the loss, epoch by epoch."""
     records = [asdict(epoch) for epoch in record.metrics]
     return _on_axes(lambda ax: plot.learning_curves(records, quantity, ax=ax), 5.6, 3.0)

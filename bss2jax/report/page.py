@@ -299,7 +299,7 @@ def _environment(views):
 
 
 def _flat(tree: dict[str, Any], prefix="") -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             found |= _flat(value, f"{prefix}{key}.")

@@ -35,12 +35,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Seconds:
-    """How long a run took.
-
-    Attributes:
-        phases: each of them, s.
-        total: all of the run, s; None where that is not known.
-    """
+    """How long each of the phases took, and the run in total, s."""
 
     phases: tuple[FiniteFloat, ...] = ()
     total: FiniteFloat | None = None
@@ -48,13 +43,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Summary:
-    """summary.json.
-
-    Attributes:
-        test_accuracy: shares 0..1, by rung.
-        test_samples: of the test set.
-        seconds: how long the run took, s.
-    """
+    """summary.json: `test_accuracy` by rung, on `test_samples`; `seconds` of phases and in all."""
 
     test_accuracy: dict[str, Share]
     test_samples: int | None = None
@@ -63,14 +52,14 @@ class Summary:
 
 @dataclass(frozen=True)
 class Confusion:
-    """confusion.json.
+    """confusion.json: counts by rung, label (row) and what a sample was taken for (column).
 
     Attributes:
-        classes: names.
-        test_confusion: by rung, samples by label (row) and by what they were taken for (column).
+        classes: what each label means.
+        test_confusion: the counts, a row and a column a class.
 
     Raises:
-        ValueError: there is not a row and a column for each class.
+        ValueError: there are not as many rows and columns as classes.
     """
 
     classes: tuple[str, ...]
@@ -84,14 +73,10 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Chips:
-    """chips.json: what was measured on chips that the run has not seen.
-
-    Attributes:
-        chip_seeds: of the chips.
-        test_accuracy: of each, a share 0..1.
+    """chips.json: `test_accuracy` on chips that the run has not seen, by their `chip_seeds`.
 
     Raises:
-        ValueError: there is no chip, or there are not as many seeds as accuracies.
+        ValueError: there is no chip, or not a seed for each.
     """
 
     chip_seeds: tuple[int, ...]

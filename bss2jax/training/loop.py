@@ -57,7 +57,7 @@ class Task:
         substrate: the chip's numbers.
         objective: what is minimised.
         augmentation: of the training images.
-        offset: the value of x that becomes activation 0; one for all, or for each channel.
+        offset: the value, in the unit of x, that becomes activation 0; one or one a channel.
     """
 
     network: Network
@@ -265,7 +265,7 @@ def train(
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = start if isinstance(start, Progress) else begin(phase, start, samples)
     optimizer = make_optimizer(phase, samples)
-    step = _compiled_step(task, phase, samples)
+    step = compiled_step(task, phase, samples)
     noise = jax.random.fold_in(key, _VALIDATION) if phase.noise else None
     look = time.monotonic() + _LOOK
 
@@ -380,8 +380,12 @@ def accuracy_over_chips(
 
 
 @lru_cache(maxsize=8)
-def _compiled_step(task, phase, samples):
-    """The step of a phase; the same for every chip and key that the phase is trained with."""
+def compiled_step(task: Task, phase: Phase, samples: int) -> Callable[..., State]:
+    """Returns the compiled step of a phase: one for all chips and keys it is trained with.
+
+    Args:
+        task, phase, samples: as of `make_step`.
+    """
     return jax.jit(make_step(task, phase, samples), donate_argnums=0)
 
 
