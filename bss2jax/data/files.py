@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import logging
 import os
-import secrets
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from bss2jax import wholefile
 from bss2jax.data.dataset import DataError
 
 _log = logging.getLogger(__name__)
@@ -81,13 +81,10 @@ def locate(source: SourceFile) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a new file that takes the name `path` only if the body succeeds.
-
-    The temporary name is unique, so processes that write the same path at once do not meet: the
-    last rename wins, and a reader sees one whole file or the other.
+    """As `wholefile.writing`, in a directory that is made where there is none.
 
     Args:
-        path: the final name; its directory is made.
+        path: the final name.
 
     Yields:
         A binary file, open for writing.
@@ -95,17 +92,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         DataError: the file cannot be written.
     """
-    # Not tempfile: its files are readable by their owner only, and a cache may be shared.
-    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     with _refusing_oserror(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(part, "xb") as file:
-                yield file
-            os.replace(part, path)
-        except BaseException:
-            _remove(part)
-            raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with wholefile.writing(path) as file:
+            yield file
 
 
 @contextmanager
@@ -182,10 +172,3 @@ def _refusing_oserror(path):
             f"cannot write {path}: {error.strerror or error}. Make room there, or set "
             "BSS2JAX_CACHE to a directory that can be written"
         ) from error
-
-
-def _remove(path):
-    try:
-        path.unlink()
-    except OSError:
-        pass  # never made, or its directory is what failed; the first error is the one to show

@@ -6,15 +6,15 @@ sums; nothing is unpickled.
 
 import io
 import json
-import os
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import numpy as np
+
+from bss2jax.wholefile import writing
 
 _META = "meta"
 _LONGEST_HEADER = 10_000  # bytes, of an .npy member; and NumPy's own limit
@@ -48,7 +48,8 @@ def save(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None:
     """
     members: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _named(tree).items()}
     members[_META] = np.frombuffer(json.dumps(meta or {}).encode(), np.uint8)
-    write(path, lambda file: np.savez(file, **members))
+    with writing(path) as file:
+        np.savez(file, **members)
 
 
 def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -90,28 +91,6 @@ def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
             )
     leaves = [jax.numpy.asarray(members[name]) for name in expected]
     return jax.tree.unflatten(jax.tree.structure(like), leaves), meta
-
-
-def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Writes a file aside, to the disk, and renames it: it is there as a whole or not at all.
-
-    Args:
-        path: of the file.
-        fill: called with the binary file that it writes to.
-
-    Raises:
-        OSError: it cannot be written; nothing is left behind.
-    """
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with open(aside, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def _named(tree):

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 
 from bss2jax.training import checkpoint
+from bss2jax.wholefile import writing
 
 try:
     import fcntl
@@ -68,7 +69,8 @@ class RunDirectory:
         if not isinstance(content, str):
             content = json.dumps(content, indent=2) + "\n"
         with _errors(self.path / name):
-            checkpoint.write(self.path / name, lambda file: file.write(content.encode()))
+            with writing(self.path / name) as file:
+                file.write(content.encode())
 
     def log(self, figures: dict[str, Any]) -> None:
         """Appends a line to metrics.jsonl, or nothing where it cannot be written.
