@@ -19,7 +19,6 @@ from bss2jax.calibration.report import (
     describe_characterisation,
     describe_chip,
     describe_sweep,
-    quantities,
 )
 
 __all__ = [
@@ -37,5 +36,4 @@ __all__ = [
     "estimate_mismatch",
     "measure_gain_and_noise",
     "measure_synapses",
-    "quantities",
 ]

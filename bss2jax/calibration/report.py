@@ -1,7 +1,5 @@
 """Chips and measurements of them as text."""
 
-from dataclasses import fields
-
 import jax
 import numpy as np
 
@@ -16,13 +14,6 @@ from bss2jax.hardware.substrate import BSS2, Substrate
 from bss2jax.mapping.partition import table
 
 
-def quantities(chip: Chip) -> dict[str, np.ndarray]:
-    """Returns all arrays of a chip by name, those of its circuits as `circuits.NAME`."""
-    own = {f.name: getattr(chip, f.name) for f in fields(chip) if f.name != "circuits"}
-    circuits = {f"circuits.{f.name}": getattr(chip.circuits, f.name) for f in fields(chip.circuits)}
-    return {n: np.asarray(a, np.float64) for n, a in (own | circuits).items() if a is not None}
-
-
 def describe_chip(chip: Chip) -> str:
     """Returns mean, spread and extremes of each of a chip's quantities as a table."""
     rows = [
@@ -31,7 +22,7 @@ def describe_chip(chip: Chip) -> str:
             "x".join(map(str, a.shape)) or "1",
             *(f"{v:.4g}" for v in (a.mean(), a.std(), a.min(), a.max())),
         )
-        for name, a in quantities(chip).items()
+        for name, a in _numbers(chip).items()
     ]
     return table(("quantity", "places", "mean", "std", "least", "most"), rows)
 
@@ -42,7 +33,7 @@ def compare_chips(one: Chip, other: Chip) -> str:
     Raises:
         ValueError: they are of different sizes.
     """
-    first, second = quantities(one), quantities(other)
+    first, second = _numbers(one), _numbers(other)
     rows = []
     for name in {**first, **second}:
         # Where there is no soft saturation a chip has no array for it.
@@ -97,3 +88,7 @@ def describe_sweep(sweep: Characterisation) -> str:
         f"column to column {pattern.min():.2f} to {pattern.max():.2f} LSB\n"
         "(std over columns of the means), at nominal readouts of -60 to 60 LSB"
     )
+
+
+def _numbers(chip):
+    return {name: np.asarray(array, np.float64) for name, array in chip.quantities().items()}

@@ -200,6 +200,14 @@ class Chip:
     compression: jax.Array | None
     circuits: Circuits
 
+    def quantities(self) -> dict[str, jax.Array]:
+        """Returns all arrays that there are by name, those of the circuits as `circuits.NAME`."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "circuits"}
+        circuits = {
+            f"circuits.{f.name}": getattr(self.circuits, f.name) for f in fields(self.circuits)
+        }
+        return {name: array for name, array in (own | circuits).items() if array is not None}
+
     @classmethod
     def from_measurements(
         cls, path: str | Path, like: "Chip | None" = None, substrate: Substrate = BSS2

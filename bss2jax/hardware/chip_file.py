@@ -1,9 +1,9 @@
 """Chips as files: one npz, versioned, without pickle."""
 
 import json
-import os
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from bss2jax.hardware.chip import Chip, Mismatch, ideal_chip, sample_chip
 from bss2jax.hardware.measurements import ChipError, read_npz
 from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.wholefile import writing
 
 _FORMAT, _VERSION = "bss2jax chip", 1
 _SIZES = ("hemispheres", "rows", "columns")
@@ -28,17 +29,15 @@ def save_chip(chip: Chip, path: str | Path, substrate: Substrate = BSS2) -> None
     Raises:
         ChipError: the chip is of another substrate, or the file cannot be written.
     """
-    path, arrays = Path(path), _arrays(chip)
+    path = Path(path)
+    arrays: dict[str, Any] = {name: np.asarray(array) for name, array in chip.quantities().items()}
     _check(arrays, substrate, path)
     sizes = {name: getattr(substrate, name) for name in _SIZES}
     head = json.dumps({"format": _FORMAT, "version": _VERSION, **sizes})
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(aside, "wb") as file:
-            np.savez(file, head=np.array(head), **arrays)
-        aside.replace(path)
+        with writing(path) as file:
+            np.savez(file, **arrays, head=np.array(head))
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise ChipError(f"{path}: {error.strerror}") from None
 
 
@@ -67,13 +66,6 @@ def load_chip(path: str | Path, substrate: Substrate = BSS2) -> Chip:
     return _chip_of(leaves, substrate)
 
 
-def _arrays(chip):
-    """All arrays of a chip by name, those of its circuits as `circuits.NAME`."""
-    own = {f.name: getattr(chip, f.name) for f in fields(chip) if f.name != "circuits"}
-    circuits = {f"circuits.{f.name}": getattr(chip.circuits, f.name) for f in fields(chip.circuits)}
-    return {name: np.asarray(a) for name, a in (own | circuits).items() if a is not None}
-
-
 def _chip_of(arrays, substrate):
     like = ideal_chip(substrate)
     circuits = {f.name: arrays.get(f"circuits.{f.name}") for f in fields(like.circuits)}
@@ -87,11 +79,7 @@ def _check(arrays, substrate, path):
         lambda key: sample_chip(key, Mismatch(compression=1.0, membrane_noise=1.0), substrate),
         jax.random.key(0),
     )
-    own = {f.name: getattr(whole, f.name) for f in fields(whole) if f.name != "circuits"}
-    circuits = {
-        f"circuits.{f.name}": getattr(whole.circuits, f.name) for f in fields(whole.circuits)
-    }
-    expected = own | circuits
+    expected = whole.quantities()
     for name in expected.keys() - arrays.keys() - {"compression", "circuits.membrane_noise"}:
         raise ChipError(f"{path}: {name} is missing")
     for name, array in arrays.items():
