@@ -38,16 +38,14 @@ from bss2jax.networks.layers import (
     initial_scale,
     pair,
 )
+from bss2jax.networks.places import pool, shapes_through, window_shape
 
 
 def build_analog(layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate) -> Network:
     """Builds a network of analog products: see `build`."""
-    shapes, names = [tuple(shape)], layer_names(layers)
-    for layer, name in zip(layers, names, strict=True):
-        try:
-            shapes.append(_output_shape(layer, shapes[-1], substrate))
-        except ValueError as error:
-            raise ValueError(f"layer {name} on an input of {shapes[-1]}: {error}") from None
+    names = layer_names(layers)
+    output_shape = partial(_output_shape, substrate=substrate)
+    shapes = shapes_through(layers, names, tuple(shape), output_shape)
     steps = tuple(
         _Step(layer, name, before, after, substrate)
         for layer, name, (before, after) in zip(layers, names, pairwise(shapes), strict=True)
@@ -56,7 +54,7 @@ def build_analog(layers: Sequence[Layer], shape: Sequence[int], substrate: Subst
         partial(_init, steps),
         partial(_apply, steps),
         _plan(steps, substrate),
-        tuple(shapes),
+        shapes,
         names,
         partial(encode_activations, substrate=substrate),
         substrate.weight_max,
@@ -134,7 +132,10 @@ def _apply(
             case Signs():
                 x = split_signs(x, step.substrate)
             case Pool():
-                x = _pool(step.layer, x, exact=each[step.name] == "float")
+                x = pool(step.layer, x, x.ndim - 2)
+                if step.layer.mode == "mean" and each[step.name] != "float":
+                    # An addition of nothing: floor and clip, and the gradient of the mean.
+                    x = digital.add(x, 0.0)
             case Weighted():
                 layer_key = None if key is None else jax.random.fold_in(key, i)
                 x, stats[step.name] = _weighted_layer(
@@ -193,22 +194,6 @@ def _activate(layer, y, *, exact):
     return y
 
 
-def _pool(layer, x, *, exact):
-    axes = x.ndim - 2
-    window = pair(layer.window, axes)
-    stride = pair(layer.stride or layer.window, axes)
-    # Window by window along each axis: fused into a convolution before it, `lax.reduce_window` is
-    # miscompiled on the CPU (jax 0.10.1) where windows leave a rest.
-    for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=1):
-        x = convolution.windows(x, axis, k, s)
-        x = x.max(axis + 1) if layer.mode == "max" else x.sum(axis + 1)
-    if layer.mode == "max":
-        return x
-    mean = x / math.prod(window)
-    # An addition of nothing: floor and clip, and the gradient of the mean.
-    return mean if exact else digital.add(mean, 0.0)
-
-
 def _output_shape(layer, before, substrate):
     match layer:
         case Flatten():
@@ -241,14 +226,7 @@ def _output_shape(layer, before, substrate):
             )
             return (*positions, layer.outputs)
         case Pool():
-            axes = len(before) - 1
-            if axes not in (1, 2):
-                raise ValueError("pool takes [L, C] or [H, W, C]")
-            window = pair(layer.window, axes)
-            return (
-                *convolution.output_shape(before[:-1], window, layer.stride or layer.window),
-                before[-1],
-            )
+            return window_shape(layer, before)
 
 
 def _plan(steps, substrate):

@@ -33,6 +33,7 @@ from bss2jax.networks.execution import (
     require_chip,
 )
 from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF, pair
+from bss2jax.networks.places import pool, shapes_through, window_shape
 
 
 def build_soft(
@@ -115,13 +116,8 @@ class Stage:
 
     def pooled(self, x: jax.Array) -> jax.Array:
         """Mean of `[B, *before]` over the windows of a pool: `[B, *after]`."""
-        axes = x.ndim - 2
-        window = pair(self.layer.window, axes)
-        stride = pair(self.layer.stride or self.layer.window, axes)
-        # Axis by axis: `lax.reduce_window` is miscompiled on the CPU (see analog networks).
-        for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=1):
-            x = convolution.windows(x, axis, k, s).mean(axis + 1)
-        return x
+        assert isinstance(self.layer, Pool)
+        return pool(self.layer, x, x.ndim - 2)
 
 
 def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...]:
@@ -130,10 +126,9 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...
     Raises:
         ValueError: a layer does not belong there or does not fit its input; says which.
     """
-    names, before = layer_names(layers), tuple(shape)
-    stages: list[Stage] = []
+    names = layer_names(layers)
     for layer, name in zip(layers, names, strict=True):
-        last = len(stages) == len(layers) - 1
+        last = name == names[-1]
         if last != isinstance(layer, Linear):
             raise ValueError(f"layer {name}: a soft LIF network has one linear layer, its last")
         if not isinstance(layer, Rated | Pool):
@@ -143,26 +138,14 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...
             )
         if isinstance(layer, Pool) and layer.mode != "mean":
             raise ValueError(f"layer {name}: rates are pooled by their mean, got {layer.mode!r}")
-        try:
-            after = _output_shape(layer, before)
-        except ValueError as error:
-            raise ValueError(f"layer {name} on an input of {before}: {error}") from None
-        stages.append(Stage(layer, name, before, after))
-        before = after
-    return tuple(stages)
+    shapes = shapes_through(layers, names, tuple(shape), _output_shape)
+    return tuple(map(Stage, layers, names, shapes, shapes[1:]))
 
 
 def _output_shape(layer, before):
     if isinstance(layer, SoftLIF | Linear):
         return (layer.outputs,)
-    if len(before) < 2:
-        raise ValueError("windows need an input [L, C] or [H, W, C]")
-    window = pair(layer.window, len(before) - 1)
-    if isinstance(layer, Pool):
-        stride = layer.stride or layer.window
-        return (*convolution.output_shape(before[:-1], window, stride), before[-1])
-    positions = convolution.output_shape(before[:-1], window, layer.stride, layer.padding)
-    return (*positions, layer.outputs)
+    return window_shape(layer, before)
 
 
 def _init(stages, key):

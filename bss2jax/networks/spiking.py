@@ -22,6 +22,7 @@ from bss2jax.mapping.partition import as_matrix
 from bss2jax.mapping.spiking import integrate, spiking
 from bss2jax.networks.execution import Network, executions, layer_names, require_chip
 from bss2jax.networks.layers import LI, LIF, ConvLIF, Firing, Layer, Pool, Spiking, pair
+from bss2jax.networks.places import pool, shapes_through, window_shape
 
 SURROGATES = {
     "superspike": SuperSpike,
@@ -58,12 +59,7 @@ def build_spiking(
     """
     layers, names = tuple(layers), layer_names(layers)
     _check_kinds(layers, names, spec)
-    shapes = [_coded_shape(tuple(shape), spec)]
-    for layer, name in zip(layers, names, strict=True):
-        try:
-            shapes.append(_output_shape(layer, shapes[-1]))
-        except ValueError as error:
-            raise ValueError(f"layer {name} on an input of {shapes[-1]}: {error}") from None
+    shapes = shapes_through(layers, names, _coded_shape(tuple(shape), spec), _output_shape)
     steps = tuple(
         _Step(layer, name, before, after)
         for layer, name, (before, after) in zip(layers, names, pairwise(shapes), strict=True)
@@ -211,15 +207,7 @@ def _coded_shape(shape, spec):
 
 
 def _output_shape(layer, shape):
-    if isinstance(layer, LIF | LI):
-        return (layer.outputs,)
-    if len(shape) < 2:
-        raise ValueError("windows need an input [L, C] or [H, W, C]")
-    window = pair(layer.window, len(shape) - 1)
-    stride = window if layer.stride is None else layer.stride
-    padding = layer.padding if isinstance(layer, ConvLIF) else 0
-    positions = convolution.output_shape(shape[:-1], window, stride, padding)
-    return (*positions, layer.outputs if isinstance(layer, ConvLIF) else shape[-1])
+    return (layer.outputs,) if isinstance(layer, LIF | LI) else window_shape(layer, shape)
 
 
 def _plan(steps, spec, substrate):
@@ -319,7 +307,7 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
     for step in steps:
         layer, name = step.layer, step.name
         if isinstance(layer, Pool):
-            z = _pool(z.reshape(*z.shape[:2], *step.before), step)
+            z = pool(layer, z.reshape(*z.shape[:2], *step.before), len(step.before) - 1)
             continue
         weights = params[name]
         if spec.weight_clamp == "soft":
@@ -360,13 +348,3 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
 def _flat(z):
     """All inputs of a raster in one axis; events are so already."""
     return z if isinstance(z, Events) else z.reshape(*z.shape[:2], -1)
-
-
-def _pool(z, step):
-    """Mean of the spikes in each window of `[T, B, *size, C]`."""
-    window = step.window
-    stride = pair(step.layer.stride or step.layer.window, len(window))
-    # Axis by axis: `lax.reduce_window` is miscompiled on the CPU (see analog networks).
-    for axis, (k, s) in enumerate(zip(window, stride, strict=True), start=2):
-        z = convolution.windows(z, axis, k, s).sum(axis + 1)
-    return z / math.prod(window)
