@@ -4,7 +4,7 @@ All as in `networks.conversion`, a thousand times faster, but for what the chip 
 
 - The image comes as spikes at even distances, in proportion to its values.
 - Synapses are exponential. The readout is an integrator with a membrane as slow as its synapse,
-  read through the CADC; host and host alone adds its bias.
+  read through the CADC; the host adds its bias.
 - Weights are 6-bit codes, the largest of a layer 63: a layer's neurons have a synaptic input of
   their own strength.
 - A unit without input rests at its threshold. Its bias moves the leak potential, as far as that can
