@@ -146,3 +146,33 @@ def test_soft_lif_wants_a_config_with_noise(tmp_path):
 
     with pytest.raises(ConfigError, match="noise that is not none"):
         soft_lif.main(["digits_softlif", "soft.noise=none", "--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_the_three_executions_train_and_what_is_finished_is_kept(tmp_path, capsys):
+    import eurosat
+
+    command = ["digits_spiking", "phases.0.epochs=4", "phases.1.epochs=2", "--chips", "2"]
+    eurosat.main([*command, "--out", str(tmp_path)])
+    text = (tmp_path / "eurosat.md").read_text()
+    assert all(label in text for label in eurosat.LABELS.values())
+    assert (tmp_path / "eurosat.png").stat().st_size > 5000
+    for way in ("float", "mixed-0", "mixed-1", "chip-0", "chip-1"):
+        summary = json.loads((tmp_path / way / "summary.json").read_text())
+        # Ten classes: chance is .1.
+        assert summary["test_accuracy"] > 0.5 and len(summary["epochs"]) == 2
+    first = json.loads((tmp_path / "mixed-0" / "summary.json").read_text())["on"]
+    assert list(first.values()).count("chip") == 1
+    assert "epoch 2" in capsys.readouterr().out
+    eurosat.main([*command, "--out", str(tmp_path)])
+    assert "epoch" not in capsys.readouterr().out
+    assert (tmp_path / "eurosat.md").read_text() == text
+
+
+def test_the_three_executions_part_in_the_last_phase(tmp_path):
+    import eurosat
+
+    from bss2jax.config import ConfigError
+
+    with pytest.raises(ConfigError, match="only the last one on the chip"):
+        eurosat.main(["digits_spiking", "phases.0.on=chip", "--out", str(tmp_path)])
