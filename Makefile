@@ -20,7 +20,7 @@ docs: .venv/test
 	$(BIN)/python -m pytest -m "slow or not slow" tests/test_docs.py
 
 test-slow: .venv/test
-	$(BIN)/python -m pytest -m slow
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m slow
 
 kills: .venv/test
 	$(BIN)/python tests/kills.py

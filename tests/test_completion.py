@@ -12,7 +12,7 @@ from bss2jax.completion import SHELLS, script
 CASES = [
     (["tr"], ["train"]),
     (["chip", "ca"], ["calibrate"]),
-    (["train", "mnist_s"], ["mnist_spiking"]),
+    (["train", "mnist_sp"], ["mnist_spiking"]),
     (["train", "ow"], ["own.toml"]),
     (["data", "show", "euro"], ["eurosat"]),
     (["completion", "f"], ["fish"]),

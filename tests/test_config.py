@@ -5,7 +5,6 @@ import math
 import tomllib
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 import tomli_w
@@ -468,14 +467,6 @@ def test_the_published_ladder_ships():
         assert parsed.phases[0].on == "float" and parsed.phases[-1].on == "chip"
 
 
-@pytest.fixture
-def quick_compiler():
-    """Compiles in half the time; two steps have no use for fast code."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 # Large, or like another one.
 DEAR = ("eurosat_vmm", "mnist16_spiking", "mnist_ladder", "mnist_spiking", "yinyang_fine", "mnist")
 
@@ -484,7 +475,7 @@ DEAR = ("eurosat_vmm", "mnist16_spiking", "mnist_ladder", "mnist_spiking", "yiny
     "name",
     [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SHIPPED],
 )
-def test_a_shipped_config_trains_two_steps_a_phase(name, tmp_path, quick_compiler):
+def test_a_shipped_config_trains_two_steps_a_phase(name, tmp_path):
     phases = range(len(config.load(name)[0].phases))
     overrides = [f"phases.{i}.max_steps=2" for i in phases]
     overrides += [f"phases.{i}.batch_size=8" for i in phases]

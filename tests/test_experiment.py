@@ -39,14 +39,6 @@ learning_rate = 1.0
 DIGITS = data.load("digits")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compiler():
-    """Compiles in half the time; one small layer has no use for fast code."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
     """Reads the tiny config, changed by overrides; a fresh run directory unless one is given."""

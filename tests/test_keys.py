@@ -63,6 +63,7 @@ def test_no_key_is_consumed_twice_in_a_step(network):
 
 def test_the_checker_finds_the_product_that_counting_saturation_repeats(monkeypatch):
     monkeypatch.setattr(analog, "saturation", SATURATION)
+    loop.compiled_step.cache_clear()  # the step as it was traced without
     with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
         train(ANALOG, SMALL, jax.random.key(5))
 

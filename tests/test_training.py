@@ -24,14 +24,6 @@ CHIP = sample_chip(jax.random.key(1), TASK.mismatch, SMALL)
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compiler():
-    """Compiles in half the time; a few small steps have no use for fast code."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def clusters(samples, seed):
     """Three classes of 12 values around three centres, with some overlap."""
     rng = np.random.default_rng(seed)
