@@ -4,12 +4,25 @@ import random
 import signal
 
 import kills
+import pytest
 
 
-def test_a_training_stopped_by_each_signal_ends_as_an_unbroken_one(tmp_path):
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    return kills.Harness(tmp_path_factory.mktemp("kills"))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [signal.SIGKILL, signal.SIGTERM],
+        # A handler for both, and two processes more.
+        pytest.param([signal.SIGINT, signal.SIGKILL, signal.SIGTERM], marks=pytest.mark.slow),
+    ],
+    ids=lambda numbers: "-".join(number.name for number in numbers),
+)
+def test_a_training_stopped_by_signals_ends_as_an_unbroken_one(harness, tmp_path, numbers):
     random.seed(0)
-    harness = kills.Harness(tmp_path)
-    run = tmp_path / "run"
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-        harness.kill(run, number, starting=0.0)
-    harness.finish(run, resume=True)
+    for number in numbers:
+        harness.kill(tmp_path / "run", number, starting=0.0)
+    harness.finish(tmp_path / "run", resume=True)
