@@ -22,7 +22,7 @@ from bss2jax.kernels.softlif import firing_state, firing_step
 from bss2jax.networks import soft_chip
 from bss2jax.networks.execution import Params
 from bss2jax.networks.layers import Layer, Linear, Pool, Soft
-from bss2jax.networks.soft import Stage, build_soft, curve_of, stages_of
+from bss2jax.networks.soft import SoftStage, build_soft, curve_of, stages_of
 
 
 def run_spikes(
@@ -193,7 +193,7 @@ def effort(layers: Sequence[Layer], shape: Sequence[int], spikes: dict[str, jax.
     return Effort(float(sum(flops)), flops[0] + jnp.cumsum(_EVENT * events + _UPDATE * neurons))
 
 
-def _connections(stage: Stage) -> float:
+def _connections(stage: SoftStage) -> float:
     return float(_synapses((stage,), jnp.ones((1, *stage.before))))
 
 
@@ -203,7 +203,7 @@ def _synapses(stages, z):
         if not isinstance(stage.layer, Pool):
             return stage.sums(z, jnp.ones(stage.weight_shape)).sum()
         # The sum of a window, not its mean: each of its neurons reaches all that it feeds.
-        z = stage.pooled(z) * stage.window_size
+        z = stage.pooled(z) * math.prod(stage.window)
     raise ValueError("a pool feeds no layer")
 
 

@@ -32,8 +32,8 @@ from bss2jax.networks.execution import (
     layer_names,
     require_chip,
 )
-from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF, pair
-from bss2jax.networks.places import pool, shapes_through, window_shape
+from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF
+from bss2jax.networks.stages import Stage, arrange, window_shape
 
 
 def build_soft(
@@ -79,33 +79,21 @@ def curve_of(spec: Soft) -> Curve:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A layer in its place, of this name, with the shapes of a sample before and after it."""
-
-    layer: Layer
-    name: str
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+class SoftStage(Stage):
+    """A layer of a soft LIF network in its place."""
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the layer's weight: (fan-in, outputs), or (*window, channels, outputs)."""
         layer = self.layer
         if isinstance(layer, ConvSoftLIF):
-            window = pair(layer.window, len(self.before) - 1)
-            return (*window, self.before[-1], layer.outputs)
+            return (*self.window, self.before[-1], layer.outputs)
         return (math.prod(self.before), layer.outputs)
 
     @property
     def fan_in(self) -> int:
         """Inputs of a unit."""
         return math.prod(self.weight_shape[:-1])
-
-    @property
-    def window_size(self) -> int:
-        """Inputs of a pool's output."""
-        window: tuple[int, ...] = pair(self.layer.window, len(self.before) - 1)
-        return math.prod(window)
 
     def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """Multiplies inputs `[B, *before]` by the layer's weights: `[B, *after]`, no bias."""
@@ -114,13 +102,8 @@ class Stage:
             return dot(x.reshape(len(x), -1), w)
         return convolution.convolve(x, w, layer.stride, layer.padding)
 
-    def pooled(self, x: jax.Array) -> jax.Array:
-        """Mean of `[B, *before]` over the windows of a pool: `[B, *after]`."""
-        assert isinstance(self.layer, Pool)
-        return pool(self.layer, x, x.ndim - 2)
 
-
-def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...]:
+def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[SoftStage, ...]:
     """Puts the layers of a soft LIF network in their places.
 
     Raises:
@@ -138,8 +121,7 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...
             )
         if isinstance(layer, Pool) and layer.mode != "mean":
             raise ValueError(f"layer {name}: rates are pooled by their mean, got {layer.mode!r}")
-    shapes = shapes_through(layers, names, tuple(shape), _output_shape)
-    return tuple(map(Stage, layers, names, shapes, shapes[1:]))
+    return arrange(SoftStage, layers, shape, _output_shape)
 
 
 def _output_shape(layer, before):
@@ -154,7 +136,7 @@ def _init(stages, key):
         std = stage.layer.init / math.sqrt(stage.fan_in)
         params[stage.name] = {
             "weight": std * jax.random.normal(layer_key, stage.weight_shape),
-            "bias": jnp.zeros(stage.layer.outputs),
+            "bias": jnp.full(stage.layer.outputs, stage.layer.init_bias),
         }
     return params
 
