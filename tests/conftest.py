@@ -1,6 +1,8 @@
 """What several test files need: a drawn chip, as the package and as the NumPy twins see it."""
 
 import os
+import subprocess
+import sys
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +17,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA's own lines about what it loads
     }
+    # XLA's older way to write loops compiles in two thirds of the time again. An XLA that does not
+    # know a flag aborts, so that another process asks.
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+        flags = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+        ask = "from jaxlib import xla_client; xla_client.CompileOptions()"
+        environment = os.environ | {"XLA_FLAGS": flags}
+        answer = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True)
+        if answer.returncode == 0:
+            os.environ["XLA_FLAGS"] = flags
 
 import jax
 import pytest
