@@ -178,6 +178,7 @@ def _train(arguments):
     import json
 
     from bss2jax import config, session
+    from bss2jax.experiment import RUNGS
     from bss2jax.mapping.partition import table
 
     if arguments.resume is None:
@@ -187,18 +188,14 @@ def _train(arguments):
         run = session.resume(arguments.resume, arguments.signals, arguments.tensorboard)
         parsed, _ = config.load(run.path / "resolved.toml")
     summary = json.loads(run.read("summary.json"))
-    in_loop = any(phase.on_chip for phase in parsed.phases)
-    trained = "trained in the loop" if in_loop else "as trained, without the chip"
-    meaning = {
-        "float": "without rounding, saturation and noise",
-        "ideal": "quantised, on a perfect chip",
-        "transfer": f"moved to chip {parsed.chip.seed}, as trained so far",
-        "chip": f"{trained}, on chip {parsed.chip.seed}",
-    }
     accuracy = summary["test_accuracy"]
-    rows = [(name, f"{accuracy[name]:.2%}", meaning[name]) for name in accuracy]
-    print("\n" + table(("execution", "test accuracy", ""), rows))
+    rows = [(name, f"{accuracy[name]:.2%}", RUNGS[name]) for name in accuracy]
+    print("\n" + table((f"chip {_chip_name(parsed)}", "test accuracy", ""), rows))
     print(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
+
+
+def _chip_name(config):
+    return config.chip.file or config.chip.seed
 
 
 def _evaluate(arguments):
@@ -214,7 +211,7 @@ def _evaluate(arguments):
     known = prepared.measured_on
     results = {name: prepared.test_result(params, executions[name]) for name in known}
     rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
-    print(table((f"chip {prepared.config.chip.seed}", "test accuracy", "balanced"), rows))
+    print(table((f"chip {_chip_name(prepared.config)}", "test accuracy", "balanced"), rows))
     print("\n" + _confusion_table(results[known[-1]], prepared.classes, known[-1]))
     if arguments.chips and "chip" not in (all_known := prepared.task.network.executions):
         raise config.ConfigError(f"--chips: this network runs on {', '.join(all_known)} only")

@@ -26,6 +26,14 @@ from bss2jax.training.loop import Result, Samples, Task
 _RUN = 0x52554E  # what sets a run's keys apart from those of the chip with the same seed
 _INIT, _TEST, _CHIPS, _PHASES = 0, 1, 2, 3
 _VALIDATION_SHARE = 0.1
+# The rungs of the ladder onto the chip: `transfer` is of what first meets the chip, `chip` of what
+# training ends with.
+RUNGS = {
+    "float": "without rounding, saturation and noise",
+    "ideal": "quantised, on a perfect chip",
+    "transfer": "moved to the chip, as trained so far",
+    "chip": "on the chip, as trained at last",
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Experiment:
         )
 
     def rungs(self, params: Params) -> dict[str, Result]:
-        """Measures the same parameters on the test set as float, ideal, and on the chip.
+        """Measures the same parameters on the rungs of `RUNGS` but the last, with the test set.
 
         See `measured_on` for what is left out.
         """
