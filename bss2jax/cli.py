@@ -113,7 +113,9 @@ def _parser():
     report.add_argument("--out", default="report.html", metavar="FILE", help="default: report.html")
     plan = add("plan", _plan, "Show where a network goes on the chip and what it costs.")
     add_config(plan)
-    plan.add_argument("--samples", type=_count, default=60_000, metavar="N", help="of an epoch")
+    plan.add_argument(
+        "--samples", type=_count, metavar="N", help="of an epoch; default: the training set"
+    )
     _add_chip(add("chip", None, "Draw, show, measure, calibrate and compare chips kept in files."))
     add("configs", _configs, "List the configs that ship with bss2jax.")
     completion = add("completion", _completion, "Print a script that completes commands by tab.")
@@ -250,8 +252,9 @@ def _plan(arguments):
     from bss2jax import config, experiment
 
     parsed, _ = config.load(arguments.config, arguments.overrides)
-    batch = parsed.phases[-1].batch_size
-    print(experiment.plan_text(experiment.network_of(parsed), arguments.samples, batch), end="")
+    network, batch = experiment.network_of(parsed), parsed.phases[-1].batch_size
+    samples = arguments.samples or experiment.training_samples(parsed)
+    print(experiment.plan_text(network, samples, batch), end="")
 
 
 def _chip_sample(arguments):

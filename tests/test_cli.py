@@ -187,6 +187,7 @@ def test_configs_lists_what_ships(place):
 def test_plan_shows_places_and_costs(capsys):
     assert main(["plan", "digits", "layers.2.outputs=300"]) == 0
     out = capsys.readouterr().out
+    assert "epoch of 1293 samples" in out  # of 1,437 a tenth validates
     assert re.search(r"dense_2 +1024x300 +dense +16 ", out) and "us of chip time" in out
 
 
