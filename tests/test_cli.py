@@ -139,7 +139,7 @@ def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path)
 
 @pytest.mark.slow  # test_kills stops trainings in every run of the tests
 def test_a_stopped_training_says_how_to_go_on_and_does(place):
-    (place / "stop.toml").write_text(TINY.replace("epochs = 2", "epochs = 500"))
+    (place / "stop.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
     process = subprocess.Popen(
         [sys.executable, "-m", "bss2jax", "train", "stop.toml", "run.dir=stopped"],
         cwd=place,
