@@ -32,7 +32,8 @@ def write(runs: Sequence[str | Path], out: str | Path) -> Path:
     page, out = render([read_run(path) for path in paths]), Path(out)
     try:
         with writing(out) as file:
-            file.write(page.encode())
+            # Names from files and of directories may be half of a character.
+            file.write(page.encode(errors="backslashreplace"))
     except OSError as error:
         raise RunError(f"{out}: {error.strerror or error}") from None
     return out

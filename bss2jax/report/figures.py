@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
@@ -14,6 +15,7 @@ from bss2jax.report.record import Record
 # Names come from files: a dollar is a dollar. Text stays text; equal figures are equal files.
 _SETTINGS = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "bss2jax"}
 _RUNS = 6  # of a placement
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def curves(record: Record, quantity: Literal["accuracy", "loss"]) -> str:
@@ -67,4 +69,5 @@ def _picture(draw, width, height):
         canvas = figure(figsize=(width, height), layout="constrained")
         draw(canvas)
         canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
+    svg = _NO_XML.sub("\N{REPLACEMENT CHARACTER}", file.getvalue().decode()).encode()
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"

@@ -98,7 +98,8 @@ def _names(records):
     """The directories' names, or their paths where two have the same."""
     names = [record.path.resolve().name for record in records]
     count = Counter(names)
-    return [name if count[name] == 1 else str(record.path) for name, record in zip(names, records)]
+    named = [name if count[name] == 1 else str(record.path) for name, record in zip(names, records)]
+    return [name.encode(errors="backslashreplace").decode() for name in named]
 
 
 def _view(name, number, records):
