@@ -308,6 +308,7 @@ def test_the_command_writes_the_page_and_says_where(run, undrawn, tmp_path, monk
         (["{tmp}"], "no run directory"),
         (["{tmp}/nowhere"], "nowhere: no run directory"),
         (["{run}", "--out", "{tmp}"], "Is a directory"),
+        (["{run}", "--out", "."], ".: "),
         (["{run}", "{run}"], "named twice"),
         ([], "required: RUN"),
     ],

@@ -8,6 +8,7 @@ from typing import Literal
 
 from bss2jax import plot
 from bss2jax.extras import require
+from bss2jax.plot.layout import grid
 from bss2jax.report.record import Record
 
 # Names come from files: a dollar is a dollar. Text stays text; equal figures are equal files.
@@ -23,13 +24,10 @@ def curves(record: Record, quantity: Literal["accuracy", "loss"]) -> str:
 
 def placement(record: Record) -> str:
     """Draws the first runs of the network's plan."""
-    runs = min(plot.count_runs(record.network.plan), _RUNS)
-    across = min(runs, 2)
-    down = -(-runs // across)
+    plan = record.network.plan
+    down, across = grid(plan, _RUNS)
     size = 2.5 * across + 0.8, 1.8 * down + 0.8
-    return _picture(
-        lambda figure: plot.placements(record.network.plan, most=_RUNS, figure=figure), *size
-    )
+    return _picture(lambda figure: plot.placements(plan, most=_RUNS, figure=figure), *size)
 
 
 def schedule(record: Record) -> str:
