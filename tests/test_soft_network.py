@@ -46,6 +46,16 @@ def convolved(x, w, padding):
     return np.einsum("bhwcij,ijcn->bhwn", windows, np.float64(w))
 
 
+def test_weights_and_biases_begin_as_the_layers_say():
+    layers = (SoftLIF(outputs=300, init=2.0, init_bias=-0.25), Linear(outputs=200))
+    params = build(layers, (72,), soft=QUIET).init(jax.random.key(0))
+    for name, init, fan_in, bias in (("soft_lif_0", 2.0, 72, -0.25), ("linear_1", 0.5, 300, 0)):
+        weight = np.float64(params[name]["weight"]) * np.sqrt(fan_in) / init
+        n = weight.size
+        assert abs(weight.std() - 1) < 5 / np.sqrt(2 * n) and abs(weight.mean()) < 5 / np.sqrt(n)
+        assert (params[name]["bias"] == bias).all()
+
+
 def test_a_network_is_its_layers_written_out():
     """Against sums over windows, a reshaped mean and the twin's curve."""
     network, params, x = network_of()

@@ -159,7 +159,7 @@ def _init(stages, key):
         std = stage.layer.init / math.sqrt(stage.fan_in)
         params[stage.name] = {
             "weight": std * jax.random.normal(layer_key, stage.weight_shape),
-            "bias": jnp.zeros(stage.layer.outputs),
+            "bias": jnp.full(stage.layer.outputs, stage.layer.init_bias, jnp.float32),
         }
     return params
 
