@@ -128,7 +128,6 @@ def memory_needed(experiment: Experiment, number: int) -> int:
     """
     phase, samples = experiment.config.phases[number], len(experiment.training.y)
     state, best = _like(experiment, number)
-    # The step that will be run: it is traced once for both.
     step = loop.compiled_step(experiment.task, phase, samples)
     order = jax.ShapeDtypeStruct((samples,), jnp.int32)
     bound = memory.at_least(

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import reference_softlif as reference
 
-from bss2jax.networks.conversion import effort, run_spikes, scores_over_time, synapses_reached
+from bss2jax.networks.conversion import (
+    effort,
+    run_on_chip,
+    run_spikes,
+    scores_over_time,
+    synapses_reached,
+)
 from bss2jax.networks.layers import ConvSoftLIF, Dense, Linear, Pool, Soft, SoftLIF
 from bss2jax.networks.network import build
 
@@ -219,5 +225,6 @@ def test_relu_units_have_only_rates():
     for on in ("ideal", "chip", {"soft_lif_3": "float"}):
         with pytest.raises(ValueError, match="float"):
             network.apply(params, x, on=on)
-    with pytest.raises(ValueError, match="relu"):
-        run_spikes(LAYERS, replace(QUIET, units="relu"), params, x)
+    for run in (run_spikes, run_on_chip):
+        with pytest.raises(ValueError, match="relu"):
+            run(LAYERS, replace(QUIET, units="relu"), params, x)

@@ -23,7 +23,7 @@ from bss2jax.kernels.coding import normalise
 from bss2jax.kernels.dense import dot
 from bss2jax.kernels.softlif import Curve
 from bss2jax.mapping import convolution
-from bss2jax.mapping.circuits import Population, plan_populations
+from bss2jax.mapping.circuits import Population, SpikingPlan, plan_populations
 from bss2jax.networks import soft_chip
 from bss2jax.networks.execution import (
     Execution,
@@ -51,16 +51,7 @@ def build_soft(
     if spec.units == "relu" and spec.noise != "none":
         raise ValueError(f"soft.noise: relu units have no spikes; expected none, got {spec.noise}")
     stages = stages_of(layers, shape)
-    if spec.warm_up >= spec.steps:
-        raise ValueError(
-            f"soft.warm_up: expected fewer than {spec.steps} steps, got {spec.warm_up}"
-        )
-    if spec.input_rate * spec.dt > 1:
-        raise ValueError(
-            f"soft.input_rate: expected at most one spike a step of {spec.dt} s, got "
-            f"{spec.input_rate} Hz"
-        )
-    plan = _plan(stages, spec, substrate)
+    plan = plan_soft(stages, spec, substrate)
     return Network(
         init=partial(_init, stages),
         apply=partial(_apply, stages, spec, plan),
@@ -124,6 +115,38 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[SoftStage,
     return arrange(SoftStage, layers, shape, _output_shape)
 
 
+def plan_soft(stages: Sequence[SoftStage], spec: Soft, substrate: Substrate) -> SpikingPlan:
+    """Plans the runs of the converted network.
+
+    Raises:
+        ValueError: a layer does not fit the chip, or the times do not fit each other.
+    """
+    if spec.warm_up >= spec.steps:
+        raise ValueError(
+            f"soft.warm_up: expected fewer than {spec.steps} steps, got {spec.warm_up}"
+        )
+    if spec.input_rate * spec.dt > 1:
+        raise ValueError(
+            f"soft.input_rate: expected at most one spike a step of {spec.dt} s, got "
+            f"{spec.input_rate} Hz"
+        )
+    names, populations = [], []
+    for stage in stages:
+        if isinstance(stage.layer, Pool):
+            continue
+        positions = math.prod(stage.after[:-1])
+        try:
+            place = Population(
+                stage.fan_in, math.prod(stage.after), positions=positions, substrate=substrate
+            )
+        except ValueError as error:
+            raise ValueError(f"layer {stage.name}: {error}") from None
+        names.append(stage.name)
+        populations.append(place)
+    seconds = spec.steps * spec.dt / soft_chip.SPEED_UP
+    return plan_populations(names, populations, [None] * len(names), seconds, substrate)
+
+
 def _output_shape(layer, before):
     if isinstance(layer, SoftLIF | Linear):
         return (layer.outputs,)
@@ -136,7 +159,7 @@ def _init(stages, key):
         std = stage.layer.init / math.sqrt(stage.fan_in)
         params[stage.name] = {
             "weight": std * jax.random.normal(layer_key, stage.weight_shape),
-            "bias": jnp.full(stage.layer.outputs, stage.layer.init_bias),
+            "bias": jnp.full(stage.layer.outputs, stage.layer.init_bias, jnp.float32),
         }
     return params
 
@@ -178,9 +201,8 @@ def _apply(stages, spec, plan, params, x, chip=None, key=None, *, on, training=F
 
 def _measured(stages, spec, plan, params, x, chip, key):
     """The rates of all layers and the scores, as the converted network shows them."""
-    places = dict(zip(plan.names, plan.populations, strict=True))
-    run = partial(soft_chip.run, stages, spec, curve_of(spec), places)
-    readout, rates = run(lax.stop_gradient(params), x, chip, key)
+    params = lax.stop_gradient(params)
+    readout, rates = soft_chip.run(stages, spec, curve_of(spec), plan, params, x, chip, key)
     return rates | {stages[-1].name: readout[spec.warm_up :].mean(axis=0)}
 
 
@@ -198,21 +220,3 @@ def _noise(spec):
         case "alpha_membrane":
             return softlif.AlphaMembrane(spec.tau_syn, spec.tau_rc)
     return None
-
-
-def _plan(stages, spec, substrate):
-    names, populations = [], []
-    for stage in stages:
-        if isinstance(stage.layer, Pool):
-            continue
-        positions = math.prod(stage.after[:-1])
-        try:
-            place = Population(
-                stage.fan_in, math.prod(stage.after), positions=positions, substrate=substrate
-            )
-        except ValueError as error:
-            raise ValueError(f"layer {stage.name}: {error}") from None
-        names.append(stage.name)
-        populations.append(place)
-    seconds = spec.steps * spec.dt / soft_chip.SPEED_UP
-    return plan_populations(names, populations, [None] * len(names), seconds, substrate)

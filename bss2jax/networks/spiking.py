@@ -288,8 +288,7 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
         z = encode(x, spec, next(keys), as_events=plan.event_driven)
     parameter = () if spec.surrogate_parameter is None else (spec.surrogate_parameter,)
     surrogate = SURROGATES[spec.surrogate](*parameter)
-    places = dict(zip(plan.names, plan.populations, strict=True))
-    stats = {}
+    places, stats = plan.places, {}
     for step in steps:
         layer, name = step.layer, step.name
         if isinstance(layer, Pool):
