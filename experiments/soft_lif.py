@@ -314,7 +314,7 @@ def draw(results: dict[str, list[Outcome]], parsed: Config, out: Path) -> None:
     for color, (label, found) in zip(("#999999", "#0072B2", "#D55E00"), results.items()):
         rates = np.mean([one.rates for one in found])
         axes.axhline(rates, color=color, linestyle=":", label=f"{label}, as rates")
-        for kind in styles.keys() & found[0].shown.keys():
+        for kind in (kind for kind in styles if kind in found[0].shown):
             mean = np.mean([one.shown[kind].error for one in found], axis=0)
             axes.plot(time_shown, mean, styles[kind], color=color, label=f"{label}, {_ROWS[kind]}")
     axes.set_xlabel("time shown (ms)")
