@@ -113,7 +113,9 @@ def _parser():
     report.add_argument("--out", default="report.html", metavar="FILE", help="default: report.html")
     plan = add("plan", _plan, "Show where a network goes on the chip and what it costs.")
     add_config(plan)
-    plan.add_argument("--samples", type=_count, default=60_000, metavar="N", help="of an epoch")
+    plan.add_argument(
+        "--samples", type=_count, metavar="N", help="of an epoch; default: the training set"
+    )
     _add_chip(add("chip", None, "Draw, show, measure, calibrate and compare chips kept in files."))
     add("configs", _configs, "List the configs that ship with bss2jax.")
     completion = add("completion", _completion, "Print a script that completes commands by tab.")
@@ -178,6 +180,7 @@ def _train(arguments):
     import json
 
     from bss2jax import config, session
+    from bss2jax.experiment import RUNGS
     from bss2jax.mapping.partition import table
 
     if arguments.resume is None:
@@ -187,18 +190,14 @@ def _train(arguments):
         run = session.resume(arguments.resume, arguments.signals, arguments.tensorboard)
         parsed, _ = config.load(run.path / "resolved.toml")
     summary = json.loads(run.read("summary.json"))
-    in_loop = any(phase.on_chip for phase in parsed.phases)
-    trained = "trained in the loop" if in_loop else "as trained, without the chip"
-    meaning = {
-        "float": "without rounding, saturation and noise",
-        "ideal": "quantised, on a perfect chip",
-        "transfer": f"moved to chip {parsed.chip.seed}, as trained so far",
-        "chip": f"{trained}, on chip {parsed.chip.seed}",
-    }
     accuracy = summary["test_accuracy"]
-    rows = [(name, f"{accuracy[name]:.2%}", meaning[name]) for name in accuracy]
-    print("\n" + table(("execution", "test accuracy", ""), rows))
+    rows = [(name, f"{accuracy[name]:.2%}", RUNGS[name]) for name in accuracy]
+    print("\n" + table((f"chip {_chip_name(parsed)}", "test accuracy", ""), rows))
     print(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
+
+
+def _chip_name(config):
+    return config.chip.file or config.chip.seed
 
 
 def _evaluate(arguments):
@@ -214,7 +213,7 @@ def _evaluate(arguments):
     known = prepared.measured_on
     results = {name: prepared.test_result(params, executions[name]) for name in known}
     rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
-    print(table((f"chip {prepared.config.chip.seed}", "test accuracy", "balanced"), rows))
+    print(table((f"chip {_chip_name(prepared.config)}", "test accuracy", "balanced"), rows))
     print("\n" + _confusion_table(results[known[-1]], prepared.classes, known[-1]))
     if arguments.chips and "chip" not in (all_known := prepared.task.network.executions):
         raise config.ConfigError(f"--chips: this network runs on {', '.join(all_known)} only")
@@ -253,8 +252,9 @@ def _plan(arguments):
     from bss2jax import config, experiment
 
     parsed, _ = config.load(arguments.config, arguments.overrides)
-    batch = parsed.phases[-1].batch_size
-    print(experiment.plan_text(experiment.network_of(parsed), arguments.samples, batch), end="")
+    network, batch = experiment.network_of(parsed), parsed.phases[-1].batch_size
+    samples = arguments.samples or experiment.training_samples(parsed)
+    print(experiment.plan_text(network, samples, batch), end="")
 
 
 def _chip_sample(arguments):

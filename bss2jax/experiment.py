@@ -26,6 +26,14 @@ from bss2jax.training.loop import Result, Samples, Task
 _RUN = 0x52554E  # what sets a run's keys apart from those of the chip with the same seed
 _INIT, _TEST, _CHIPS, _PHASES = 0, 1, 2, 3
 _VALIDATION_SHARE = 0.1
+# The rungs of the ladder onto the chip: `transfer` is of what first meets the chip, `chip` of what
+# training ends with.
+RUNGS = {
+    "float": "without rounding, saturation and noise",
+    "ideal": "quantised, on a perfect chip",
+    "transfer": "moved to the chip, as trained so far",
+    "chip": "on the chip, as trained at last",
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Experiment:
         )
 
     def rungs(self, params: Params) -> dict[str, Result]:
-        """Measures the same parameters on the test set as float, ideal, and on the chip.
+        """Measures the same parameters on the rungs of `RUNGS` but the last, with the test set.
 
         See `measured_on` for what is left out.
         """
@@ -205,7 +213,21 @@ def _chip_of(config):
     return sample_chip(jax.random.key(config.chip.seed), config.spreads)
 
 
-def plan_text(network: Network, samples: int = 60_000, batch: int = 128) -> str:
+def training_samples(config: Config) -> int:
+    """Returns the size of a config's training set without loading it, as far as that tells.
+
+    Of a set with groups, of which whole ones validate, it is that many, less a part of a group.
+
+    Raises:
+        ConfigError: the validation split leaves nothing to train on.
+    """
+    known, share = data.spec(config.data.name), config.data.validation
+    if share is None and "validation" in known.splits:
+        return known.train
+    return known.train - _held_out(share, known.train)
+
+
+def plan_text(network: Network, samples: int, batch: int) -> str:
     """Returns a network's placement and cost, of a sample and of an epoch, as text.
 
     Args:
@@ -265,9 +287,8 @@ def _split(dataset, share, seed):
     training = dataset.train
     if share is None and dataset.validation is not None:
         return _on_device(training), _on_device(dataset.validation)
-    share = _VALIDATION_SHARE if share is None else share
     samples = len(training.y)
-    count = int(share) if share >= 1 else max(1, round(share * samples))
+    count = _held_out(share, samples)
     rng = np.random.default_rng(seed)
     if training.group is None:
         order = rng.permutation(samples)
@@ -275,12 +296,19 @@ def _split(dataset, share, seed):
         groups = rng.permutation(np.unique(training.group))
         order = np.concatenate([np.flatnonzero(training.group == group) for group in groups])
         ends = np.cumsum([np.count_nonzero(training.group == group) for group in groups])
-        count = next((int(end) for end in ends if end >= count), count)
-    if count >= samples:
-        raise ConfigError(f"data.validation: {count} of {samples} training samples leave none")
+        count = _held_out(next(int(end) for end in ends if end >= count), samples)
     held, rest = order[:count], order[count:]
     take = lambda index: _on_device(data.Split(training.x[index], training.y[index]))  # noqa: E731
     return take(rest), take(held)
+
+
+def _held_out(share, samples):
+    """How many of the training samples validate, of a number or a share; None: the usual one."""
+    share = _VALIDATION_SHARE if share is None else share
+    count = int(share) if share >= 1 else max(1, round(share * samples))
+    if count >= samples:
+        raise ConfigError(f"data.validation: {count} of {samples} training samples leave none")
+    return count
 
 
 def _on_device(split):

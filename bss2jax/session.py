@@ -128,7 +128,7 @@ def memory_needed(experiment: Experiment, number: int) -> int:
     """
     phase, samples = experiment.config.phases[number], len(experiment.training.y)
     state, best = _like(experiment, number)
-    step = loop.make_step(experiment.task, phase, samples)
+    step = loop.compiled_step(experiment.task, phase, samples)
     order = jax.ShapeDtypeStruct((samples,), jnp.int32)
     bound = memory.at_least(
         step, state, experiment.training, order, 0, experiment.chip, experiment.key

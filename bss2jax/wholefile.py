@@ -25,7 +25,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         OSError: the file cannot be written; nothing is left behind.
     """
     # Not tempfile: its files are readable by their owner only, and a cache may be shared.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
     try:
         with open(part, "xb") as file:
             yield file

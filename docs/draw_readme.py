@@ -10,11 +10,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bss2jax import config, plot
-from bss2jax.experiment import network_of
+from bss2jax.experiment import RUNGS, network_of
 
 HERE = Path(__file__).parent
 NAME = "mnist_ladder"
-RUNGS = ("float", "ideal", "transfer", "chip")
 
 
 def figures(text, name):

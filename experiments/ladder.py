@@ -19,7 +19,7 @@ from bss2jax import config, experiment
 from bss2jax.mapping.partition import table
 from bss2jax.training import runs
 
-RUNGS = ("float", "ideal", "transfer", "chip")
+RUNGS = tuple(experiment.RUNGS)
 LABELS = ("float", "quantised", "moved to the chip", "trained in the loop")
 PUBLISHED = {"mnist_ladder": (98.29, 98.10, 92.13, 98.01)}
 

@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS)
-    parser.add_argument("--out", type=Path, default=Path("experiments/results/robustness"))
+    parser.add_argument("--out", type=Path, default=Path("runs/robustness"))
     parsed = parser.parse_args(arguments)
     parsed.out.mkdir(parents=True, exist_ok=True)
     levels = tuple(parsed.levels)

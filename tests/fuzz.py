@@ -20,11 +20,13 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+import unittest.mock
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 import tomli_w
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
 GUIDED = "--guided" in sys.argv
@@ -48,11 +51,12 @@ if GUIDED:
 READERS = ["bss2jax.config", "bss2jax.data", "bss2jax.hardware", "bss2jax.training", "tomllib"]
 READERS += ["zipfile", "gzip"]
 with atheris.instrument_imports(include=READERS) if GUIDED else contextlib.nullcontext():
-    from bss2jax import Substrate, config, data, experiment, sample_chip
+    from bss2jax import Substrate, config, data, experiment, report, sample_chip
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError, eurosat, har, mnist
     from bss2jax.hardware.chip_file import load_chip, save_chip
     from bss2jax.hardware.measurements import ChipError, read_measurements
+    from bss2jax.report import figures
     from bss2jax.training import checkpoint
     from bss2jax.training.runs import RunDirectory, RunError
 
@@ -113,13 +117,15 @@ def file_of(write: Callable) -> bytes:
     return (FOLDER / "good").read_bytes()
 
 
-# Configs: shipped ones with some values replaced, added and taken away.
+# Trees of values, as in TOML and JSON, with some replaced, added and taken away.
 
 NUMBERS = st.one_of(
     st.integers(), st.floats(), st.sampled_from([0, -1, 1, 2**31, 2**63, 2**64, 1e308, 1e-320])
 )
+# Half a character is a text in JSON, and in no file.
+TEXT = st.text(max_size=8) | st.sampled_from(["\ud800", "\x07", "$\\frac$"])
 VALUES = st.recursive(
-    st.one_of(NUMBERS, st.booleans(), st.text(max_size=8), st.dates(), st.datetimes()),
+    st.one_of(NUMBERS, st.booleans(), TEXT, st.dates(), st.datetimes()),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)
     ),
@@ -132,8 +138,8 @@ WORDS = sorted(
 
 
 @st.composite
-def trees(draw):
-    tree = copy.deepcopy(draw(st.sampled_from(SHIPPED)))
+def trees(draw, whole):
+    tree = copy.deepcopy(draw(st.sampled_from(whole)))
     for _ in range(draw(st.integers(1, 4))):
         place = tree
         while True:
@@ -255,6 +261,79 @@ def jpeg():
     return buffer.getvalue()
 
 
+# Reports: of a run whose files are missing, cut or changed.
+
+RUN = {
+    "resolved.toml": config.dump(
+        config.load("digits", ["layers=[{kind='flatten'}, {kind='dense', outputs=10}]"])[0]
+    ),
+    "environment.json": {"format": 2, "versions": {"jax": "0.10"}, "command": ["bss2jax"]},
+    "plan.txt": "a plan",
+    "metrics.jsonl": [
+        {
+            "phase": i,
+            "on": on,
+            "epoch": 1,
+            "seconds": 1.5,
+            "train_loss": 2.0,
+            "train_accuracy": 0.5,
+            "validation_loss": 1.0,
+            "validation_accuracy": 0.75,
+            "validation_saturation": {"dense_1": {"inputs": 0.0, "outputs": 0.25}},
+        }
+        for i, on in enumerate(["float", {"dense_1": "chip"}])
+    ],
+    "summary.json": {
+        "test_accuracy": {"float": 0.9, "ideal": 0.8, "transfer": 0.5, "chip": 0.7},
+        "test_samples": 360,
+        "seconds": {"phases": [1.0, 2.0], "total": 4.0},
+    },
+    "confusion.json": {
+        "classes": ["a", "b", "c"],
+        "test_confusion": {"float": [[1, 0, 0]] * 3, "chip": [[0, 1, 2]] * 3},
+    },
+    "chips.json": {"chip_seeds": [1, 2], "test_accuracy": [0.5, 0.25]},
+}
+
+
+def content(name, whole):
+    """A file of a run as bytes."""
+    if isinstance(whole, str):
+        return whole.encode()
+    lines = whole if name.endswith("l") and isinstance(whole, list) else [whole]
+    return "".join(json.dumps(line, default=str) + "\n" for line in lines).encode()
+
+
+@st.composite
+def damaged_runs(draw):
+    files = {name: content(name, whole) for name, whole in RUN.items()}
+    some = st.lists(st.sampled_from(sorted(RUN)), min_size=1, max_size=3, unique=True)
+    for name in draw(some):
+        how = draw(st.integers(0, 4))
+        if how == 0:
+            del files[name]
+        elif how == 1 or isinstance(RUN[name], str):
+            files[name] = draw(changed([files[name]]))
+        else:
+            files[name] = content(name, draw(trees([RUN[name]])))
+    return files
+
+
+def read_report(files):
+    """Makes the page of a run, with what draws its pictures but without their files."""
+    folder = Path(tempfile.mkdtemp(dir=FOLDER))
+    for name, whole in files.items():
+        (folder / name).write_bytes(whole)
+    with unittest.mock.patch.object(figures, "_picture", draw_only):
+        assert "</html>" in report.write([folder], folder / "x.html").read_text(encoding="utf-8")
+    shutil.rmtree(folder)
+
+
+def draw_only(draw, width, height):
+    draw(Figure(figsize=(width, height)))
+    return "data:,"
+
+
 SMALL = Substrate(rows=2, columns=3)
 CHIP = [
     file_of(lambda path: save_chip(sample_chip(jax.random.key(0), substrate=SMALL), path, SMALL))
@@ -271,7 +350,7 @@ ENVIRONMENT = [json.dumps({"format": 2, "versions": {"jax": "0.10"}}).encode()]
 LIKE = jax.eval_shape(lambda: TREE)
 
 TARGETS = {
-    "config": Target(trees(), read_tree, (ConfigError,), 0.2),
+    "config": Target(trees(SHIPPED), read_tree, (ConfigError,), 0.2),
     "overrides": Target(OVERRIDES, read_overrides, (ConfigError,), 0.15),
     "config-file": Target(
         changed(TOML), in_file(config.load, "bytes.toml"), (ConfigError,), 0.1, TOML
@@ -321,6 +400,7 @@ TARGETS = {
     "jpeg": Target(
         changed(JPEG), lambda content: eurosat.decode(content, "x"), (DataError,), 0.1, JPEG
     ),
+    "report": Target(damaged_runs(), read_report, (RunError,), 0.02),
     "dataset": Target(st.tuples(splits(), splits()), read_dataset, (DataError, ConfigError), 0.05),
 }
 

@@ -408,7 +408,7 @@ def test_a_shipped_config_opens_with_its_command(name):
 def test_a_shipped_config_plans(name):
     parsed, _ = config.load(name)
     assert parsed.name == name and parsed.description
-    plan = experiment.plan_text(experiment.network_of(parsed))
+    plan = experiment.plan_text(experiment.network_of(parsed), 100, 10)
     assert "utilisation" in plan and "per sample" in plan
 
 

@@ -179,6 +179,7 @@ def test_digits_are_1797_images_of_17_grey_levels():
     assert digits.train.x.dtype == np.uint8 and digits.train.y.dtype == np.int32
     assert (digits.train.x.min(), digits.train.x.max()) == (0, 16) and digits.full_scale == 16
     assert digits.shape == (8, 8, 1) and digits.classes == tuple("0123456789")
+    assert data.spec("digits").train == 1437
 
 
 def test_digits_split_is_stratified_disjoint_and_always_the_same():
@@ -450,6 +451,7 @@ def test_mnist_has_the_published_images(mnist_cache, monkeypatch):
     mnist = data.load("mnist")
     assert mnist.train.x.shape == (60_000, 28, 28, 1) and mnist.train.x.dtype == np.uint8
     assert mnist.test.x.shape == (10_000, 28, 28, 1)
+    assert data.spec("mnist").train == data.spec("mnist16").train == 60_000
     assert np.bincount(mnist.train.y).tolist() == TRAIN_COUNTS
     assert np.bincount(mnist.test.y).tolist() == TEST_COUNTS
     assert mnist.train.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # the original order

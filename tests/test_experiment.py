@@ -338,6 +338,7 @@ def test_the_validation_split_is_taken_out_of_the_training_set(read, share, coun
     )
     assert len(held) == count
     assert_array_equal(np.sort(np.concatenate([held, rest])), numbered)
+    assert experiment.training_samples(prepared.config) == len(rest)
 
 
 IMAGES = np.zeros((3, 8, 8, 1), np.uint8)

@@ -293,6 +293,20 @@ def test_what_comes_from_files_is_escaped(run, tmp_path):
         assert not [e for e in picture.iter() if e.tag.endswith("script")]
 
 
+def test_names_that_no_page_can_hold_are_spelt_out(run, tmp_path):
+    """Half a character, and one that XML has not, in a class, a command and a directory's name."""
+    confusion = read(run, "confusion.json")
+    confusion["classes"][3] = "a\x07"
+    environment = read(run, "environment.json") | {"command": ["\ud800"]}
+    for name, content in (("confusion.json", confusion), ("environment.json", environment)):
+        RunDirectory(run).write(name, content)
+    run.rename(place := tmp_path / "b\udcff")
+    found = page(place)
+    assert found.row(r"b\udcff") and found.row("command")[1] == r"\ud800"
+    drawn = set().union(*map(words, found.pictures()))
+    assert {"a\ufffd", r"b\udcff"} <= drawn
+
+
 def test_the_command_writes_the_page_and_says_where(run, undrawn, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(run)]) == 0
@@ -308,6 +322,7 @@ def test_the_command_writes_the_page_and_says_where(run, undrawn, tmp_path, monk
         (["{tmp}"], "no run directory"),
         (["{tmp}/nowhere"], "nowhere: no run directory"),
         (["{run}", "--out", "{tmp}"], "Is a directory"),
+        (["{run}", "--out", "."], ".: "),
         (["{run}", "{run}"], "named twice"),
         ([], "required: RUN"),
     ],

@@ -123,9 +123,8 @@ SMALL = Substrate(rows=4, columns=4)  # eight circuits
 def on_small(layers, shape, params, x, chip):
     soft = replace(SOFT, noise="none", steps=200)
     stages, plan = stages_of(layers, shape), build(layers, shape, SMALL, soft=soft).plan
-    places = dict(zip(plan.names, plan.populations, strict=True))
     first = plan.populations[0]
-    go = jax.jit(partial(run, stages, soft, curve_of(soft), places))
+    go = jax.jit(partial(run, stages, soft, curve_of(soft), plan))
     return first, go(params, x, chip)[1][stages[0].name][0]
 
 
@@ -201,9 +200,8 @@ def test_the_gradient_in_the_loop_is_of_the_soft_rates_at_what_was_measured():
         return (network.apply(params, x, chip, key, on="chip", training=True)[0] * weight).sum()
 
     gradient = jax.jit(jax.grad(loss))(params)
-    stages = stages_of(LAYERS, SHAPE)
-    plan = dict(zip(network.plan.names, network.plan.populations, strict=True))
-    _, rates = jax.jit(partial(run, stages, SOFT, curve_of(SOFT), plan))(params, x, chip, key)
+    run_again = partial(run, stages_of(LAYERS, SHAPE), SOFT, curve_of(SOFT), network.plan)
+    _, rates = jax.jit(run_again)(params, x, chip, key)
     # The readout's weights see the rates that were measured.
     seen = 0.063 * np.float64(rates["soft_lif_2"])
     np.testing.assert_allclose(gradient["linear_3"]["weight"], seen.T @ weight, rtol=1e-4)

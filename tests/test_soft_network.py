@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import reference_softlif as reference
 
-from bss2jax.networks.conversion import effort, run_spikes, scores_over_time, synapses_reached
+from bss2jax.networks.conversion import (
+    effort,
+    run_on_chip,
+    run_spikes,
+    scores_over_time,
+    synapses_reached,
+)
 from bss2jax.networks.layers import ConvSoftLIF, Dense, Linear, Pool, Soft, SoftLIF
 from bss2jax.networks.network import build
 
@@ -38,6 +44,16 @@ def convolved(x, w, padding):
     x = np.pad(np.float64(x), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[:2], axis=(1, 2))
     return np.einsum("bhwcij,ijcn->bhwn", windows, np.float64(w))
+
+
+def test_weights_and_biases_begin_as_the_layers_say():
+    layers = (SoftLIF(outputs=300, init=2.0, init_bias=-0.25), Linear(outputs=200))
+    params = build(layers, (72,), soft=QUIET).init(jax.random.key(0))
+    for name, init, fan_in, bias in (("soft_lif_0", 2.0, 72, -0.25), ("linear_1", 0.5, 300, 0)):
+        weight = np.float64(params[name]["weight"]) * np.sqrt(fan_in) / init
+        n = weight.size
+        assert abs(weight.std() - 1) < 5 / np.sqrt(2 * n) and abs(weight.mean()) < 5 / np.sqrt(n)
+        assert (params[name]["bias"] == bias).all()
 
 
 def test_a_network_is_its_layers_written_out():
@@ -209,5 +225,6 @@ def test_relu_units_have_only_rates():
     for on in ("ideal", "chip", {"soft_lif_3": "float"}):
         with pytest.raises(ValueError, match="float"):
             network.apply(params, x, on=on)
-    with pytest.raises(ValueError, match="relu"):
-        run_spikes(LAYERS, replace(QUIET, units="relu"), params, x)
+    for run in (run_spikes, run_on_chip):
+        with pytest.raises(ValueError, match="relu"):
+            run(LAYERS, replace(QUIET, units="relu"), params, x)

@@ -12,6 +12,7 @@ Environment:
 """
 
 import difflib
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -42,13 +43,18 @@ _ACTIVITIES = (
     "WALKING", "WALKING_UPSTAIRS", "WALKING_DOWNSTAIRS", "SITTING", "STANDING", "LAYING",
 )  # fmt: skip
 
+_MNIST = Spec(
+    shape=(28, 28, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, train=60_000, version=1
+)
+
 _SPECS = {
-    "digits": Spec(shape=(8, 8, 1), dtype="uint8", classes=_DIGITS, full_scale=16.0),
+    "digits": Spec(shape=(8, 8, 1), dtype="uint8", classes=_DIGITS, full_scale=16.0, train=1437),
     "eurosat": Spec(
         shape=(64, 64, 3),
         dtype="uint8",
         classes=_LAND,
         full_scale=255.0,
+        train=21_600,
         version=1,
         splits=("train", "test", "validation"),
     ),
@@ -58,12 +64,15 @@ _SPECS = {
         dtype="float32",
         classes=_ACTIVITIES,
         full_scale=(0.6,) * 3 + (1.5,) * 3 + (1.25,) * 3,
+        train=7352,
         version=1,
         grouped=True,
     ),
-    "mnist": Spec(shape=(28, 28, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, version=1),
-    "mnist16": Spec(shape=(16, 16, 1), dtype="uint8", classes=_DIGITS, full_scale=255.0, version=1),
-    "yinyang": Spec(shape=(4,), dtype="float32", classes=("yin", "yang", "dot"), full_scale=1.0),
+    "mnist": _MNIST,
+    "mnist16": replace(_MNIST, shape=(16, 16, 1)),
+    "yinyang": Spec(
+        shape=(4,), dtype="float32", classes=("yin", "yang", "dot"), full_scale=1.0, train=5000
+    ),
 }
 
 

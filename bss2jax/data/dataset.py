@@ -45,6 +45,7 @@ class Spec:
         dtype: of the samples.
         classes: what each label means.
         full_scale: the value of x that means 1.0; one for all, or one for each channel.
+        train: samples in its training split.
         version: of the cached arrays; raised when what is stored changes. None: the set is embedded
             in a package and needs no cache.
         splits: the names of its splits.
@@ -55,6 +56,7 @@ class Spec:
     dtype: str
     classes: tuple[str, ...]
     full_scale: float | tuple[float, ...]
+    train: int
     version: int | None = None
     splits: tuple[str, ...] = ("train", "test")
     grouped: bool = False

@@ -51,20 +51,7 @@ class Eurosat(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        return records.LocalInfo(
-            builder=self,
-            description=__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Tensor(
-                        shape=(64, 64, 3), dtype=np.uint8, encoding="bytes"
-                    ),
-                    "label": tfds.features.ClassLabel(num_classes=10),
-                }
-            ),
-            supervised_keys=("image", "label"),
-            disable_shuffling=True,
-        )
+        return records.info(self, "image", spec("eurosat"))
 
     def _split_generators(self, dl_manager):
         del dl_manager  # would download by its own rules; `locate` prefers the files at hand

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from bss2jax.data import records
+from bss2jax.data import records, spec
 from bss2jax.data.archive import Archive
 from bss2jax.data.dataset import DataError, Split
 from bss2jax.data.files import SourceFile, locate
@@ -49,21 +49,7 @@ class Har(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ign
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        return records.LocalInfo(
-            builder=self,
-            description=__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "signals": tfds.features.Tensor(
-                        shape=(128, 9), dtype=np.float32, encoding="bytes"
-                    ),
-                    "label": tfds.features.ClassLabel(num_classes=6),
-                    "group": tfds.features.Scalar(np.int32),
-                }
-            ),
-            supervised_keys=("signals", "label"),
-            disable_shuffling=True,
-        )
+        return records.info(self, "signals", spec("har"))
 
     def _split_generators(self, dl_manager):
         del dl_manager  # would download by its own rules; `locate` prefers the files at hand

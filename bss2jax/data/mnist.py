@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from bss2jax.data import records
+from bss2jax.data import records, spec
 from bss2jax.data.dataset import DataError, Split
 from bss2jax.data.files import SourceFile, locate
 
@@ -64,22 +64,7 @@ class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        return records.LocalInfo(
-            builder=self,
-            description=__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    # A Tensor, since encoding an Image needs TensorFlow; as bytes, since the
-                    # default stores each pixel as a 64-bit integer and is slower.
-                    "image": tfds.features.Tensor(
-                        shape=(28, 28, 1), dtype=np.uint8, encoding="bytes"
-                    ),
-                    "label": tfds.features.ClassLabel(num_classes=10),
-                }
-            ),
-            supervised_keys=("image", "label"),
-            disable_shuffling=True,
-        )
+        return records.info(self, "image", spec("mnist"))
 
     def _split_generators(self, dl_manager):
         del dl_manager  # would download by its own rules; `locate` prefers the files at hand

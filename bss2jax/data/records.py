@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
-from bss2jax.data.dataset import DataError, Split
+from bss2jax.data.dataset import DataError, Spec, Split
 from bss2jax.data.files import scratch_directory
 
 _BATCH = 1000  # records read at once: twice as quick as one by one
@@ -19,6 +19,29 @@ class LocalInfo(tfds.core.DatasetInfo):
 
     def initialize_from_bucket(self) -> None:
         """Does nothing, where tfds looks the set up online and leaves a temporary directory."""
+
+
+def info(builder: tfds.core.DatasetBuilder, x: str, spec: Spec) -> LocalInfo:
+    """Returns what a builder says of its set: samples, labels, groups, in the order it makes them.
+
+    Args:
+        builder: whose `_info` this is.
+        x: what it calls a sample; the others are `label` and `group`.
+        spec: of the set.
+    """
+    # A Tensor, since encoding an Image needs TensorFlow; as bytes, since the default stores each
+    # entry as a 64-bit integer and is slower.
+    samples = tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(spec.dtype), encoding="bytes")
+    features = {x: samples, "label": tfds.features.ClassLabel(num_classes=len(spec.classes))}
+    if spec.grouped:
+        features["group"] = tfds.features.Scalar(np.int32)
+    return LocalInfo(
+        builder=builder,
+        description=builder.__doc__,
+        features=tfds.features.FeaturesDict(features),
+        supervised_keys=(x, "label"),
+        disable_shuffling=True,
+    )
 
 
 def decode(

@@ -261,6 +261,11 @@ class SpikingPlan:
     event_driven: bool = False
 
     @property
+    def places(self) -> dict[str, Population]:
+        """The populations by name."""
+        return dict(zip(self.names, self.populations, strict=True))
+
+    @property
     def partitions(self) -> int:
         """Runs of the chip per sample."""
         return sum(max(self.populations[i].runs for i in group) for group in self.groups)

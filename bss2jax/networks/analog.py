@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,6 @@ from bss2jax.networks.execution import (
     Params,
     Stats,
     executions,
-    layer_names,
     require_chip,
 )
 from bss2jax.networks.layers import (
@@ -38,37 +36,28 @@ from bss2jax.networks.layers import (
     initial_scale,
     pair,
 )
-from bss2jax.networks.places import pool, shapes_through, window_shape
+from bss2jax.networks.stages import Stage, arrange, window_shape
 
 
 def build_analog(layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate) -> Network:
     """Builds a network of analog products: see `build`."""
-    names = layer_names(layers)
-    output_shape = partial(_output_shape, substrate=substrate)
-    shapes = shapes_through(layers, names, tuple(shape), output_shape)
-    steps = tuple(
-        _Step(layer, name, before, after, substrate)
-        for layer, name, (before, after) in zip(layers, names, pairwise(shapes), strict=True)
-    )
+    kind = partial(_Step, substrate=substrate)
+    steps = arrange(kind, layers, shape, partial(_output_shape, substrate=substrate))
     return Network(
         partial(_init, steps),
         partial(_apply, steps),
         _plan(steps, substrate),
-        shapes,
-        names,
+        (steps[0].before, *(step.after for step in steps)),
+        tuple(step.name for step in steps),
         partial(encode_activations, substrate=substrate),
         substrate.weight_max,
     )
 
 
 @dataclass(frozen=True)
-class _Step:
-    """A layer in its place, with all its shapes known."""
+class _Step(Stage):
+    """A layer of analog products in its place."""
 
-    layer: Layer
-    name: str
-    before: tuple[int, ...]
-    after: tuple[int, ...]
     substrate: Substrate
 
     @property
@@ -78,8 +67,7 @@ class _Step:
             case Dense():
                 return (self.before[0], layer.outputs)
             case Conv1d() | Conv2d():
-                window = pair(layer.window, len(self.before) - 1)
-                return (*window, self.before[-1] // layer.groups, layer.outputs)
+                return (*self.window, self.before[-1] // layer.groups, layer.outputs)
         raise TypeError(f"{layer.kind} has no weight")
 
     @property
@@ -132,7 +120,7 @@ def _apply(
             case Signs():
                 x = split_signs(x, step.substrate)
             case Pool():
-                x = pool(step.layer, x, x.ndim - 2)
+                x = step.pooled(x)
                 if step.layer.mode == "mean" and each[step.name] != "float":
                     # An addition of nothing: floor and clip, and the gradient of the mean.
                     x = digital.add(x, 0.0)

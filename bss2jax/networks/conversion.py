@@ -22,7 +22,7 @@ from bss2jax.kernels.softlif import firing_state, firing_step
 from bss2jax.networks import soft_chip
 from bss2jax.networks.execution import Params
 from bss2jax.networks.layers import Layer, Linear, Pool, Soft
-from bss2jax.networks.soft import Stage, build_soft, curve_of, stages_of
+from bss2jax.networks.soft import SoftStage, curve_of, plan_soft, stages_of
 
 
 def run_spikes(
@@ -52,8 +52,7 @@ def run_spikes(
     Raises:
         ValueError: the units are `relu`, which cannot spike, or layers and x do not fit.
     """
-    if soft.units != "soft_lif":
-        raise ValueError(f"soft.units: expected soft_lif, got {soft.units}: it has no spikes")
+    _require_spikes(soft)
     stages = stages_of(layers, x.shape[1:])
     curve, keep = curve_of(soft), math.exp(-soft.dt / soft.tau_syn)
     first = next(stage for stage in stages if not isinstance(stage.layer, Pool))
@@ -115,10 +114,19 @@ def run_on_chip(
     Returns:
         The readout `[T, B, N]`, and for each layer of neurons the rate of each for each sample
         after the warm-up, `[B, *size]`, Hz.
+
+    Raises:
+        ValueError: as `run_spikes`, or a layer does not fit the chip.
     """
-    stages, plan = stages_of(layers, x.shape[1:]), build_soft(layers, x.shape[1:], BSS2, soft).plan
-    places = dict(zip(plan.names, plan.populations, strict=True))
-    return soft_chip.run(stages, soft, curve_of(soft), places, params, x, chip, key)
+    _require_spikes(soft)
+    stages = stages_of(layers, x.shape[1:])
+    plan = plan_soft(stages, soft, BSS2)
+    return soft_chip.run(stages, soft, curve_of(soft), plan, params, x, chip, key)
+
+
+def _require_spikes(soft):
+    if soft.units != "soft_lif":
+        raise ValueError(f"soft.units: expected soft_lif, got {soft.units}: it has no spikes")
 
 
 def scores_over_time(readout: jax.Array, warm_up: int = 0) -> jax.Array:
@@ -193,7 +201,7 @@ def effort(layers: Sequence[Layer], shape: Sequence[int], spikes: dict[str, jax.
     return Effort(float(sum(flops)), flops[0] + jnp.cumsum(_EVENT * events + _UPDATE * neurons))
 
 
-def _connections(stage: Stage) -> float:
+def _connections(stage: SoftStage) -> float:
     return float(_synapses((stage,), jnp.ones((1, *stage.before))))
 
 
@@ -203,7 +211,7 @@ def _synapses(stages, z):
         if not isinstance(stage.layer, Pool):
             return stage.sums(z, jnp.ones(stage.weight_shape)).sum()
         # The sum of a window, not its mean: each of its neurons reaches all that it feeds.
-        z = stage.pooled(z) * stage.window_size
+        z = stage.pooled(z) * math.prod(stage.window)
     raise ValueError("a pool feeds no layer")
 
 

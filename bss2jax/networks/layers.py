@@ -313,6 +313,8 @@ class Rated:
     Attributes:
         outputs: units; of a convolution, at each position.
         init: of the initial weights, whose standard deviation is init / sqrt(fan-in).
+        init_bias: of the initial biases, in units of the threshold current (over the gain). At 0 a
+            unit without input sits on its threshold, where the soft curve and spikes differ most.
         name: in the parameter tree.
     """
 
@@ -320,6 +322,7 @@ class Rated:
 
     outputs: Positive
     init: Annotated[float, Gt(0), Lt(float("inf"))] = 0.5
+    init_bias: Annotated[float, Gt(-float("inf")), Lt(float("inf"))] = 0.0
     name: Name = None
 
 

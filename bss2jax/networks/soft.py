@@ -23,7 +23,7 @@ from bss2jax.kernels.coding import normalise
 from bss2jax.kernels.dense import dot
 from bss2jax.kernels.softlif import Curve
 from bss2jax.mapping import convolution
-from bss2jax.mapping.circuits import Population, plan_populations
+from bss2jax.mapping.circuits import Population, SpikingPlan, plan_populations
 from bss2jax.networks import soft_chip
 from bss2jax.networks.execution import (
     Execution,
@@ -32,8 +32,8 @@ from bss2jax.networks.execution import (
     layer_names,
     require_chip,
 )
-from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF, pair
-from bss2jax.networks.places import pool, shapes_through, window_shape
+from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF
+from bss2jax.networks.stages import Stage, arrange, window_shape
 
 
 def build_soft(
@@ -51,16 +51,7 @@ def build_soft(
     if spec.units == "relu" and spec.noise != "none":
         raise ValueError(f"soft.noise: relu units have no spikes; expected none, got {spec.noise}")
     stages = stages_of(layers, shape)
-    if spec.warm_up >= spec.steps:
-        raise ValueError(
-            f"soft.warm_up: expected fewer than {spec.steps} steps, got {spec.warm_up}"
-        )
-    if spec.input_rate * spec.dt > 1:
-        raise ValueError(
-            f"soft.input_rate: expected at most one spike a step of {spec.dt} s, got "
-            f"{spec.input_rate} Hz"
-        )
-    plan = _plan(stages, spec, substrate)
+    plan = plan_soft(stages, spec, substrate)
     return Network(
         init=partial(_init, stages),
         apply=partial(_apply, stages, spec, plan),
@@ -79,33 +70,21 @@ def curve_of(spec: Soft) -> Curve:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A layer in its place, of this name, with the shapes of a sample before and after it."""
-
-    layer: Layer
-    name: str
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+class SoftStage(Stage):
+    """A layer of a soft LIF network in its place."""
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the layer's weight: (fan-in, outputs), or (*window, channels, outputs)."""
         layer = self.layer
         if isinstance(layer, ConvSoftLIF):
-            window = pair(layer.window, len(self.before) - 1)
-            return (*window, self.before[-1], layer.outputs)
+            return (*self.window, self.before[-1], layer.outputs)
         return (math.prod(self.before), layer.outputs)
 
     @property
     def fan_in(self) -> int:
         """Inputs of a unit."""
         return math.prod(self.weight_shape[:-1])
-
-    @property
-    def window_size(self) -> int:
-        """Inputs of a pool's output."""
-        window: tuple[int, ...] = pair(self.layer.window, len(self.before) - 1)
-        return math.prod(window)
 
     def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """Multiplies inputs `[B, *before]` by the layer's weights: `[B, *after]`, no bias."""
@@ -114,13 +93,8 @@ class Stage:
             return dot(x.reshape(len(x), -1), w)
         return convolution.convolve(x, w, layer.stride, layer.padding)
 
-    def pooled(self, x: jax.Array) -> jax.Array:
-        """Mean of `[B, *before]` over the windows of a pool: `[B, *after]`."""
-        assert isinstance(self.layer, Pool)
-        return pool(self.layer, x, x.ndim - 2)
 
-
-def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...]:
+def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[SoftStage, ...]:
     """Puts the layers of a soft LIF network in their places.
 
     Raises:
@@ -138,8 +112,39 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Stage, ...
             )
         if isinstance(layer, Pool) and layer.mode != "mean":
             raise ValueError(f"layer {name}: rates are pooled by their mean, got {layer.mode!r}")
-    shapes = shapes_through(layers, names, tuple(shape), _output_shape)
-    return tuple(map(Stage, layers, names, shapes, shapes[1:]))
+    return arrange(SoftStage, layers, shape, _output_shape)
+
+
+def plan_soft(stages: Sequence[SoftStage], spec: Soft, substrate: Substrate) -> SpikingPlan:
+    """Plans the runs of the converted network.
+
+    Raises:
+        ValueError: a layer does not fit the chip, or the times do not fit each other.
+    """
+    if spec.warm_up >= spec.steps:
+        raise ValueError(
+            f"soft.warm_up: expected fewer than {spec.steps} steps, got {spec.warm_up}"
+        )
+    if spec.input_rate * spec.dt > 1:
+        raise ValueError(
+            f"soft.input_rate: expected at most one spike a step of {spec.dt} s, got "
+            f"{spec.input_rate} Hz"
+        )
+    names, populations = [], []
+    for stage in stages:
+        if isinstance(stage.layer, Pool):
+            continue
+        positions = math.prod(stage.after[:-1])
+        try:
+            place = Population(
+                stage.fan_in, math.prod(stage.after), positions=positions, substrate=substrate
+            )
+        except ValueError as error:
+            raise ValueError(f"layer {stage.name}: {error}") from None
+        names.append(stage.name)
+        populations.append(place)
+    seconds = spec.steps * spec.dt / soft_chip.SPEED_UP
+    return plan_populations(names, populations, [None] * len(names), seconds, substrate)
 
 
 def _output_shape(layer, before):
@@ -154,7 +159,7 @@ def _init(stages, key):
         std = stage.layer.init / math.sqrt(stage.fan_in)
         params[stage.name] = {
             "weight": std * jax.random.normal(layer_key, stage.weight_shape),
-            "bias": jnp.zeros(stage.layer.outputs),
+            "bias": jnp.full(stage.layer.outputs, stage.layer.init_bias, jnp.float32),
         }
     return params
 
@@ -196,9 +201,8 @@ def _apply(stages, spec, plan, params, x, chip=None, key=None, *, on, training=F
 
 def _measured(stages, spec, plan, params, x, chip, key):
     """The rates of all layers and the scores, as the converted network shows them."""
-    places = dict(zip(plan.names, plan.populations, strict=True))
-    run = partial(soft_chip.run, stages, spec, curve_of(spec), places)
-    readout, rates = run(lax.stop_gradient(params), x, chip, key)
+    params = lax.stop_gradient(params)
+    readout, rates = soft_chip.run(stages, spec, curve_of(spec), plan, params, x, chip, key)
     return rates | {stages[-1].name: readout[spec.warm_up :].mean(axis=0)}
 
 
@@ -216,21 +220,3 @@ def _noise(spec):
         case "alpha_membrane":
             return softlif.AlphaMembrane(spec.tau_syn, spec.tau_rc)
     return None
-
-
-def _plan(stages, spec, substrate):
-    names, populations = [], []
-    for stage in stages:
-        if isinstance(stage.layer, Pool):
-            continue
-        positions = math.prod(stage.after[:-1])
-        try:
-            place = Population(
-                stage.fan_in, math.prod(stage.after), positions=positions, substrate=substrate
-            )
-        except ValueError as error:
-            raise ValueError(f"layer {stage.name}: {error}") from None
-        names.append(stage.name)
-        populations.append(place)
-    seconds = spec.steps * spec.dt / soft_chip.SPEED_UP
-    return plan_populations(names, populations, [None] * len(names), seconds, substrate)

@@ -27,7 +27,7 @@ from bss2jax.hardware.chip import Chip, Circuits
 from bss2jax.hardware.substrate import Substrate
 from bss2jax.kernels import coding, noise
 from bss2jax.kernels.softlif import Curve, firing_state, firing_step
-from bss2jax.mapping.circuits import Population, joined, synapse_strength
+from bss2jax.mapping.circuits import SpikingPlan, joined, synapse_strength
 from bss2jax.mapping.spiking import cadc_trace
 from bss2jax.networks.execution import Params
 from bss2jax.networks.layers import ConvSoftLIF, Linear, Pool, Soft
@@ -69,7 +69,7 @@ def run(
     stages: Sequence,
     soft: Soft,
     curve: Curve,
-    places: dict[str, Population],
+    plan: SpikingPlan,
     params: Params,
     x: jax.Array,
     chip: Chip | None = None,
@@ -81,7 +81,7 @@ def run(
         stages: the network's layers in their places.
         soft: neurons, synapses, dt and steps.
         curve: of the neurons.
-        places: of each layer with weights.
+        plan: where its layers with weights go.
         params: of the trained network, as they are.
         x: `[B, *shape]` values 0..1.
         chip: None for a perfect one, without noise.
@@ -93,7 +93,7 @@ def run(
         the warm-up, Hz of the network's own time.
     """
     weighted = [stage for stage in stages if not isinstance(stage.layer, Pool)]
-    count = 3 * len(weighted)
+    count, places = 3 * len(weighted), plan.places
     keys = iter([None] * count if key is None else jax.random.split(key, count))
     layers: dict[str, _Layer] = {}
     states: dict[str, tuple] = {}
@@ -143,8 +143,7 @@ def run(
         if not isinstance(stage.layer, Linear)
     }
     last = weighted[-1].name
-    substrate = places[last].substrate
-    readout = cadc_trace(readout, soft.dt / SPEED_UP, soft.readout_scale, substrate)
+    readout = cadc_trace(readout, soft.dt / SPEED_UP, soft.readout_scale, plan.substrate)
     return readout + params[last]["bias"], rates
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +21,8 @@ from bss2jax.mapping.convolution import Windows
 from bss2jax.mapping.partition import as_matrix
 from bss2jax.mapping.spiking import integrate, spiking
 from bss2jax.networks.execution import Network, executions, layer_names, require_chip
-from bss2jax.networks.layers import LI, LIF, ConvLIF, Firing, Layer, Pool, Spiking, pair
-from bss2jax.networks.places import pool, shapes_through, window_shape
+from bss2jax.networks.layers import LI, LIF, ConvLIF, Firing, Layer, Pool, Spiking
+from bss2jax.networks.stages import Stage, arrange, window_shape
 
 SURROGATES = {
     "superspike": SuperSpike,
@@ -58,20 +57,16 @@ def build_spiking(
     Raises:
         ValueError: as `build`.
     """
-    layers, names = tuple(layers), layer_names(layers)
+    names = layer_names(layers)
     _check_kinds(layers, names, spec)
-    shapes = shapes_through(layers, names, _coded_shape(tuple(shape), spec), _output_shape)
-    steps = tuple(
-        _Step(layer, name, before, after)
-        for layer, name, (before, after) in zip(layers, names, pairwise(shapes), strict=True)
-    )
+    steps = arrange(_Step, layers, _coded_shape(tuple(shape), spec), _output_shape)
     plan = _plan(steps, spec, substrate)
     limit = substrate.weight_max / spec.weight_scale
     return Network(
         init=partial(_init, steps, limit),
         apply=partial(_apply, steps, plan, spec, limit),
         plan=plan,
-        shapes=(tuple(shape), *shapes[1:]),
+        shapes=(tuple(shape), *(step.after for step in steps)),
         names=names,
         encode=coding.normalise,
         weight_limit=limit if spec.weight_clamp == "hard" else math.inf,
@@ -137,17 +132,8 @@ def _one_spike(values, spec):
 
 
 @dataclass(frozen=True)
-class _Step:
-    """A layer in its place, with the shapes of a sample before and after it."""
-
-    layer: Layer
-    name: str
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-
-    @property
-    def window(self) -> tuple[int, ...]:
-        return pair(self.layer.window, len(self.before) - 1)
+class _Step(Stage):
+    """A layer of a spiking network in its place."""
 
     @property
     def fan_in(self) -> int:
@@ -303,12 +289,11 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
         z = encode(x, spec, next(keys), as_events=plan.event_driven)
     parameter = () if spec.surrogate_parameter is None else (spec.surrogate_parameter,)
     surrogate = SURROGATES[spec.surrogate](*parameter)
-    places = dict(zip(plan.names, plan.populations, strict=True))
-    stats = {}
+    places, stats = plan.places, {}
     for step in steps:
         layer, name = step.layer, step.name
         if isinstance(layer, Pool):
-            z = pool(layer, z.reshape(*z.shape[:2], *step.before), len(step.before) - 1)
+            z = step.pooled(z.reshape(*z.shape[:2], *step.before))
             continue
         weights = params[name]
         if spec.weight_clamp == "soft":

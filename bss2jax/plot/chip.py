@@ -53,11 +53,9 @@ def chip_map(
     if quantity not in _QUANTITIES:
         raise ValueError(f"quantity: expected one of {', '.join(_QUANTITIES)}, got {quantity!r}")
     title, unit, nominal = _QUANTITIES[quantity]
-    place = getattr(chip, quantity, None)
-    if place is None:
-        place = getattr(chip.circuits, quantity, None)
-    if place is None:  # what costs nothing where there is none
-        place = np.zeros_like(chip.offset)
+    there = {name.removeprefix("circuits."): a for name, a in chip.quantities().items()}
+    # What costs nothing where there is none is not there.
+    place = there.get(quantity, np.zeros_like(chip.offset))
     rows, names = _rows(np.asarray(place), quantity)
     if limits is None:
         limits = _limits(rows, nominal)
@@ -83,7 +81,8 @@ def chip_map(
         ax.set_xticks([])
     _label_rows(ax, middle, halves, names)
     bar = ax.figure.colorbar(mesh, ax=ax)
-    bar.set_label(f"({unit})" if nominal is None else f"({unit}), nominal {nominal:g}", fontsize=8)
+    known = "" if nominal is None else f", nominal {nominal:g}"
+    bar.set_label(f"{title} ({unit}){known}", fontsize=8)
     return ax
 
 

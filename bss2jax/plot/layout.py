@@ -97,8 +97,7 @@ def placements(plan: Plan | SpikingPlan, *, most: int = 6, across: int = 2, figu
         raise ValueError(f"expected most and across >= 1, got {most} and {across}")
     runs = count_runs(plan)
     shown = min(runs, most)
-    across = min(across, shown)
-    down = -(-shown // across)
+    down, across = grid(plan, most, across)
     if figure is None:
         pyplot = require("matplotlib.pyplot", "plot", "drawing")
         figure = pyplot.figure(figsize=(3.0 * across + 0.6, 2.0 * down + 0.8), layout="constrained")
@@ -131,6 +130,17 @@ def placements(plan: Plan | SpikingPlan, *, most: int = 6, across: int = 2, figu
     if runs > shown:
         figure.suptitle(f"the first {shown} of {runs} runs", fontsize=10)
     return cells[:shown]
+
+
+def grid(plan: Plan | SpikingPlan, most: int = 6, across: int = 2) -> tuple[int, int]:
+    """Returns how many drawings `placements` puts below and beside each other.
+
+    Args:
+        plan, most, across: as in `placements`.
+    """
+    shown = min(count_runs(plan), most)
+    across = min(across, shown)
+    return -(-shown // across), across
 
 
 def count_runs(plan: Plan | SpikingPlan) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from bss2jax.report.page import render
 from bss2jax.report.record import Record, read_run
 from bss2jax.training.runs import RunError
+from bss2jax.wholefile import writing
 
 __all__ = ["Record", "read_run", "render", "write"]
 
@@ -30,7 +31,9 @@ def write(runs: Sequence[str | Path], out: str | Path) -> Path:
             raise RunError(f"{path}: named twice")
     page, out = render([read_run(path) for path in paths]), Path(out)
     try:
-        out.write_text(page, encoding="utf-8")
+        with writing(out) as file:
+            # Names from files and of directories may be half of a character.
+            file.write(page.encode(errors="backslashreplace"))
     except OSError as error:
         raise RunError(f"{out}: {error.strerror or error}") from None
     return out

@@ -2,17 +2,20 @@
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
 
 from bss2jax import plot
 from bss2jax.extras import require
+from bss2jax.plot.layout import grid
 from bss2jax.report.record import Record
 
 # Names come from files: a dollar is a dollar. Text stays text; equal figures are equal files.
 _SETTINGS = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "bss2jax"}
 _RUNS = 6  # of a placement
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def curves(record: Record, quantity: Literal["accuracy", "loss"]) -> str:
@@ -23,13 +26,10 @@ def curves(record: Record, quantity: Literal["accuracy", "loss"]) -> str:
 
 def placement(record: Record) -> str:
     """Draws the first runs of the network's plan."""
-    runs = min(plot.count_runs(record.network.plan), _RUNS)
-    across = min(runs, 2)
-    down = -(-runs // across)
+    plan = record.network.plan
+    down, across = grid(plan, _RUNS)
     size = 2.5 * across + 0.8, 1.8 * down + 0.8
-    return _picture(
-        lambda figure: plot.placements(record.network.plan, most=_RUNS, figure=figure), *size
-    )
+    return _picture(lambda figure: plot.placements(plan, most=_RUNS, figure=figure), *size)
 
 
 def schedule(record: Record) -> str:
@@ -69,4 +69,5 @@ def _picture(draw, width, height):
         canvas = figure(figsize=(width, height), layout="constrained")
         draw(canvas)
         canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
+    svg = _NO_XML.sub("\N{REPLACEMENT CHARACTER}", file.getvalue().decode()).encode()
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from bss2jax import __version__
 from bss2jax.config import differences
+from bss2jax.experiment import RUNGS
 from bss2jax.extras import require
 from bss2jax.mapping.circuits import SpikingPlan
 from bss2jax.mapping.cost import estimate, estimate_spiking
@@ -18,12 +19,6 @@ from bss2jax.plot.style import COLOURS, cycle
 from bss2jax.report import figures
 from bss2jax.report.record import Record
 
-RUNGS = {
-    "float": "without rounding, saturation and noise",
-    "ideal": "quantised, on a perfect chip",
-    "transfer": "moved to the chip, as trained so far",
-    "chip": "on the chip, as trained at last",
-}
 _PERCENT = {"inputs", "outputs", "sums", "weights"}
 
 
@@ -103,7 +98,8 @@ def _names(records):
     """The directories' names, or their paths where two have the same."""
     names = [record.path.resolve().name for record in records]
     count = Counter(names)
-    return [name if count[name] == 1 else str(record.path) for name, record in zip(names, records)]
+    named = [name if count[name] == 1 else str(record.path) for name, record in zip(names, records)]
+    return [name.encode(errors="backslashreplace").decode() for name in named]
 
 
 def _view(name, number, records):
