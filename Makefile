@@ -12,7 +12,7 @@ test: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 # The pages in site/, and every piece of code in them run.
 docs: .venv/test

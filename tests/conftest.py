@@ -1,10 +1,31 @@
 """What several test files need: a drawn chip, as the package and as the NumPy twins see it."""
 
 import os
+import subprocess
+import sys
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiles in half the time. `make test-slow` compiles as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# What one worker, command line or notebook has compiled the others load; empty at first.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix="bss2jax-compiled-")
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA's own lines about what it loads
+    }
+    # XLA's older way to write loops compiles in two thirds of the time again. An XLA that does not
+    # know a flag aborts, so that another process asks.
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+        flags = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+        ask = "from jaxlib import xla_client; xla_client.CompileOptions()"
+        environment = os.environ | {"XLA_FLAGS": flags}
+        answer = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True)
+        if answer.returncode == 0:
+            os.environ["XLA_FLAGS"] = flags
 
 import jax
 import pytest
@@ -31,35 +52,3 @@ def chip():
 def pattern(chip):
     """The same chip for the twins."""
     return reference.pattern(chip)
-
-
-# Dear beside what others hold already; `make test-slow` runs them.
-DEAR = (
-    "test_calibration.py::test_calibration_reaches_the_ratios",
-    "test_calibration.py::test_cells_in_the_middle",
-    "test_cli.py::test_a_terminal_shows",
-    "test_config.py::test_a_shipped_config_trains_two_steps_a_phase[eurosat]",
-    "test_config.py::test_a_shipped_config_trains_two_steps_a_phase[har]",
-    "test_config.py::test_a_shipped_config_trains_two_steps_a_phase[har_spiking]",
-    "test_experiment.py::test_with_the_chip_first",
-    "test_foreign.py::test_vmap_over_chips",
-    "test_import.py::test_importing_takes",
-    "test_kills.py::test_a_training_stopped_by_each_signal",
-    "test_nnx_spiking.py::test_conv_lif_is_spiking_of_patches",
-    "test_nnx_spiking.py::test_lif_is_spiking_with_recurrence",
-    "test_notebooks.py::test_notebook_runs_at_small_sizes[04_in_the_loop]",
-    "test_notebooks.py::test_notebook_runs_at_small_sizes[06_your_own_code]",
-    "test_notebooks.py::test_notebook_runs_at_small_sizes[07_yin_yang]",
-    "test_notebooks.py::test_notebook_runs_at_small_sizes[08_soft_lif]",
-    "test_soft_network.py::test_the_effort_counts",
-    "test_spiking.py::test_membrane_noise_makes_silent",
-    "test_spiking.py::test_threshold_noise_stays",
-    "test_spiking_network.py::test_output_spikes_can_be_decoded_and_learned",
-)
-
-
-def pytest_collection_modifyitems(items):
-    """Marks dear tests slow."""
-    for item in items:
-        if item.nodeid.removeprefix("tests/").startswith(DEAR):
-            item.add_marker(pytest.mark.slow)

@@ -51,11 +51,11 @@ class Harness:
     def __init__(self, place: Path):
         self.place = place
         # Compiled once, by the unbroken run; the other processes load what it compiled.
-        self.environment = os.environ | {
+        self.environment = {
             "JAX_COMPILATION_CACHE_DIR": str(place / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA's own lines about what it loads
-        }
+        } | os.environ
         self.finish_unbroken(place / "unbroken")
         self.expected = results(place / "unbroken")
 
@@ -87,19 +87,23 @@ class Harness:
         assert process.returncode == 0, err
         assert results(run) == self.expected, f"{run} differs from the unbroken run: {out}"
 
-    def kill(self, run: Path, number: int, *, starting: float) -> str:
-        """Stops a training at a random moment; opens what is left.
+    def kill(self, run: Path, number: int, *, starting: float | None) -> str:
+        """Stops a training at a random moment, or at its next checkpoint; opens what is left.
 
         Args:
             run: the directory; of a new run, or of one to go on with.
             number: of the signal.
-            starting: the share of moments before training begins: imports, data.
+            starting: the share of moments before training begins: imports, data; None stops as
+                soon as there is a checkpoint more.
 
         Returns:
             What the process did when it was stopped.
         """
-        process = self.start(run)
-        if random.random() < starting:
+        process, before = self.start(run), checkpoints(run)
+        if starting is None:
+            while process.poll() is None and checkpoints(run) <= before:
+                time.sleep(0.005)
+        elif random.random() < starting:
             sleep(random.uniform(0, self.starting), process)
         else:
             held = time.time()
@@ -126,6 +130,10 @@ def sleep(seconds: float, process: subprocess.Popen) -> None:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         pass
+
+
+def checkpoints(run: Path) -> set[str]:
+    return {path.name for path in run.glob("checkpoints/state-*.npz")}
 
 
 def newer(path: Path, than: float) -> bool:
@@ -230,11 +238,11 @@ def main(arguments: list[str] | None = None) -> None:
             run = place / f"kill-{i}"
             try:
                 when = harness.kill(run, number, starting=0.1)
-                checkpoints = len(list(run.glob("checkpoints/state-*")))
+                kept = len(checkpoints(run))
                 begun = (run / "resolved.toml").exists()
                 harness.finish(run, resume=begun and random.random() < 0.5)
                 equal, phases = equal + 1, phases + Counter([when])
-                said = f"{when}, {checkpoints} checkpoints: equal"
+                said = f"{when}, {kept} checkpoints: equal"
             except AssertionError as error:
                 said = f"FAILED {error}"
             print(f"{i + 1}: {number.name} {said}", flush=True)

@@ -134,11 +134,9 @@ def spread_ratios(chip, done):
 def calibrated():
     """Two small chips, as drawn and calibrated."""
     done = []
-    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
     for seed in range(2):
         chip = sample_chip(jax.random.key(seed), Mismatch.uncalibrated(), SMALL)
         done.append((chip, calibrate(chip, jax.random.key(100 + seed), SMALL)))
-    jax.config.update("jax_disable_most_optimizations", False)
     return done
 
 

@@ -483,10 +483,13 @@ def test_a_shipped_config_trains_two_steps_a_phase(name, tmp_path):
     overrides = [f"phases.{i}.max_steps=2" for i in phases]
     overrides += [f"phases.{i}.batch_size=8" for i in phases]
     parsed, text = config.load(name, [*overrides, "data.validation=8", f"run.dir={tmp_path}/run"])
-    # As many test as validation samples: measuring both compiles once.
-    dataset = data.random_like(parsed.data.name, test=8)
+    dataset = data.random_like(parsed.data.name)
+    prepared = experiment.prepare(parsed, dataset)
+    # As many test as validation samples, whole groups where there are: measuring compiles once.
+    held = len(prepared.validation.y)
+    dataset = replace(dataset, test=data.Split(dataset.test.x[:held], dataset.test.y[:held]))
     run = session.train(parsed, text, dataset=dataset)
     lines = run.read("metrics.jsonl").splitlines()
     assert len(lines) == len(parsed.phases)
     assert run.read("config.toml") == text
-    assert math.isfinite(experiment.prepare(parsed, dataset).chip.offset.sum())
+    assert math.isfinite(prepared.chip.offset.sum())

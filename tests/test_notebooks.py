@@ -30,7 +30,6 @@ def kernel(tmp_path_factory):
     """One kernel for all notebooks: imports and chips are compiled once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "agg")
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiles in half the time
         manager = KernelManager(kernel_name="python3")
         manager.start_kernel(cwd=str(tmp_path_factory.mktemp("notebooks")))
     yield manager

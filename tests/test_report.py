@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import jax
 import numpy as np
 import pytest
 
@@ -52,11 +51,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.toml").write_text(TEXT)
     parsed, text = config.load(folder / "tiny.toml", [f"run.dir={folder / 'tiny'}"])
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        return session.train(parsed, text, tensorboard=True).path
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    return session.train(parsed, text, tensorboard=True).path
 
 
 @pytest.fixture

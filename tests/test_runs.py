@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from numpy.testing import assert_array_equal
 
 from bss2jax import config, session
@@ -41,21 +40,6 @@ learning_rate = 1.0
 schedule = "cosine"
 keep = "last"
 """  # 8 steps an epoch, then 5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_once(tmp_path_factory):
-    """Keeps what was compiled: every test trains the same network."""
-
-    def use(folder, seconds, quick):
-        jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-        jax.config.update("jax_disable_most_optimizations", quick)
-        compilation_cache.reset_cache()
-
-    use(str(tmp_path_factory.mktemp("compiled")), 0.0, True)
-    yield
-    use(None, 1.0, False)
 
 
 @pytest.fixture

@@ -41,21 +41,21 @@ from bss2jax.networks.stages import Stage, arrange, window_shape
 
 def build_analog(layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate) -> Network:
     """Builds a network of analog products: see `build`."""
-    kind = partial(_Step, substrate=substrate)
-    steps = arrange(kind, layers, shape, partial(_output_shape, substrate=substrate))
+    kind = partial(AnalogStage, substrate=substrate)
+    stages = arrange(kind, layers, shape, partial(_output_shape, substrate=substrate))
     return Network(
-        partial(_init, steps),
-        partial(_apply, steps),
-        _plan(steps, substrate),
-        (steps[0].before, *(step.after for step in steps)),
-        tuple(step.name for step in steps),
+        partial(_init, stages),
+        partial(_apply, stages),
+        _plan(stages, substrate),
+        (stages[0].before, *(stage.after for stage in stages)),
+        tuple(stage.name for stage in stages),
         partial(encode_activations, substrate=substrate),
         substrate.weight_max,
     )
 
 
 @dataclass(frozen=True)
-class _Step(Stage):
+class AnalogStage(Stage):
     """A layer of analog products in its place."""
 
     substrate: Substrate
@@ -79,27 +79,27 @@ class _Step(Stage):
         return initial_scale(fan_in, shift, layer.num_sends, self.substrate)
 
 
-def _weighted(steps):
-    return [step for step in steps if isinstance(step.layer, Weighted)]
+def _weighted(stages):
+    return [stage for stage in stages if isinstance(stage.layer, Weighted)]
 
 
-def _init(steps, key):
-    params, weighted = {}, _weighted(steps)
+def _init(stages, key):
+    params, weighted = {}, _weighted(stages)
     keys = jax.random.split(key, len(weighted))
-    for step, layer_key in zip(weighted, keys, strict=True):
-        std, _ = step.scale
-        limit = step.substrate.weight_max
+    for stage, layer_key in zip(weighted, keys, strict=True):
+        std, _ = stage.scale
+        limit = stage.substrate.weight_max
         normal = jax.random.truncated_normal(
-            layer_key, -limit / std, limit / std, step.weight_shape
+            layer_key, -limit / std, limit / std, stage.weight_shape
         )
-        params[step.name] = {"weight": std * normal}
-        if step.layer.bias:
-            params[step.name]["bias"] = jnp.zeros(step.layer.outputs)
+        params[stage.name] = {"weight": std * normal}
+        if stage.layer.bias:
+            params[stage.name]["bias"] = jnp.zeros(stage.layer.outputs)
     return params
 
 
 def _apply(
-    steps: tuple[_Step, ...],
+    stages: tuple[AnalogStage, ...],
     params: Params,
     x: jax.Array,
     chip: Chip | None = None,
@@ -108,35 +108,35 @@ def _apply(
     on: Execution | Mapping[str, Execution],
     training: bool = False,
 ) -> tuple[jax.Array, Stats]:
-    each = executions([step.name for step in steps], on)
+    each = executions([stage.name for stage in stages], on)
     require_chip(each, chip)
-    if x.shape[1:] != steps[0].before:
-        raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {steps[0].before}")
+    if x.shape[1:] != stages[0].before:
+        raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {stages[0].before}")
     stats = {}
-    for i, step in enumerate(steps):
-        match step.layer:
+    for i, stage in enumerate(stages):
+        match stage.layer:
             case Flatten():
                 x = x.reshape(x.shape[0], -1)
             case Signs():
-                x = split_signs(x, step.substrate)
+                x = split_signs(x, stage.substrate)
             case Pool():
-                x = step.pooled(x)
-                if step.layer.mode == "mean" and each[step.name] != "float":
+                x = stage.pooled(x)
+                if stage.layer.mode == "mean" and each[stage.name] != "float":
                     # An addition of nothing: floor and clip, and the gradient of the mean.
                     x = digital.add(x, 0.0)
             case Weighted():
                 layer_key = None if key is None else jax.random.fold_in(key, i)
-                x, stats[step.name] = _weighted_layer(
-                    step, params[step.name], x, chip, layer_key, each[step.name]
+                x, stats[stage.name] = _weighted_layer(
+                    stage, params[stage.name], x, chip, layer_key, each[stage.name]
                 )
     return x, stats
 
 
-def _weighted_layer(step, params, x, chip, key, on):
-    layer, (_, num_sends) = step.layer, step.scale
-    inputs, weights = _products(step, x, params["weight"])
+def _weighted_layer(stage, params, x, chip, key, on):
+    layer, (_, num_sends) = stage.layer, stage.scale
+    inputs, weights = _products(stage, x, params["weight"])
     run = partial(convolution.run_groups, inputs=inputs, weights=weights, key=key)
-    settings = {"num_sends": num_sends, "substrate": step.substrate}
+    settings = {"num_sends": num_sends, "substrate": stage.substrate}
     if on == "float":
         y, stats = run(lambda x, w, key: vmm.float_product(x, w, **settings)), {}
     else:
@@ -149,24 +149,24 @@ def _weighted_layer(step, params, x, chip, key, on):
         stats = run(lambda x, w, key: saturation(x, w, chip, key, **settings))
     y = convolution.join_groups(y)
     if isinstance(layer, Conv1d) and layer.expanded:
-        y = convolution.join_copies(y, step.after[0], layer.outputs)
+        y = convolution.join_copies(y, stage.after[0], layer.outputs)
     if layer.bias:
         saturating = isinstance(layer, Dense) and on != "float"
         y = digital.add(y, params["bias"]) if saturating else y + params["bias"]
     stats = jax.tree.map(jnp.mean, stats)
     if stats:
         # Of the parameter: the matrix on the chip may repeat it, or hold zeros beside it.
-        stats["weights"] = saturated_weights(params["weight"], step.substrate)
+        stats["weights"] = saturated_weights(params["weight"], stage.substrate)
     return _activate(layer, y, exact=on == "float"), stats
 
 
-def _products(step, x, w):
+def _products(stage, x, w):
     """Writes a layer as matrix products: inputs `[G, ..., K]`, weights `[G, K, N]`."""
-    layer = step.layer
+    layer = stage.layer
     if isinstance(layer, Dense):
         return x[None], w[None]
     if isinstance(layer, Conv1d) and layer.expanded:
-        inputs, matrix = convolution.expand(x, w, layer.stride, layer.padding, step.substrate)
+        inputs, matrix = convolution.expand(x, w, layer.stride, layer.padding, stage.substrate)
         return inputs[None], matrix[None]
     return convolution.unfold(x, w, layer.stride, layer.padding, layer.groups, layer.dilation)
 
@@ -217,36 +217,36 @@ def _output_shape(layer, before, substrate):
             return window_shape(layer, before)
 
 
-def _plan(steps, substrate):
+def _plan(stages, substrate):
     """The plan of the parameter tree, with what the layers know: mode, vectors, sends."""
-    shapes = jax.eval_shape(partial(_init, steps), jax.random.key(0))
+    shapes = jax.eval_shape(partial(_init, stages), jax.random.key(0))
     planned = plan_tree(shapes, substrate)
     # A tree's dicts are in the order of their keys; a layer runs in the order of the network.
-    weighted = iter(sorted(enumerate(_weighted(steps)), key=lambda item: item[1].name))
+    weighted = iter(sorted(enumerate(_weighted(stages)), key=lambda item: item[1].name))
     layers = tuple(
         None if layer is None else _plan_layer(layer, *next(weighted)) for layer in planned.layers
     )
     return replace(planned, layers=layers)
 
 
-def _plan_layer(planned: LayerPlan, order: int, step: _Step) -> LayerPlan:
-    layer = step.layer
-    rows, columns = matrix_shape(step.weight_shape)
-    vectors, groups = math.prod(step.after[:-1]), getattr(layer, "groups", 1)
+def _plan_layer(planned: LayerPlan, order: int, stage: AnalogStage) -> LayerPlan:
+    layer = stage.layer
+    rows, columns = matrix_shape(stage.weight_shape)
+    vectors, groups = math.prod(stage.after[:-1]), getattr(layer, "groups", 1)
     mode: str = layer.kind
     if isinstance(layer, Conv1d) and layer.expanded:
         copies = convolution.num_expansions(
-            layer.window, step.before[-1], layer.outputs, layer.stride, step.substrate
+            layer.window, stage.before[-1], layer.outputs, layer.stride, stage.substrate
         )
-        rows = step.before[-1] * (layer.window + (copies - 1) * layer.stride)
+        rows = stage.before[-1] * (layer.window + (copies - 1) * layer.stride)
         columns, vectors, mode = copies * layer.outputs, -(-vectors // copies), "expanded_conv1d"
     return replace(
         planned,
-        name=step.name,
+        name=stage.name,
         order=order,
-        placement=Placement(rows, columns // groups * layer.avg, step.substrate),
+        placement=Placement(rows, columns // groups * layer.avg, stage.substrate),
         mode=mode,
         vectors=vectors,
-        num_sends=step.scale[1],
+        num_sends=stage.scale[1],
         groups=groups,
     )
