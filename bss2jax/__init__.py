@@ -51,7 +51,7 @@ from bss2jax.kernels.surrogate import (
     spike,
 )
 from bss2jax.mapping.circuits import Population
-from bss2jax.mapping.convolution import conv1d, conv2d, expanded_conv1d, patches
+from bss2jax.mapping.convolution import Windows, conv1d, conv2d, expanded_conv1d, patches
 from bss2jax.mapping.execute import Synapses, matmul, program, saturation
 from bss2jax.mapping.partition import Plan, describe, merge, plan, split
 from bss2jax.mapping.spiking import cadc_trace, integrate, spiking
@@ -81,6 +81,7 @@ __all__ = [
     "SuperSpike",
     "Synapses",
     "Triangle",
+    "Windows",
     "add",
     "argmax",
     "cadc_trace",

@@ -3,12 +3,15 @@
     python experiments/ladder.py mnist_ladder --chips 10
 
 trains the config for each of n chips and writes `ladder.md` and `ladder.png`. Phases before the
-first on the chip are the same for all, and trained once. The published ladder for this network on
-silicon: float 98.29, quantised 98.10, moved to the chip untrained 92.13, trained in the loop 98.01
-(Weis et al. 2020, arXiv 2006.13177; the ladder as quoted in a survey).
+first on the chip are the same for all, and trained once. What is finished is kept, and taken from
+there when the same command is given again. The published ladder for the network of `mnist_ladder`
+on silicon: float 98.29, quantised 98.10, moved to the chip untrained 92.13, trained in the loop
+98.01 (Weis et al. 2020, arXiv 2006.13177; the ladder as quoted in a survey).
 """
 
 import argparse
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,23 +33,60 @@ def climb(name: str, overrides: list[str], chips: range, out: Path) -> np.ndarra
     first = next((i for i in phases if parsed.phases[i].on_chip), len(phases))
     nominal = prepared.initial()
     for i in phases[:first]:
-        nominal = prepared.train(i, nominal)
+        until = replace(prepared, config=replace(parsed, phases=parsed.phases[: i + 1]))
+        nominal, _ = trained(until, text, [i], nominal, out / f"phase-{i}", lambda params: {})
     accuracies = []
     for chip in chips:
-        here, params = prepared.with_chip(chip), nominal
-        rungs = {name: rung.accuracy for name, rung in here.rungs(params).items()}
-        for i in phases[first:]:
-            params = here.train(i, params)
-        rungs["chip"] = here.test_accuracy(params, here.on_chip)
-        with runs.opened(parsed.name, str(out / f"chip-{chip}")) as run:
-            run.write("config.toml", text)
-            run.write("resolved.toml", config.dump(here.config))
-            run.write("environment.json", runs.environment())
-            run.save("final", params)
-            run.write("summary.json", {"test_accuracy": rungs, "chip_seed": chip})
+        here = prepared.with_chip(chip)
+
+        def tested(params, here=here):
+            rungs = {name: rung.accuracy for name, rung in here.rungs(nominal).items()}
+            return rungs | {"chip": here.test_accuracy(params, here.on_chip)}
+
+        _, rungs = trained(here, text, phases[first:], nominal, out / f"chip-{chip}", tested)
         accuracies.append([100 * rungs[rung] for rung in RUNGS])
         print(f"chip {chip}: " + ", ".join(f"{k} {100 * v:.2f}" for k, v in rungs.items()))
     return np.array(accuracies)
+
+
+def trained(prepared: experiment.Experiment, text: str, phases, start, out: Path, tested):
+    """Trains through phases and tests; returns parameters and accuracies.
+
+    A finished run of the same config is taken as it is.
+
+    Args:
+        prepared, text: the experiment, and its config as written.
+        phases: their numbers.
+        start: parameters to begin with.
+        out: directory of the run.
+        tested: turns parameters into test accuracies by name.
+    """
+    kept, resolved = runs.RunDirectory(out), config.dump(prepared.config)
+    if (out / "summary.json").exists() and kept.read("resolved.toml") == resolved:
+        return kept.restore("final", start), json.loads(kept.read("summary.json"))["test_accuracy"]
+    params, epochs = start, []
+    for number in phases:
+        on = prepared.config.phases[number].on
+
+        def on_epoch(epoch, progress, best, number=number, on=on):
+            epochs.append(epoch.record(number, on))
+            print(
+                f"{out.name}: epoch {epoch.epoch}, loss {epoch.validation.loss:.3f}, validation "
+                f"{100 * epoch.validation.accuracy:.2f} %, {epoch.seconds:.0f} s",
+                flush=True,
+            )
+
+        params = prepared.train(number, params, on_epoch=on_epoch)
+    accuracies = tested(params)
+    with runs.opened(prepared.config.name, str(out)) as run:
+        run.write("config.toml", text)
+        run.write("resolved.toml", resolved)
+        run.write("environment.json", runs.environment())
+        run.save("final", params)
+        seed = prepared.config.chip.seed
+        figures = {"test_accuracy": accuracies, "chip_seed": seed, "epochs": epochs}
+        run.write("summary.json", figures)
+    return params, accuracies
 
 
 def write_table(accuracy: np.ndarray, published: tuple[float, ...] | None, out: Path) -> str:

@@ -106,6 +106,24 @@ def test_populations_that_share_a_run_have_circuits_of_their_own(layers):
         assert sum(sizes) <= 512
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        Population(30, 1700),
+        Population(96, 16 * 32, positions=16),
+        Population(27, 50 * 60, positions=50),  # 8 positions a run, the last one of 2
+        Population(600, 3 * 100, positions=3),  # 85 channels of a position in a run, then 15
+        Population(27, 90, positions=90, parts=4),
+    ],
+)
+def test_every_neuron_has_a_place_of_its_own_in_its_run(place):
+    run, member = np.asarray(place.run_of()), np.asarray(place.in_run())
+    assert member.max() < place.neurons_per_run
+    assert len({*zip(run.tolist(), member.tolist(), strict=True)}) == place.neurons
+    counts = np.bincount(run, minlength=place.runs)
+    np.testing.assert_array_equal(counts, [place.neurons_in(i) for i in range(place.runs)])
+
+
 def test_a_fan_in_beyond_the_chip_is_an_error_that_says_what_fits():
     Population(65536, 1)
     with pytest.raises(ValueError, match=r"65537.*at most 65536 inputs fit"):

@@ -468,7 +468,10 @@ def test_the_published_ladder_ships():
 
 
 # Large, or like another one.
-DEAR = ("eurosat_vmm", "mnist16_spiking", "mnist_ladder", "mnist_spiking", "yinyang_fine", "mnist")
+DEAR = (
+    "eurosat_large", "eurosat_vmm", "mnist16_spiking", "mnist_ladder", "mnist_spiking",
+    "yinyang_fine", "mnist",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Convolutions: the twin's position-by-position arithmetic, and each copy at its own place."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +12,7 @@ import reference
 
 from bss2jax import conv1d, conv2d, expanded_conv1d, ideal_chip, matmul
 from bss2jax.mapping import convolution
+from bss2jax.mapping.convolution import Windows, window_product
 
 STATIC = ("stride", "padding", "groups", "dilation", "num_sends", "avg", "mask_saturated")
 run1d = jax.jit(conv1d, static_argnames=STATIC)
@@ -101,6 +103,34 @@ def test_a_convolution_without_a_chip_is_the_product_of_its_patches(
     inputs, weights = convolution.unfold(x, w, stride, padding)
     expected = np.asarray(inputs[0]) @ np.asarray(weights[0])  # whole numbers: exact in any order
     np.testing.assert_array_equal(convolution.convolve(x, w, stride, padding), expected)
+
+
+@pytest.mark.parametrize(
+    "size, channels, window, stride, padding",
+    [((9,), 2, (4,), 3, "SAME"), ((5, 6), 3, (3, 2), (2, 3), (1, 2))],
+)
+def test_a_product_of_windows_and_its_gradients_are_those_of_the_patches(
+    size, channels, window, stride, padding, monkeypatch
+):
+    monkeypatch.setattr(convolution, "_PIECE", 3 * 30)  # two samples at once, of six
+    rng = np.random.default_rng(3)
+    raster = jnp.float32(rng.integers(0, 3, (2, 3, *size, channels)))
+    w = jnp.float32(rng.integers(-63, 64, (math.prod(window) * channels, 4)))
+
+    def unfolded(x, w):
+        return Windows(x, window, stride, padding).unfolded() @ w
+
+    def product(x, w):
+        return window_product(Windows(x, window, stride, padding), w)
+
+    expected, pull_unfolded = jax.vjp(unfolded, raster, w)
+    y, pull = jax.vjp(product, raster, w)
+    assert y.shape == (*Windows(raster, window, stride, padding).shape[:-1], 4)
+    np.testing.assert_array_equal(y, expected)  # whole numbers: exact in any order
+    dy = jnp.float32(rng.integers(-9, 10, y.shape))
+    for a, b in zip(pull(dy), pull_unfolded(dy), strict=True):
+        assert np.abs(b).max() > 1
+        np.testing.assert_array_equal(a, b)
 
 
 @some_cases

@@ -24,6 +24,15 @@ def test_ladder_writes_a_table_and_a_figure_for_every_chip(tmp_path, capsys):
     # Ten classes: a ladder of chance would read 10 %.
     loop = next(line for line in text.splitlines() if line.startswith("trained"))
     assert float(loop.split()[4]) > 70
+    # Again, what is finished is kept; not where another config is asked for.
+    assert "epoch" in capsys.readouterr().out
+    ladder.main(["digits", *SHORT, "--chips", "2", "--out", str(tmp_path)])
+    assert (tmp_path / "ladder.md").read_text() == text
+    assert "epoch" not in capsys.readouterr().out
+    again = ["digits", *SHORT, "phases.1.epochs=1"]
+    ladder.main([*again, "--chips", "1", "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "chip-0: epoch 1" in out and "phase-0: epoch" not in out
 
 
 def test_ladder_refuses_a_config_that_does_not_exist(tmp_path):

@@ -29,6 +29,7 @@ from bss2jax.kernels.neuron import (
 )
 from bss2jax.kernels.surrogate import SuperSpike
 from bss2jax.mapping.circuits import Population, joined, synapse_strength
+from bss2jax.mapping.convolution import Windows
 from bss2jax.mapping.spiking import cadc_trace, integrate, jitter_spikes, spiking
 
 SMALL = replace(BSS2, rows=4, columns=4)  # 8 circuits of 4 inputs
@@ -322,6 +323,57 @@ def test_coded_fields_are_their_raster(shared, on):
     assert 5 < z.sum() < z.size / 2
     np.testing.assert_array_equal(z, expected)
     close(pull(dz)[0], pull_raster(dz)[0])
+
+
+@pytest.mark.parametrize("coded", (False, True))
+@pytest.mark.parametrize("on", ("float", "ideal", "chip"))
+def test_windows_are_what_they_see(on, coded):
+    """A convolution without unfolding, against the fields unfolded; cut by position and channel."""
+    rng = np.random.default_rng(36)
+    raster = jnp.float32(rng.random((T, B, 3, 4, 2)) < 0.3)
+    if coded:
+        raster = Coded(jnp.float32(rng.random((B, 3, 4, 2)) / 2), T, Level(T))
+    w = jnp.float32(rng.normal(0.15, 0.3, (12, CHANNELS)))
+    place = Population(12, 4 * CHANNELS, positions=4, substrate=replace(SMALL, columns=4))
+    assert (place.positions_per_run, place.channels_per_run, place.runs) == (1, 2, 8)
+    noisy = Mismatch(threshold_noise=0.1, membrane_noise=0.1)
+    chip = sample_chip(jax.random.key(33), noisy, place.substrate) if on == "chip" else None
+    key = jax.random.key(34)
+    dz = jnp.float32(rng.normal(size=(T, B, 4, CHANNELS)))
+
+    def outcome(seen):
+        def neurons(raster, w):
+            return run(
+                seen(raster), w, LIFParams(), chip, key, population=place, quantised=on != "float"
+            )
+
+        if coded:
+            z, pull = jax.vjp(lambda w: neurons(raster, w), w)
+        else:
+            z, pull = jax.vjp(neurons, raster, w)
+        return z, pull(dz)
+
+    windows = partial(Windows, window=(2, 3), stride=(2, 1), padding=(1, 0))
+    assert windows(raster).shape == (T, B, 4, 12)
+    z, gradients = outcome(windows)
+    expected, of_fields = outcome(lambda raster: windows(raster).unfolded())
+    assert 5 < z.sum() < z.size / 2
+    np.testing.assert_array_equal(z, expected)
+    jax.tree.map(close, gradients, of_fields)
+
+
+def test_positions_in_other_runs_meet_the_same_circuits_and_other_noise():
+    spikes, w, _ = fields_drawn(shared=True)
+    spikes = jnp.broadcast_to(spikes[:, :, :1], spikes.shape)
+    place = FIELD_PLACES["by position"]  # positions 0 and 1, 2 and 3, 4
+    chip = sample_chip(jax.random.key(33), Mismatch(threshold_noise=0.2, jitter=0), place.substrate)
+    quiet = run(spikes, w, LIFParams(), chip, population=place)
+    np.testing.assert_array_equal(quiet[:, :, :2], quiet[:, :, 2:4])
+    np.testing.assert_array_equal(quiet[:, :, 0], quiet[:, :, 4])
+    assert (quiet[:, :, 0] != quiet[:, :, 1]).any()
+    noisy = run(spikes, w, LIFParams(), chip, jax.random.key(0), population=place)
+    for one, other in ((0, 2), (0, 4), (1, 3)):
+        assert (noisy[:, :, one] != noisy[:, :, other]).any()
 
 
 @pytest.mark.parametrize("shared", (True, False))

@@ -145,6 +145,12 @@ class Population:
         within = position % self.positions_per_run * self.channels_per_run
         return within + channel % self.channels_per_run
 
+    def run_of(self) -> jax.Array:
+        """Returns, for each of all neurons `[N]`, the run that it is in."""
+        position, channel = jnp.divmod(jnp.arange(self.neurons), self.channels)
+        tiles = -(-self.positions // self.positions_per_run)
+        return channel // self.channels_per_run * tiles + position // self.positions_per_run
+
     def _most_recurrent(self, outside):
         fits = (
             n

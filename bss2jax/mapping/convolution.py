@@ -5,17 +5,22 @@ Layouts are JAX's and flax's: channels last, kernels `[*window, C, N]`.
 References: hxtorch `perceptron/conv` (unfolding, expanded convolution).
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from bss2jax.hardware.chip import Chip
 from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.kernels.dense import dot
+from bss2jax.kernels.fields import Coded, raster_of
 from bss2jax.mapping.execute import matmul
-from bss2jax.mapping.partition import as_matrix
+from bss2jax.mapping.partition import as_matrix, from_matrix
 
 Padding = int | str | Sequence[int | tuple[int, int]]
 
@@ -202,6 +207,116 @@ def convolve(
         x, w, steps, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         precision=lax.Precision.HIGHEST,
     )  # fmt: skip
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Windows:
+    """What a window sees of a raster at each of its positions, as `patches`, but never stored.
+
+    Attributes:
+        raster: `[T, B, *size, C]`, or `Coded` of values `[B, *size, C]`.
+        window: taps along each axis of size.
+        stride, padding: as in `conv1d`; tuples, no lists.
+    """
+
+    raster: jax.Array | Coded
+    window: tuple[int, ...] = field(metadata={"static": True})
+    stride: int | tuple[int, ...] = field(default=1, metadata={"static": True})
+    padding: Padding = field(default=0, metadata={"static": True})
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Positions along each axis."""
+        return output_shape(self.raster.shape[2:-1], self.window, self.stride, self.padding)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """That of what they see: (T, B, P, K)."""
+        steps, batch, *_, channels = self.raster.shape
+        inputs = math.prod(self.window) * channels
+        return (steps, batch, math.prod(self.positions), inputs)
+
+    @property
+    def ndim(self) -> int:
+        """Axes of what they see."""
+        return len(self.shape)
+
+    def unfolded(self) -> jax.Array:
+        """Returns what they see, `[T, B, P, K]`."""
+        seen = patches(raster_of(self.raster), self.window, self.stride, self.padding)
+        return seen.reshape(self.shape)
+
+
+@jax.custom_vjp
+def window_product(windows: Windows, w: jax.Array) -> jax.Array:
+    """Multiplies what a window sees with the same weights at each position: a convolution.
+
+    Args:
+        windows: of a raster. No gradient flows to what is `Coded`.
+        w: `[K, N]`, as from `as_matrix`.
+
+    Returns:
+        `[T, B, P, N]`.
+    """
+    x = raster_of(windows.raster)
+    kernel = _kernel(windows, w)
+    y = convolve(x.reshape(-1, *x.shape[2:]), kernel, windows.stride, windows.padding)
+    return y.reshape(*windows.shape[:-1], -1)
+
+
+def window_product_gradient(
+    windows: Windows, w: jax.Array, dy: jax.Array
+) -> tuple[Windows | None, jax.Array]:
+    """Returns the gradients of windows (None of what is `Coded`) and weights.
+
+    Unfolded after all, in pieces that stay in a processor's cache: on a CPU in a third of the time
+    of XLA's gradients of convolutions, and a quarter of that of a raster unfolded as a whole.
+
+    Args:
+        windows, w: as in `window_product`.
+        dy: `[T, B, P, N]` gradient with respect to the product.
+    """
+    x, coded = raster_of(windows.raster), isinstance(windows.raster, Coded)
+    matrix = _kernel(windows, w).reshape(w.shape)
+    samples, (positions, inputs) = math.prod(x.shape[:2]), windows.shape[2:]
+    most = max(1, _PIECE // (positions * inputs))
+    piece = next(n for n in range(min(most, samples), 0, -1) if samples % n == 0)
+
+    def add(dw, cut):
+        x, dy = cut
+        seen, fold = jax.vjp(lambda x: _taps_outermost(windows, x), x)
+        dw = dw + dot(seen.T, dy)
+        return dw, None if coded else fold(dot(dy, matrix.T))[0]
+
+    cuts = (x.reshape(-1, piece, *x.shape[2:]), dy.reshape(-1, piece * positions, dy.shape[-1]))
+    dw, dx = lax.scan(add, jnp.zeros(matrix.shape), cuts)
+    dw = as_matrix(dw.reshape(*windows.window, x.shape[-1], -1))
+    return None if coded else replace(windows, raster=dx.reshape(x.shape)), dw
+
+
+window_product.defvjp(
+    lambda windows, w: (window_product(windows, w), (windows, w)),
+    lambda residuals, dy: window_product_gradient(*residuals, dy),
+)
+# Entries of an unfolded piece: half a megabyte.
+_PIECE = 2**17
+
+
+def _kernel(windows, w):
+    return from_matrix(w, (*windows.window, windows.raster.shape[-1], w.shape[-1]))
+
+
+def _taps_outermost(windows, x):
+    """What windows see of `[n, *size, C]`: `[n P, K]`, channel innermost, which copies fastest."""
+    strides, ones = _each(windows.stride, windows.window), (1,) * len(windows.window)
+    x = _pad(x, windows.window, strides, windows.padding, ones)
+    span = [(n - 1) * s + 1 for n, s in zip(windows.positions, strides, strict=True)]
+    taps = [
+        lax.slice(x, (0, *tap, 0), (len(x), *np.add(tap, span), x.shape[-1]), (1, *strides, 1))
+        for tap in np.ndindex(*windows.window)
+    ]
+    return jnp.concatenate(taps, axis=-1).reshape(-1, math.prod(windows.window) * x.shape[-1])
 
 
 def unfold(

@@ -2,7 +2,8 @@
 
 Each run holds some of the neurons, has the whole time axis, and its spikes are recorded; the next
 population is sent all of them. In the backward pass a run is computed again, so memory holds the
-membranes of one run at a time.
+membranes of one run at a time. Neurons with receptive fields are computed side by side instead,
+each with the circuits and the noise of its place in its run: what one run after the other gives.
 
 References: hxtorch `snn`; Cramer et al. 2022, 10.1073/pnas.2109194119 (in the loop); Arnold et al.
 2025, arXiv 2401.16840 (runs); DelGrad, 10.1038/s41467-025-63120-y (noise); halco, calix (the CADC).
@@ -33,8 +34,9 @@ from bss2jax.kernels.fields import Coded, field_product, field_product_gradient,
 from bss2jax.kernels.neuron import Dynamics, Integrator, LIFParams, LIParams, refractory_steps
 from bss2jax.kernels.surrogate import SuperSpike, Surrogate
 from bss2jax.mapping.circuits import Population, joined, synapse_strength
+from bss2jax.mapping.convolution import Windows, window_product, window_product_gradient
 
-Spikes = jax.Array | Events | SortedEvents | Coded
+Spikes = jax.Array | Events | SortedEvents | Coded | Windows
 
 
 def spiking(
@@ -62,14 +64,15 @@ def spiking(
     neurons with unquantised weights, at the membranes and spikes that the forward pass saw.
 
     Neurons with receptive fields see the inputs of their position: then `spikes` has an axis of
-    positions and w holds a position's channels, the same for all (a convolution of what `patches`
-    makes) or for each position its own (locally connected). Their synapses share the strength of
-    their neuron.
+    positions and w holds a position's channels, the same for all (a convolution: `Windows`, or what
+    `patches` makes) or for each position its own (locally connected). Their synapses share the
+    strength of their neuron.
 
     Args:
         spikes: `[T, B, K]`, or `[T, B, P, K]` with receptive fields; or `Events` of K inputs (then
             `steps` is T), sorted here in each call; or `SortedEvents`, where they stay the same; or
-            fields `Coded` where they are used. No gradient flows to events and coded values.
+            fields `Coded` where they are used; or `Windows`, for shared weights. No gradient flows
+            to events and coded values.
         w: `[K, N]` weights in software units; 1 brings a membrane at rest near the threshold. With
             receptive fields `[K, C]` or `[P, K, C]`.
         params: nominal neurons, scalars.
@@ -93,10 +96,11 @@ def spiking(
     place = population or _place(spikes, w, recurrent)
     _check(spikes, w, recurrent, place, chip)
     spikes = _prepared(spikes, w.shape[-2], _steps(spikes, steps))
-    fields = isinstance(spikes, jax.Array | Coded) and spikes.ndim == 4
-    if isinstance(spikes, jax.Array | Coded) and fields and place.positions == 1:
+    fields = not isinstance(spikes, SortedEvents) and spikes.ndim == 4
+    if fields and place.positions == 1:
         # A field that is all there is.
-        spikes, w = raster_of(spikes)[:, :, 0], w.reshape(w.shape[-2:])
+        raster = spikes.unfolded() if isinstance(spikes, Windows) else raster_of(spikes)
+        spikes, w = raster[:, :, 0], w.reshape(w.shape[-2:])
     if chip is None and not quantised:
         z = neuron.lif(
             params, _drive(spikes, w), recurrent,
@@ -106,10 +110,12 @@ def spiking(
     settings = _Settings(
         Dynamics(dt, refractory_steps(t_ref, dt), integrator, surrogate),
         weight_scale,
-        place.substrate.weight_max,
+        place,
     )
     on_chip = None if chip is None else _on_chip(chip, place, w.shape[-2], recurrent, params)
-    run = jax.checkpoint(partial(_lif_run, settings))
+    run = partial(_lif_run, settings)
+    if place.positions == 1:
+        run = jax.checkpoint(run)
 
     def one(spikes, w, words):
         return run(spikes, w, recurrent, params, on_chip, words)
@@ -160,7 +166,7 @@ def integrate(
     if chip is None and not quantised:
         return neuron.li(params, _drive(spikes, w), dt=dt, integrator=integrator)
     dynamics = Dynamics(dt, 0, integrator, SuperSpike())
-    settings = _Settings(dynamics, weight_scale, place.substrate.weight_max)
+    settings = _Settings(dynamics, weight_scale, place)
     whole = LIFParams(params.tau_mem, params.tau_syn, params.leak, params.leak, math.inf)
     on_chip = None if chip is None else _on_chip(chip, place, w.shape[0], None, whole)
 
@@ -201,13 +207,13 @@ def cadc_trace(v: jax.Array, dt: float, scale: float, substrate: Substrate = BSS
 class _Settings:
     dynamics: Dynamics
     weight_scale: float
-    weight_max: int
+    place: Population
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _OnChip:
-    """A run's synapses and neurons as they are, n neurons.
+    """A run's synapses and neurons as they are; n are a run's, or with receptive fields all.
 
     Attributes:
         strength: `[2, K, n]` of each synapse, excitatory and inhibitory; with receptive fields
@@ -231,51 +237,16 @@ def _words(key, place):
 
 def _in_runs(one: Callable, spikes, w, place, words):
     """Cuts neurons into runs, runs them one after the other, joins their outputs `[T, B, N]`."""
+    if place.positions > 1:
+        return one(spikes, w, words)
     if place.runs == 1:
         return one(spikes, w, None if words is None else words[0])
-    if place.positions > 1:
-        return _fields_in_runs(one, spikes, w, place, words)
-    blocks = _tiles(w, place.neurons_per_run, axis=1)
+    n = place.neurons_per_run
+    w = jnp.pad(w, ((0, 0), (0, place.runs * n - place.neurons)))
+    blocks = jnp.moveaxis(w.reshape(len(w), place.runs, n), 1, 0)
     _, y = lax.scan(lambda _, cut: (None, one(spikes, *cut)), None, (blocks, words))
-    return _untile(y, place.neurons)
-
-
-def _fields_in_runs(one, fields, w, place, words):
-    """The same by positions, and by the channels of a position where those need several runs."""
-    at_once, channels = place.positions_per_run, place.channels_per_run
-    fields = jax.tree.map(lambda a: _tiles(a, at_once, axis=-2), fields)
-    tiles = -(-place.positions // at_once)
-    parts = _tiles(w, channels, axis=-1)
-    words = None if words is None else words.reshape(len(parts), tiles, *words.shape[1:])
-    outputs = []
-    for i, part in enumerate(parts):
-        at_hand = None if words is None else words[i]
-        if w.ndim == 3:
-            cuts = (fields, _tiles(part, at_once, axis=0), at_hand)
-            _, y = lax.scan(lambda _, cut: (None, one(*cut)), None, cuts)
-        else:
-            cuts = (fields, at_hand)
-            _, y = lax.scan(lambda _, cut, part=part: (None, one(cut[0], part, cut[1])), None, cuts)
-        y = _untile(y, tiles * at_once * channels)
-        outputs.append(y.reshape(*y.shape[:2], -1, channels)[:, :, : place.positions])
-    y = jnp.concatenate(outputs, axis=-1)[..., : place.channels]
-    return y.reshape(*y.shape[:2], -1)
-
-
-def _tiles(a, size, axis):
-    """Cuts an axis into tiles, the last one padded with zeros, and puts their number in front."""
-    axis %= a.ndim
-    tiles = -(-a.shape[axis] // size)
-    missing = [(0, 0)] * a.ndim
-    missing[axis] = (0, tiles * size - a.shape[axis])
-    a = jnp.pad(a, missing).reshape(*a.shape[:axis], tiles, size, *a.shape[axis + 1 :])
-    return jnp.moveaxis(a, axis, 0)
-
-
-def _untile(y, neurons):
-    """Joins runs `[runs, T, B, n]` to `[T, B, neurons]`."""
     y = jnp.moveaxis(y, 0, 2)
-    return y.reshape(*y.shape[:2], -1)[..., :neurons]
+    return y.reshape(*y.shape[:2], -1)[..., : place.neurons]
 
 
 def _by_position(z, place, fields):
@@ -298,7 +269,7 @@ def _lif_run_forward(settings, spikes, w, recurrent, params, on_chip, words):
     if on_chip is not None:
         actual = on_chip.params
         if words is not None:
-            normal, _ = noise.normal_pair(words[0], drive.shape[1:])
+            normal = _normals(settings.place, _of_trial, words, drive.shape)
             noisy = actual.threshold + on_chip.threshold_noise * normal
             actual = replace(actual, threshold=noisy)
     disturbance = _membrane_noise(settings, on_chip, words, drive.shape)
@@ -346,13 +317,30 @@ def _membrane_noise(settings, on_chip, words, shape):
     """
     if on_chip is None or words is None or on_chip.membrane_noise is None:
         return None
-    steps, batch, n = shape
     keep = neuron.decay(on_chip.params.tau_mem, settings.dynamics.dt, settings.dynamics.integrator)
+    normal = _normals(settings.place, _of_steps, words, shape)
+    return on_chip.membrane_noise * jnp.sqrt(1 - keep**2) * normal
+
+
+def _normals(place, draw, words, shape):
+    """Standard normal numbers `[..., n]` for drives `[T, B, n]`, drawn run by run."""
+    if words.ndim == 2:
+        return draw(words, shape)
+    one_run = (*shape[:2], place.neurons_per_run)
+    normal = jax.vmap(lambda words: draw(words, one_run))(words)  # [runs, ..., neurons of a run]
+    return jnp.moveaxis(normal[place.run_of(), ..., place.in_run()], 0, -1)
+
+
+def _of_trial(words, shape):
+    return noise.normal_pair(words[0], shape[1:])[0]
+
+
+def _of_steps(words, shape):
+    steps, batch, n = shape
     # Both numbers of a pair are used: the odd steps' and the even ones'.
     pair = noise.normal_pair(words[1], (-(-steps // 2) * batch, n))
     normal = jnp.stack([half.reshape(-1, batch, n) for half in pair], axis=1)
-    normal = normal.reshape(-1, batch, n)[:steps]
-    return on_chip.membrane_noise * jnp.sqrt(1 - keep**2) * normal
+    return normal.reshape(-1, batch, n)[:steps]
 
 
 def jitter_spikes(z: jax.Array, words: jax.Array, jitter: jax.Array, dt: float) -> jax.Array:
@@ -380,7 +368,8 @@ def jitter_spikes(z: jax.Array, words: jax.Array, jitter: jax.Array, dt: float) 
 def _codes(w, settings):
     """Weights as the synapses hold them: 6-bit codes, over the scale."""
     codes = jnp.round(settings.weight_scale * w)
-    return jnp.clip(codes, -settings.weight_max, settings.weight_max) / settings.weight_scale
+    most = settings.place.substrate.weight_max
+    return jnp.clip(codes, -most, most) / settings.weight_scale
 
 
 def _strengthened(codes, strength):
@@ -397,10 +386,11 @@ def _quantised_drive(spikes, w, on_chip, settings):
     if codes.ndim == 3:  # [P, K, C]
         strength = on_chip.strength.reshape(2, len(codes), 1, -1)
         return _drive(spikes, _strengthened(codes, strength))
-    excitatory, inhibitory = jnp.maximum(codes, 0), jnp.minimum(codes, 0)
-    return on_chip.strength[0] * _drive(spikes, excitatory) + on_chip.strength[1] * _drive(
-        spikes, inhibitory
-    )
+    signs = jnp.concatenate([jnp.maximum(codes, 0), jnp.minimum(codes, 0)], axis=-1)
+    excitatory, inhibitory = jnp.split(_products(spikes, signs), 2, axis=-1)  # [T, B, P, C]
+    strength = on_chip.strength.reshape(2, *excitatory.shape[2:])
+    y = strength[0] * excitatory + strength[1] * inhibitory
+    return y.reshape(*y.shape[:2], -1)
 
 
 def _prepared(spikes, inputs, steps):
@@ -417,11 +407,16 @@ def _drive(spikes, w):
     """What the synapses add in each step, `[T, B, n]`, positions and channels in one axis."""
     if isinstance(spikes, SortedEvents):
         return event_product(spikes, w)
+    return _products(spikes, w).reshape(*spikes.shape[:2], -1)
+
+
+def _products(spikes, w):
+    """The same, `[T, B, P, C]` of fields and `[T B, n]` of a raster."""
+    if isinstance(spikes, Windows):
+        return window_product(spikes, w)
     if spikes.ndim == 4:
-        y = field_product(spikes, w)
-    else:
-        y = dot(spikes.reshape(-1, spikes.shape[-1]), w)
-    return y.reshape(*spikes.shape[:2], -1)
+        return field_product(spikes, w)
+    return dot(spikes.reshape(-1, spikes.shape[-1]), w)
 
 
 def _drive_gradient(spikes, w, dx):
@@ -429,7 +424,11 @@ def _drive_gradient(spikes, w, dx):
     if isinstance(spikes, SortedEvents):
         return None, event_product_gradient(spikes, dx)
     if spikes.ndim == 4:
-        return field_product_gradient(spikes, w, dx.reshape(*spikes.shape[:-1], w.shape[-1]))
+        dx = dx.reshape(*spikes.shape[:-1], w.shape[-1])
+        gradient = (
+            window_product_gradient if isinstance(spikes, Windows) else field_product_gradient
+        )
+        return gradient(spikes, w, dx)
     flat = dx.reshape(-1, dx.shape[-1])
     return dot(dx, w.T), dot(spikes.reshape(-1, spikes.shape[-1]).T, flat)
 
@@ -449,7 +448,8 @@ def _on_chip(chip, place, inputs, recurrent, params):
     of_trial, of_steps = distance * circuits.threshold_noise, circuits.membrane_noise
     of_steps = None if of_steps is None else distance * of_steps
     if place.positions > 1:
-        return _OnChip(circuits.strength, None, actual, of_trial, of_steps)
+        of_run = _OnChip(circuits.strength, None, actual, of_trial, of_steps)
+        return jax.tree.map(lambda a: a[..., place.in_run()], of_run)
     all_inputs = inputs if recurrent is None else inputs + place.neurons
     strength = synapse_strength(chip, place, all_inputs)
     inner = None if recurrent is None else strength[:, inputs:]

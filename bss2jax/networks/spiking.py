@@ -17,6 +17,7 @@ from bss2jax.kernels.neuron import LIFParams, LIParams
 from bss2jax.kernels.surrogate import Arctan, Box, FastSigmoid, Gaussian, SuperSpike, Triangle
 from bss2jax.mapping import convolution
 from bss2jax.mapping.circuits import Population, plan_populations
+from bss2jax.mapping.convolution import Windows
 from bss2jax.mapping.partition import as_matrix
 from bss2jax.mapping.spiking import integrate, spiking
 from bss2jax.networks.execution import Network, executions, layer_names, require_chip
@@ -311,11 +312,15 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
         neuron = LIFParams(layer.tau_mem, layer.tau_syn)
         settings |= {"t_ref": layer.t_ref, "surrogate": surrogate}
         if isinstance(layer, ConvLIF):
-            if isinstance(z, Coded):
+            z = z if isinstance(z, Coded) else z.reshape(*z.shape[:2], *step.before)
+            w = weights["weight"]
+            if layer.shared:
+                seen = Windows(z, step.window, layer.stride, layer.padding)
+                w = as_matrix(w)
+            elif isinstance(z, Coded):
                 seen = replace(z, values=step.fields(z.values))
             else:
-                seen = step.fields(z.reshape(*z.shape[:2], *step.before))
-            w = as_matrix(weights["weight"]) if layer.shared else weights["weight"]
+                seen = step.fields(z)
             z = spiking(seen, w, neuron, here, noise, **settings)
             z = z.reshape(*z.shape[:2], *step.after)
         else:

@@ -171,12 +171,11 @@ class ConvLIF(nnx.Module):
         Raises:
             ValueError: as `bss2jax.spiking`, or the window does not fit.
         """
-        seen = convolution.patches(spikes, self.kernel_size, self.strides, self.padding)
-        positions = seen.shape[2:-1]
-        seen = seen.reshape(*seen.shape[:2], -1, seen.shape[-1])
+        windows = convolution.Windows(spikes, self.kernel_size, self.strides, self.padding)
         w = as_matrix(self.kernel[...]) if self.shared else self.kernel[...]
+        seen = windows if self.shared else windows.unfolded()
         z = spiking(seen, w, self.params, chip, key, **_settings(self))
-        return z.reshape(*z.shape[:2], *positions, z.shape[-1])
+        return z.reshape(*z.shape[:2], *windows.positions, z.shape[-1])
 
 
 class LI(nnx.Module):
