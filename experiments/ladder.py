@@ -137,6 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--first", type=int, default=0, help="the first of the chips")
     parser.add_argument("--out", type=Path, help="default: runs/ladder-CONFIG")
     parsed = parser.parse_args(arguments)
+    if parsed.chips < 1:
+        parser.error("--chips: expected 1 or more")
     out = parsed.out or Path("runs") / f"ladder-{Path(parsed.config).stem}"
     out.mkdir(parents=True, exist_ok=True)
     accuracy = climb(

@@ -81,28 +81,26 @@ def field_product_gradient(
         fields, w: as in `field_product`.
         dy: `[T, B, P, C]` gradient with respect to the product.
     """
-    if w.ndim == 3:
-        if isinstance(fields, Coded):
-            dx, of_input, code = None, fields.values, fields.code
-        else:
-            dx, of_input, code = (dy[..., None, :] * w).sum(axis=-1), fields, lambda x: x
+    if w.ndim == 2:
+        x, flat = raster_of(fields), dy.reshape(-1, dy.shape[-1])
+        dw = dot(x.reshape(-1, x.shape[-1]).T, flat)
+        return None if isinstance(fields, Coded) else dot(dy, w.T), dw
+    if isinstance(fields, Coded):
+        dx, values, code = None, fields.values, fields.code
+    else:
+        dx, values, code = (dy[..., None, :] * w).sum(axis=-1), fields, lambda x: x
+    channels = dy.shape[-1]
+    flat = dy.reshape(math.prod(dy.shape[:2]), -1)
 
-        channels = dy.shape[-1]
-        flat = dy.reshape(math.prod(dy.shape[:2]), -1)
+    def one(x):
+        # Sums over steps and samples, input by input: the others of a field are far apart. In
+        # one axis, and without one of length 1 behind: a third of the time on a CPU.
+        z = code(x)
+        z = jnp.broadcast_to(z[..., None], (*z.shape, channels)).reshape(flat.shape)
+        return (z * flat).sum(axis=0).reshape(-1, channels)
 
-        def one(x):
-            # Sums over steps and samples, input by input: the others of a field are far apart. In
-            # one axis, and without one of length 1 behind: a third of the time on a CPU.
-            z = code(x)
-            z = jnp.broadcast_to(z[..., None], (*z.shape, channels)).reshape(flat.shape)
-            return (z * flat).sum(axis=0).reshape(-1, channels)
-
-        return dx, jnp.moveaxis(lax.map(one, jnp.moveaxis(of_input, -1, 0)), 0, 1)
-    x = raster_of(fields)
-    flat = dy.reshape(-1, dy.shape[-1])
-    return None if isinstance(fields, Coded) else dot(dy, w.T), dot(
-        x.reshape(-1, x.shape[-1]).T, flat
-    )
+    dw = jnp.moveaxis(lax.map(one, jnp.moveaxis(values, -1, 0)), 0, 1)
+    return dx, dw
 
 
 def _coded_product(fields, w):

@@ -297,7 +297,7 @@ def window_product_gradient(
 
 window_product.defvjp(
     lambda windows, w: (window_product(windows, w), (windows, w)),
-    lambda residuals, dy: window_product_gradient(*residuals, dy),
+    lambda residuals, dy: window_product_gradient(residuals[0], residuals[1], dy),
 )
 # Entries of an unfolded piece: half a megabyte.
 _PIECE = 2**17

@@ -36,7 +36,8 @@ from bss2jax.kernels.surrogate import SuperSpike, Surrogate
 from bss2jax.mapping.circuits import Population, joined, synapse_strength
 from bss2jax.mapping.convolution import Windows, window_product, window_product_gradient
 
-Spikes = jax.Array | Events | SortedEvents | Coded | Windows
+_Prepared = jax.Array | SortedEvents | Coded | Windows
+Spikes = _Prepared | Events
 
 
 def spiking(
@@ -95,15 +96,15 @@ def spiking(
     """
     place = population or _place(spikes, w, recurrent)
     _check(spikes, w, recurrent, place, chip)
-    spikes = _prepared(spikes, w.shape[-2], _steps(spikes, steps))
-    fields = not isinstance(spikes, SortedEvents) and spikes.ndim == 4
-    if fields and place.positions == 1:
+    sent = _prepared(spikes, w.shape[-2], _steps(spikes, steps))
+    fields = not isinstance(sent, SortedEvents) and sent.ndim == 4
+    if not isinstance(sent, SortedEvents) and fields and place.positions == 1:
         # A field that is all there is.
-        raster = spikes.unfolded() if isinstance(spikes, Windows) else raster_of(spikes)
-        spikes, w = raster[:, :, 0], w.reshape(w.shape[-2:])
+        raster = sent.unfolded() if isinstance(sent, Windows) else raster_of(sent)
+        sent, w = raster[:, :, 0], w.reshape(w.shape[-2:])
     if chip is None and not quantised:
         z = neuron.lif(
-            params, _drive(spikes, w), recurrent,
+            params, _drive(sent, w), recurrent,
             dt=dt, t_ref=t_ref, integrator=integrator, surrogate=surrogate,
         )  # fmt: skip
         return _by_position(z, place, fields)
@@ -113,7 +114,7 @@ def spiking(
         place,
     )
     on_chip = None if chip is None else _on_chip(chip, place, w.shape[-2], recurrent, params)
-    run = partial(_lif_run, settings)
+    run: Callable = partial(_lif_run, settings)
     if place.positions == 1:
         run = jax.checkpoint(run)
 
@@ -121,7 +122,7 @@ def spiking(
         return run(spikes, w, recurrent, params, on_chip, words)
 
     noisy = chip is not None and key is not None
-    z = _in_runs(one, spikes, w, place, _words(key, place) if noisy else None)
+    z = _in_runs(one, sent, w, place, _words(key, place) if noisy else None)
     if chip is not None and key is not None:
         # Where spikes are recorded, not where the neurons reset: hence outside the runs.
         words = noise.stream_words(jax.random.fold_in(key, 1), 1)[0]
@@ -393,7 +394,7 @@ def _quantised_drive(spikes, w, on_chip, settings):
     return y.reshape(*y.shape[:2], -1)
 
 
-def _prepared(spikes, inputs, steps):
+def _prepared(spikes: Spikes, inputs: int, steps: int) -> _Prepared:
     """Sorts events once for all runs; a raster stays one."""
     if isinstance(spikes, SortedEvents) and (spikes.steps, spikes.inputs) != (steps, inputs):
         raise ValueError(

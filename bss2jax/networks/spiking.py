@@ -59,14 +59,14 @@ def build_spiking(
     """
     names = layer_names(layers)
     _check_kinds(layers, names, spec)
-    steps = arrange(_Step, layers, _coded_shape(tuple(shape), spec), _output_shape)
-    plan = _plan(steps, spec, substrate)
+    stages = arrange(SpikingStage, layers, _coded_shape(tuple(shape), spec), _output_shape)
+    plan = _plan(stages, spec, substrate)
     limit = substrate.weight_max / spec.weight_scale
     return Network(
-        init=partial(_init, steps, limit),
-        apply=partial(_apply, steps, plan, spec, limit),
+        init=partial(_init, stages, limit),
+        apply=partial(_apply, stages, plan, spec, limit),
         plan=plan,
-        shapes=(tuple(shape), *(step.after for step in steps)),
+        shapes=(tuple(shape), *(stage.after for stage in stages)),
         names=names,
         encode=coding.normalise,
         weight_limit=limit if spec.weight_clamp == "hard" else math.inf,
@@ -132,7 +132,7 @@ def _one_spike(values, spec):
 
 
 @dataclass(frozen=True)
-class _Step(Stage):
+class SpikingStage(Stage):
     """A layer of a spiking network in its place."""
 
     @property
@@ -197,47 +197,47 @@ def _output_shape(layer, shape):
     return (layer.outputs,) if isinstance(layer, LIF | LI) else window_shape(layer, shape)
 
 
-def _plan(steps, spec, substrate):
+def _plan(stages, spec, substrate):
     of_an_input = _events_of_an_input(spec)
     populations, events = [], []
-    for i, step in enumerate(steps):
-        if isinstance(step.layer, Pool):
+    for i, stage in enumerate(stages):
+        if isinstance(stage.layer, Pool):
             continue
         try:
-            place, sent = _place(step, substrate, of_an_input if i == 0 else None)
+            place, sent = _place(stage, substrate, of_an_input if i == 0 else None)
         except ValueError as error:
-            raise ValueError(f"layer {step.name}: {error}") from None
+            raise ValueError(f"layer {stage.name}: {error}") from None
         populations.append(place)
         events.append(sent)
-    names = [step.name for step in steps if not isinstance(step.layer, Pool)]
+    names = [stage.name for stage in stages if not isinstance(stage.layer, Pool)]
     density = None if of_an_input is None else of_an_input / spec.steps
     driven = (
-        spec.coding in _ONE_SPIKE and isinstance(steps[0].layer, LIF | LI) and density <= _SPARSE
+        spec.coding in _ONE_SPIKE and isinstance(stages[0].layer, LIF | LI) and density <= _SPARSE
     )
     seconds = spec.steps * spec.dt
     return plan_populations(names, populations, events, seconds, substrate, density, driven)
 
 
-def _place(step, substrate, of_an_input):
+def _place(stage, substrate, of_an_input):
     """A layer's population, and the most events that a run of it is sent, None if not known."""
-    layer = step.layer
+    layer = stage.layer
     if not isinstance(layer, ConvLIF):
         recurrent = isinstance(layer, LIF) and layer.recurrent
-        fan_in = step.fan_in + layer.outputs * recurrent
+        fan_in = stage.fan_in + layer.outputs * recurrent
         place = Population(fan_in, layer.outputs, recurrent, substrate=substrate)
-        return place, of_an_input and round(step.fan_in * of_an_input)
-    positions = math.prod(step.after[:-1])
+        return place, of_an_input and round(stage.fan_in * of_an_input)
+    positions = math.prod(stage.after[:-1])
     whole = Population(
-        step.fan_in, positions * layer.outputs, positions=positions, substrate=substrate
+        stage.fan_in, positions * layer.outputs, positions=positions, substrate=substrate
     )
     if of_an_input is None:
         return whole, None
     # Numbered from 1: what lies in the padding is 0.
-    inputs = np.arange(1, math.prod(step.before) + 1, dtype=np.int32).reshape(step.before)
-    fields = np.asarray(step.fields(jnp.asarray(inputs)))
+    inputs = np.arange(1, math.prod(stage.before) + 1, dtype=np.int32).reshape(stage.before)
+    fields = np.asarray(stage.fields(jnp.asarray(inputs)))
     for at_once in range(whole.positions_per_run, 0, -1):
         place = Population(
-            step.fan_in, positions * layer.outputs, positions=positions,
+            stage.fan_in, positions * layer.outputs, positions=positions,
             parts=-(-positions // at_once), substrate=substrate,
         )  # fmt: skip
         at_once = place.positions_per_run
@@ -260,28 +260,28 @@ def _events_of_an_input(spec):
     return (1 if spec.coding in _ONE_SPIKE else spikes) / (2 if silent else 1)
 
 
-def _init(steps, limit, key):
+def _init(stages, limit, key):
     """Draws every population's weights, software units: normal, cut at what a synapse holds."""
-    params, weighted = {}, [step for step in steps if not isinstance(step.layer, Pool)]
-    for step, layer_key in zip(weighted, jax.random.split(key, len(weighted)), strict=True):
-        layer, (k_weight, k_recurrent) = step.layer, jax.random.split(layer_key)
-        normal = layer.init_std * jax.random.normal(k_weight, step.weight_shape)
-        params[step.name] = {"weight": jnp.clip(layer.init_mean + normal, -limit, limit)}
+    params, weighted = {}, [stage for stage in stages if not isinstance(stage.layer, Pool)]
+    for stage, layer_key in zip(weighted, jax.random.split(key, len(weighted)), strict=True):
+        layer, (k_weight, k_recurrent) = stage.layer, jax.random.split(layer_key)
+        normal = layer.init_std * jax.random.normal(k_weight, stage.weight_shape)
+        params[stage.name] = {"weight": jnp.clip(layer.init_mean + normal, -limit, limit)}
         if isinstance(layer, LIF) and layer.recurrent:
             normal = layer.init_std * jax.random.normal(k_recurrent, (layer.outputs,) * 2)
-            params[step.name]["recurrent"] = jnp.clip(normal, -limit, limit)
+            params[stage.name]["recurrent"] = jnp.clip(normal, -limit, limit)
     return params
 
 
-def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, training=False):
-    each = executions([step.name for step in steps], on)
+def _apply(stages, plan, spec, limit, params, x, chip=None, key=None, *, on, training=False):
+    each = executions([stage.name for stage in stages], on)
     require_chip(each, chip)
-    if spec.coding == "current" and each[steps[0].name] != "float":
+    if spec.coding == "current" and each[stages[0].name] != "float":
         raise ValueError("a chip is sent spikes: current coding is for layers on float")
     if spec.signed:
         x = jnp.concatenate([x, -x], axis=-1)  # the code takes what is below 0 for 0
-    keys = iter([None] * 3 * len(steps) if key is None else jax.random.split(key, 3 * len(steps)))
-    if isinstance(steps[0].layer, ConvLIF) and spec.coding != "rate":
+    keys = iter([None] * 3 * len(stages) if key is None else jax.random.split(key, 3 * len(stages)))
+    if isinstance(stages[0].layer, ConvLIF) and spec.coding != "rate":
         # Each value becomes the same spikes in every field that sees it.
         z = Coded(x, spec.steps, _Code(spec))
         next(keys)
@@ -290,10 +290,10 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
     parameter = () if spec.surrogate_parameter is None else (spec.surrogate_parameter,)
     surrogate = SURROGATES[spec.surrogate](*parameter)
     places, stats = plan.places, {}
-    for step in steps:
-        layer, name = step.layer, step.name
+    for stage in stages:
+        layer, name = stage.layer, stage.name
         if isinstance(layer, Pool):
-            z = step.pooled(z.reshape(*z.shape[:2], *step.before))
+            z = stage.pooled(z.reshape(*z.shape[:2], *stage.before))
             continue
         weights = params[name]
         if spec.weight_clamp == "soft":
@@ -312,24 +312,24 @@ def _apply(steps, plan, spec, limit, params, x, chip=None, key=None, *, on, trai
         neuron = LIFParams(layer.tau_mem, layer.tau_syn)
         settings |= {"t_ref": layer.t_ref, "surrogate": surrogate}
         if isinstance(layer, ConvLIF):
-            z = z if isinstance(z, Coded) else z.reshape(*z.shape[:2], *step.before)
+            z = z if isinstance(z, Coded) else z.reshape(*z.shape[:2], *stage.before)
             w = weights["weight"]
             if layer.shared:
-                seen = Windows(z, step.window, layer.stride, layer.padding)
+                seen = Windows(z, stage.window, layer.stride, layer.padding)
                 w = as_matrix(w)
             elif isinstance(z, Coded):
-                seen = replace(z, values=step.fields(z.values))
+                seen = replace(z, values=stage.fields(z.values))
             else:
-                seen = step.fields(z)
+                seen = stage.fields(z)
             z = spiking(seen, w, neuron, here, noise, **settings)
-            z = z.reshape(*z.shape[:2], *step.after)
+            z = z.reshape(*z.shape[:2], *stage.after)
         else:
             back = weights.get("recurrent")
             w = weights["weight"]
             z = spiking(_flat(z), w, neuron, here, noise, recurrent=back, **settings)
         drop = next(keys)
         if training and layer.dropout and drop is not None:
-            kept = jax.random.bernoulli(drop, 1 - layer.dropout, step.after)
+            kept = jax.random.bernoulli(drop, 1 - layer.dropout, stage.after)
             z = z * kept / (1 - layer.dropout)
         stats[name] = {"spikes": z.sum(axis=0).reshape(z.shape[1], -1)}
     return SPIKE_DECODERS[spec.decoder](z), stats
