@@ -274,8 +274,12 @@ def window_product_gradient(
     of XLA's gradients of convolutions, and a quarter of that of a raster unfolded as a whole.
 
     Args:
-        windows, w: as in `window_product`.
+        windows: as in `window_product`.
+        w: `[K, N]`, likewise.
         dy: `[T, B, P, N]` gradient with respect to the product.
+
+    Raises:
+        ValueError: a window does not fit the raster.
     """
     x, coded = raster_of(windows.raster), isinstance(windows.raster, Coded)
     matrix = _kernel(windows, w).reshape(w.shape)

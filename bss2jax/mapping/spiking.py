@@ -83,8 +83,11 @@ def spiking(
         population: where it goes on the chip; by default from circuit 0 in as few runs as fit.
         quantised: round weights to codes. Without, and without chip, this is plain simulation, and
             nothing is cut into runs.
+        steps: T, where events do not say it.
         weight_scale: LSB per software unit.
-        dt, t_ref, integrator, surrogate: as in `lif_step`.
+        dt: s a step.
+        t_ref: refractory time, s.
+        integrator, surrogate: as in `lif_step`.
 
     Returns:
         `[T, B, N]` spikes, 0.0 or 1.0; with receptive fields `[T, B, P, C]`.

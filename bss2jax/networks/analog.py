@@ -56,12 +56,21 @@ def build_analog(layers: Sequence[Layer], shape: Sequence[int], substrate: Subst
 
 @dataclass(frozen=True)
 class AnalogStage(Stage):
-    """A layer of analog products in its place."""
+    """A layer of analog products in its place.
+
+    Attributes:
+        substrate: whose products they are.
+    """
 
     substrate: Substrate
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the layer's weight: (fan-in, outputs), or (*window, channels, outputs).
+
+        Raises:
+            TypeError: the layer has none.
+        """
         layer = self.layer
         match layer:
             case Dense():

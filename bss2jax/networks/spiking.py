@@ -144,6 +144,7 @@ class SpikingStage(Stage):
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
+        """(fan-in, outputs), shared (*window, channels, outputs), else with positions in front."""
         layer = self.layer
         if not isinstance(layer, ConvLIF):
             return (self.fan_in, layer.outputs)
@@ -151,11 +152,12 @@ class SpikingStage(Stage):
             return (*self.window, self.before[-1], layer.outputs)
         return (math.prod(self.after[:-1]), self.fan_in, layer.outputs)
 
-    def fields(self, x):
-        """What each position sees of `[..., *before]`: `[..., P, K]`."""
-        layer = self.layer
-        seen = convolution.patches(x, self.window, layer.stride, layer.padding)
-        return seen.reshape(*x.shape[: x.ndim - len(self.before)], -1, self.fan_in)
+
+def _fields(stage, x):
+    """What each position sees of `[..., *before]`: `[..., P, K]`."""
+    layer = stage.layer
+    seen = convolution.patches(x, stage.window, layer.stride, layer.padding)
+    return seen.reshape(*x.shape[: x.ndim - len(stage.before)], -1, stage.fan_in)
 
 
 def _check_kinds(layers, names, spec):
@@ -234,7 +236,7 @@ def _place(stage, substrate, of_an_input):
         return whole, None
     # Numbered from 1: what lies in the padding is 0.
     inputs = np.arange(1, math.prod(stage.before) + 1, dtype=np.int32).reshape(stage.before)
-    fields = np.asarray(stage.fields(jnp.asarray(inputs)))
+    fields = np.asarray(_fields(stage, jnp.asarray(inputs)))
     for at_once in range(whole.positions_per_run, 0, -1):
         place = Population(
             stage.fan_in, positions * layer.outputs, positions=positions,
@@ -318,9 +320,9 @@ def _apply(stages, plan, spec, limit, params, x, chip=None, key=None, *, on, tra
                 seen = Windows(z, stage.window, layer.stride, layer.padding)
                 w = as_matrix(w)
             elif isinstance(z, Coded):
-                seen = replace(z, values=stage.fields(z.values))
+                seen = replace(z, values=_fields(stage, z.values))
             else:
-                seen = stage.fields(z)
+                seen = _fields(stage, z)
             z = spiking(seen, w, neuron, here, noise, **settings)
             z = z.reshape(*z.shape[:2], *stage.after)
         else:
