@@ -1,5 +1,6 @@
 """What several test files need: a drawn chip, as the package and as the NumPy twins see it."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -37,6 +38,10 @@ from bss2jax import Mismatch, sample_chip
 # The same examples every time; compiling a new shape takes longer than hypothesis' deadline.
 settings.register_profile("bss2jax", deadline=None, derandomize=True, database=None)
 settings.load_profile("bss2jax")
+
+# What is imported stays: no collection need look at it again, and few find anything.
+gc.freeze()
+gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

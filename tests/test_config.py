@@ -470,7 +470,7 @@ def test_the_published_ladder_ships():
 # Large, or like another one.
 DEAR = (
     "eurosat_large", "eurosat_vmm", "mnist16_spiking", "mnist_ladder", "mnist_spiking",
-    "yinyang_fine", "mnist",
+    "yinyang_fine", "mnist", "mnist_softlif",
 )  # fmt: skip
 
 
