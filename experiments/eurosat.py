@@ -10,16 +10,16 @@ from there when the command is given again.
 """
 
 import argparse
-import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from kept import trained
 
 from bss2jax import config, experiment
 from bss2jax.config import ConfigError
 from bss2jax.mapping.partition import table
-from bss2jax.training import runs
 
 LABELS = {"float": "all simulated", "mixed": "first layer on the chip", "chip": "all on the chip"}
 
@@ -34,60 +34,43 @@ def executions(prepared: experiment.Experiment) -> dict:
     }
 
 
-def train(prepared: experiment.Experiment, number: int, start, out: Path, way: str, on) -> dict:
-    """Trains through a phase, tests, and returns the figures; or those that are there already."""
-    summary, kept = out / way / "summary.json", out / way / "checkpoints" / "final.npz"
-    if summary.exists() and kept.exists():
-        return json.loads(summary.read_text(encoding="utf-8"))
-    epochs = []
-
-    def on_epoch(epoch, progress, best):
-        epochs.append(epoch.record(number, on))
-        print(
-            f"{way}: epoch {epoch.epoch}, loss {epoch.validation.loss:.3f}, validation "
-            f"{100 * epoch.validation.accuracy:.2f} %, {epoch.seconds:.0f} s",
-            flush=True,
-        )
-
-    params = prepared.train(number, start, on_epoch=on_epoch)
+def tested(prepared: experiment.Experiment, params, way: str, on) -> dict:
+    """Tests parameters on an execution, and returns the figures."""
     result = prepared.test_result(params, on)
-    figures = {
+    print(f"{way}: test {100 * result.accuracy:.2f} %", flush=True)
+    return {
         "on": on,
         "test_accuracy": result.accuracy,
         "test_balanced_accuracy": result.balanced_accuracy,
         "test_class_accuracy": result.class_accuracy,
         "test_confusion": result.confusion,
-        "epochs": epochs,
     }
-    print(f"{way}: test {100 * result.accuracy:.2f} %", flush=True)
-    with runs.opened(prepared.config.name, str(out / way)) as run:
-        run.write("resolved.toml", config.dump(prepared.config))
-        run.write("environment.json", runs.environment())
-        run.save("final", params)
-        run.write("summary.json", figures)
-    return figures
 
 
 def compare(name: str, overrides: list[str], chips: range, out: Path) -> dict:
     """Trains in all three ways; returns figures by way, a list of one for each chip."""
-    parsed, _ = config.load(name, overrides)
+    parsed, text = config.load(name, overrides)
     if len(parsed.phases) < 2 or any(phase.on_chip for phase in parsed.phases[:-1]):
         raise ConfigError("phases: expected two or more, only the last one on the chip")
     prepared = experiment.prepare(parsed)
-    params, last = prepared.initial(), len(parsed.phases) - 1
-    found: dict = {"before": []}
+    last = len(parsed.phases) - 1
+
+    def train(here, number, start, way, on):
+        test = partial(tested, here, way=way, on=on)
+        return trained(here, text, [number], start, out / way, test)
+
+    params, found = prepared.initial(), {"before": []}
     for number, phase in enumerate(parsed.phases[:-1]):
-        way = f"phase-{number}"
-        found["before"].append(train(prepared, number, params, out, way, phase.on))
-        params = runs.RunDirectory(out / way).restore("final", params)
+        params, figures = train(prepared, number, params, f"phase-{number}", phase.on)
+        found["before"].append(figures)
     for way, on in executions(prepared).items():
         phases = (*parsed.phases[:-1], replace(parsed.phases[-1], on=on))
         here = replace(prepared, config=replace(parsed, phases=phases))
         if way == "float":
-            found[way] = [train(here, last, params, out, way, on)]
+            found[way] = [train(here, last, params, way, on)[1]]
             continue
         found[way] = [
-            train(here.with_chip(chip), last, params, out, f"{way}-{chip}", on) for chip in chips
+            train(here.with_chip(chip), last, params, f"{way}-{chip}", on)[1] for chip in chips
         ]
     return found
 

@@ -10,15 +10,14 @@ on silicon: float 98.29, quantised 98.10, moved to the chip untrained 92.13, tra
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from kept import trained
 
 from bss2jax import config, experiment
 from bss2jax.mapping.partition import table
-from bss2jax.training import runs
 
 RUNGS = tuple(experiment.RUNGS)
 LABELS = ("float", "quantised", "moved to the chip", "trained in the loop")
@@ -41,52 +40,14 @@ def climb(name: str, overrides: list[str], chips: range, out: Path) -> np.ndarra
 
         def tested(params, here=here):
             rungs = {name: rung.accuracy for name, rung in here.rungs(nominal).items()}
-            return rungs | {"chip": here.test_accuracy(params, here.on_chip)}
+            rungs["chip"] = here.test_accuracy(params, here.on_chip)
+            return {"test_accuracy": rungs}
 
-        _, rungs = trained(here, text, phases[first:], nominal, out / f"chip-{chip}", tested)
+        _, figures = trained(here, text, phases[first:], nominal, out / f"chip-{chip}", tested)
+        rungs = figures["test_accuracy"]
         accuracies.append([100 * rungs[rung] for rung in RUNGS])
         print(f"chip {chip}: " + ", ".join(f"{k} {100 * v:.2f}" for k, v in rungs.items()))
     return np.array(accuracies)
-
-
-def trained(prepared: experiment.Experiment, text: str, phases, start, out: Path, tested):
-    """Trains through phases and tests; returns parameters and accuracies.
-
-    A finished run of the same config is taken as it is.
-
-    Args:
-        prepared, text: the experiment, and its config as written.
-        phases: their numbers.
-        start: parameters to begin with.
-        out: directory of the run.
-        tested: turns parameters into test accuracies by name.
-    """
-    kept, resolved = runs.RunDirectory(out), config.dump(prepared.config)
-    if (out / "summary.json").exists() and kept.read("resolved.toml") == resolved:
-        return kept.restore("final", start), json.loads(kept.read("summary.json"))["test_accuracy"]
-    params, epochs = start, []
-    for number in phases:
-        on = prepared.config.phases[number].on
-
-        def on_epoch(epoch, progress, best, number=number, on=on):
-            epochs.append(epoch.record(number, on))
-            print(
-                f"{out.name}: epoch {epoch.epoch}, loss {epoch.validation.loss:.3f}, validation "
-                f"{100 * epoch.validation.accuracy:.2f} %, {epoch.seconds:.0f} s",
-                flush=True,
-            )
-
-        params = prepared.train(number, params, on_epoch=on_epoch)
-    accuracies = tested(params)
-    with runs.opened(prepared.config.name, str(out)) as run:
-        run.write("config.toml", text)
-        run.write("resolved.toml", resolved)
-        run.write("environment.json", runs.environment())
-        run.save("final", params)
-        seed = prepared.config.chip.seed
-        figures = {"test_accuracy": accuracies, "chip_seed": seed, "epochs": epochs}
-        run.write("summary.json", figures)
-    return params, accuracies
 
 
 def write_table(accuracy: np.ndarray, published: tuple[float, ...] | None, out: Path) -> str:
