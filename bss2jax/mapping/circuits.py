@@ -116,13 +116,16 @@ class Population:
     @property
     def runs(self) -> int:
         """Runs of the chip, one after the other."""
-        of_positions = -(-self.positions // self.positions_per_run)
-        return of_positions * -(-self.channels // self.channels_per_run)
+        return self._runs_of_positions * -(-self.channels // self.channels_per_run)
+
+    @property
+    def _runs_of_positions(self):
+        """Runs that it takes to have been at all positions, with channels_per_run of each."""
+        return -(-self.positions // self.positions_per_run)
 
     def neurons_in(self, run: int) -> int:
         """Returns the neurons of a run: fewer where positions or channels are left over."""
-        tiles = -(-self.positions // self.positions_per_run)
-        part, tile = divmod(run, tiles)
+        part, tile = divmod(run, self._runs_of_positions)
         positions = min(self.positions_per_run, self.positions - tile * self.positions_per_run)
         return positions * min(self.channels_per_run, self.channels - part * self.channels_per_run)
 
@@ -148,8 +151,8 @@ class Population:
     def run_of(self) -> jax.Array:
         """Returns, for each of all neurons `[N]`, the run that it is in."""
         position, channel = jnp.divmod(jnp.arange(self.neurons), self.channels)
-        tiles = -(-self.positions // self.positions_per_run)
-        return channel // self.channels_per_run * tiles + position // self.positions_per_run
+        part, tile = channel // self.channels_per_run, position // self.positions_per_run
+        return part * self._runs_of_positions + tile
 
     def _most_recurrent(self, outside):
         fits = (

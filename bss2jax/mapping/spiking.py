@@ -101,10 +101,8 @@ def spiking(
     _check(spikes, w, recurrent, place, chip)
     sent = _prepared(spikes, w.shape[-2], _steps(spikes, steps))
     fields = not isinstance(sent, SortedEvents) and sent.ndim == 4
-    if not isinstance(sent, SortedEvents) and fields and place.positions == 1:
-        # A field that is all there is.
-        raster = sent.unfolded() if isinstance(sent, Windows) else raster_of(sent)
-        sent, w = raster[:, :, 0], w.reshape(w.shape[-2:])
+    if fields and place.positions == 1:
+        sent, w = _only_field(sent), w.reshape(w.shape[-2:])
     if chip is None and not quantised:
         z = neuron.lif(
             params, _drive(sent, w), recurrent,
@@ -405,6 +403,11 @@ def _prepared(spikes: Spikes, inputs: int, steps: int) -> _Prepared:
             f"and {inputs}"
         )
     return sort_events(spikes, steps, inputs) if isinstance(spikes, Events) else spikes
+
+
+def _only_field(fields):
+    """A field that is all there is, as the raster `[T, B, K]` of its inputs."""
+    return (fields.unfolded() if isinstance(fields, Windows) else raster_of(fields))[:, :, 0]
 
 
 def _drive(spikes, w):
