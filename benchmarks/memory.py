@@ -15,7 +15,8 @@ import tempfile
 
 import jax
 
-from bss2jax import config, experiment, session
+from bss2jax import config, experiment
+from bss2jax.runs import session
 
 GIB = 2**30
 

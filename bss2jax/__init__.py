@@ -5,9 +5,12 @@ What is importable from here needs only JAX and NumPy; `bss2jax.networks`, `bss2
 and `bss2jax.experiment`, are imported by name.
 """
 
-from bss2jax.hardware.chip import Chip, Mismatch, ideal_chip, sample_chip
-from bss2jax.hardware.chip_file import ChipError, load_chip, save_chip
-from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.chip.chip import Chip, Mismatch, ideal_chip, sample_chip
+from bss2jax.chip.file import ChipError, load_chip, save_chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute.convolution import Windows, conv1d, conv2d, expanded_conv1d, patches
+from bss2jax.execute.populations import cadc_trace, integrate, spiking
+from bss2jax.execute.products import Synapses, matmul, program, saturation
 from bss2jax.kernels.coding import (
     constant_current,
     delta,
@@ -26,9 +29,16 @@ from bss2jax.kernels.coding import (
     spike_time,
 )
 from bss2jax.kernels.digital import add, argmax, converting_relu, relu
-from bss2jax.kernels.events import Events, SortedEvents, sort_events, to_events, to_raster
-from bss2jax.kernels.fields import Coded
-from bss2jax.kernels.neuron import (
+from bss2jax.kernels.gradients.surrogate import (
+    Arctan,
+    Box,
+    FastSigmoid,
+    Gaussian,
+    SuperSpike,
+    Triangle,
+    spike,
+)
+from bss2jax.kernels.neurons.lif import (
     LIFParams,
     LIFState,
     LIParams,
@@ -40,21 +50,11 @@ from bss2jax.kernels.neuron import (
     lif_state,
     lif_step,
 )
-from bss2jax.kernels.softlif import Curve, lif_rate, noisy_rate, soft_lif_rate
-from bss2jax.kernels.surrogate import (
-    Arctan,
-    Box,
-    FastSigmoid,
-    Gaussian,
-    SuperSpike,
-    Triangle,
-    spike,
-)
-from bss2jax.mapping.circuits import Population
-from bss2jax.mapping.convolution import Windows, conv1d, conv2d, expanded_conv1d, patches
-from bss2jax.mapping.execute import Synapses, matmul, program, saturation
-from bss2jax.mapping.partition import Plan, describe, merge, plan, split
-from bss2jax.mapping.spiking import cadc_trace, integrate, spiking
+from bss2jax.kernels.rates import Curve, lif_rate, noisy_rate, soft_lif_rate
+from bss2jax.kernels.synapses.events import Events, SortedEvents, sort_events, to_events, to_raster
+from bss2jax.kernels.synapses.fields import Coded
+from bss2jax.mapping.plan import Plan, describe, merge, plan, split
+from bss2jax.mapping.populations import Population
 
 __version__ = "0.1.0"
 

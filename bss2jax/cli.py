@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file, 130 after Ctrl-C, 143 after SIGTERM.
     """
     parsed = _parser().parse_args(arguments)
-    from bss2jax.training.stop import Signals
+    from bss2jax.runs.signals import Signals
 
     with Signals() as signals:
         parsed.signals = signals
@@ -32,12 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answer(parsed):
     """Runs a command; what is wrong is one line."""
+    from bss2jax.chip.file import ChipError
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError
     from bss2jax.extras import MissingExtra
-    from bss2jax.hardware.chip_file import ChipError
-    from bss2jax.training.runs import RunError
-    from bss2jax.training.stop import Failed, Stopped
+    from bss2jax.runs.directory import RunError
+    from bss2jax.runs.signals import Failed, Stopped
 
     try:
         parsed.command(parsed)
@@ -179,9 +179,10 @@ def _train(arguments):
         arguments.error("expected a config, or --resume with a run's directory")
     import json
 
-    from bss2jax import config, session
+    from bss2jax import config
     from bss2jax.experiment import RUNGS
-    from bss2jax.mapping.partition import table
+    from bss2jax.runs import session
+    from bss2jax.text import table
 
     if arguments.resume is None:
         parsed, text = config.load(arguments.config, arguments.overrides)
@@ -203,9 +204,10 @@ def _chip_name(config):
 def _evaluate(arguments):
     from pathlib import Path
 
-    from bss2jax import config, experiment, session
-    from bss2jax.mapping.partition import table
-    from bss2jax.training.runs import RunDirectory
+    from bss2jax import config, experiment
+    from bss2jax.runs import session
+    from bss2jax.runs.directory import RunDirectory
+    from bss2jax.text import table
 
     directory = RunDirectory(Path(arguments.run))
     prepared, params = session.read_final(directory)
@@ -239,7 +241,7 @@ def _report(arguments):
 
 def _confusion_table(result, classes, on):
     """Accuracy per class, and how many samples of it were taken for each class."""
-    from bss2jax.mapping.partition import table
+    from bss2jax.text import table
 
     rows = [
         (name, "-" if share is None else f"{share:.2%}", *map(str, counts))
@@ -307,7 +309,7 @@ def _chip_compare(arguments):
 
 def _configs(arguments):
     from bss2jax import config
-    from bss2jax.mapping.partition import table
+    from bss2jax.text import table
 
     rows = [(name, config.load(path)[0].description) for name, path in config.shipped().items()]
     print(table(("config", ""), rows))
@@ -321,7 +323,7 @@ def _completion(arguments):
 
 def _data_list(arguments):
     from bss2jax import data
-    from bss2jax.mapping.partition import table
+    from bss2jax.text import table
 
     rows = []
     for name in data.names():
@@ -341,7 +343,7 @@ def _data_show(arguments):
     from pathlib import Path
 
     from bss2jax import plot
-    from bss2jax.training.runs import RunError
+    from bss2jax.runs.directory import RunError
 
     dataset = _load(arguments.name)
     path = Path(arguments.out or f"{arguments.name}.png")
@@ -368,7 +370,7 @@ def _class_counts(dataset):
     """How many samples of each class are in each split."""
     import numpy as np
 
-    from bss2jax.mapping.partition import table
+    from bss2jax.text import table
 
     names = ("train", "test", "validation")
     splits = {name: split for name in names if (split := getattr(dataset, name)) is not None}

@@ -16,7 +16,7 @@ import tomli_w
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, Discriminator, TypeAdapter, ValidationError
 
-from bss2jax.hardware.chip import Mismatch
+from bss2jax.chip.chip import Mismatch
 from bss2jax.networks.layers import Layer, Soft, Spiking
 from bss2jax.training.phase import Augmentation, Objective, Phase
 

@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from bss2jax import data
+from bss2jax.chip.chip import Chip, sample_chip
+from bss2jax.chip.file import ChipError, load_chip
+from bss2jax.chip.substrate import BSS2
 from bss2jax.config import Config, ConfigError
 from bss2jax.data import DataError
-from bss2jax.hardware.chip import Chip, sample_chip
-from bss2jax.hardware.chip_file import ChipError, load_chip
-from bss2jax.hardware.substrate import BSS2
-from bss2jax.mapping.circuits import SpikingPlan, describe_populations
 from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
-from bss2jax.mapping.partition import describe
-from bss2jax.networks.execution import Execution, Network, Params, executions
+from bss2jax.mapping.plan import describe
+from bss2jax.mapping.populations import SpikingPlan, describe_populations
+from bss2jax.networks.build import build
 from bss2jax.networks.layers import Rated
-from bss2jax.networks.network import build
+from bss2jax.networks.network import Execution, Network, Params, executions
 from bss2jax.training import loop
 from bss2jax.training.loop import Result, Samples, Task
 

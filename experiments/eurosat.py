@@ -19,7 +19,7 @@ from kept import trained
 
 from bss2jax import config, experiment
 from bss2jax.config import ConfigError
-from bss2jax.mapping.partition import table
+from bss2jax.text import table
 
 LABELS = {"float": "all simulated", "mixed": "first layer on the chip", "chip": "all on the chip"}
 

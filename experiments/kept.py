@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bss2jax import config
 from bss2jax.experiment import Experiment
-from bss2jax.networks.execution import Params
-from bss2jax.training import runs
+from bss2jax.networks.network import Params
+from bss2jax.runs import directory as runs
 
 
 def trained(

@@ -17,7 +17,7 @@ import numpy as np
 from kept import trained
 
 from bss2jax import config, experiment
-from bss2jax.mapping.partition import table
+from bss2jax.text import table
 
 RUNGS = tuple(experiment.RUNGS)
 LABELS = ("float", "quantised", "moved to the chip", "trained in the loop")

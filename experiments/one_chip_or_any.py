@@ -17,8 +17,8 @@ import numpy as np
 
 from bss2jax import Mismatch, config, experiment, sample_chip
 from bss2jax.config import Config, ConfigError
-from bss2jax.mapping.partition import table
-from bss2jax.training import runs
+from bss2jax.runs import directory as runs
+from bss2jax.text import table
 
 LABELS = {
     "nominal": "nominal training",

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from bss2jax import config, experiment, sample_chip
-from bss2jax.mapping.partition import table
+from bss2jax.text import table
 
 LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 

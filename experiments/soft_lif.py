@@ -29,13 +29,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax import config, experiment, session
+from bss2jax import config, experiment
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import Experiment
 from bss2jax.mapping.cost import estimate_spiking
-from bss2jax.mapping.partition import table
 from bss2jax.networks.conversion import effort, run_on_chip, run_spikes, scores_over_time
-from bss2jax.networks.execution import Params
+from bss2jax.networks.network import Params
+from bss2jax.runs import session
+from bss2jax.text import table
 from bss2jax.training import loop
 from bss2jax.training.loop import Samples
 from bss2jax.training.phase import Phase

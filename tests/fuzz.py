@@ -48,17 +48,17 @@ if GUIDED:
     import atheris
 
 # Atheris sees the lines of what is imported here.
-READERS = ["bss2jax.config", "bss2jax.data", "bss2jax.hardware", "bss2jax.training", "tomllib"]
+READERS = ["bss2jax.config", "bss2jax.data", "bss2jax.chip", "bss2jax.runs", "tomllib"]
 READERS += ["zipfile", "gzip"]
 with atheris.instrument_imports(include=READERS) if GUIDED else contextlib.nullcontext():
     from bss2jax import Substrate, config, data, experiment, report, sample_chip
+    from bss2jax.chip.file import load_chip, save_chip
+    from bss2jax.chip.measurements import ChipError, read_measurements
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError, eurosat, har, mnist
-    from bss2jax.hardware.chip_file import load_chip, save_chip
-    from bss2jax.hardware.measurements import ChipError, read_measurements
     from bss2jax.report import figures
-    from bss2jax.training import checkpoint
-    from bss2jax.training.runs import RunDirectory, RunError
+    from bss2jax.runs import checkpoint
+    from bss2jax.runs.directory import RunDirectory, RunError
 
 FOLDER = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
 TREE = {"a": {"weight": jnp.arange(6.0).reshape(2, 3)}, "b": jnp.zeros((), jnp.int32)}

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bss2jax import BSS2
-from bss2jax.mapping.circuits import (
+from bss2jax.mapping.populations import (
     Population,
     circuit_pattern,
     describe_populations,
@@ -20,8 +20,8 @@ from bss2jax.mapping.circuits import (
     share_runs,
     synapse_strength,
 )
+from bss2jax.networks.build import build
 from bss2jax.networks.layers import LI, LIF
-from bss2jax.networks.network import build
 
 
 def planned(*layers):

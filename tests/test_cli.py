@@ -322,7 +322,7 @@ def test_an_interrupt_is_one_line_and_exit_code_130(tiny, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bss2jax.session.train", interrupted)
+    monkeypatch.setattr("bss2jax.runs.session.train", interrupted)
     assert main(["train", tiny]) == 130
     assert capsys.readouterr().err == "bss2jax: interrupted\n"
 

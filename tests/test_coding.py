@@ -20,7 +20,7 @@ from bss2jax.kernels.coding import (
     soft_clamp,
     spike_time,
 )
-from bss2jax.kernels.events import to_raster
+from bss2jax.kernels.synapses.events import to_raster
 from bss2jax.networks.layers import Spiking
 from bss2jax.networks.spiking import TRACE_DECODERS, encode
 

@@ -11,8 +11,9 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bss2jax import BSS2, Mismatch, config, data, experiment, session
+from bss2jax import BSS2, Mismatch, config, data, experiment
 from bss2jax.config import ConfigError
+from bss2jax.runs import session
 
 SHIPPED = sorted(config.shipped())
 DIGITS = config.shipped()["digits"].read_text(encoding="utf-8")

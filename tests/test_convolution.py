@@ -11,8 +11,8 @@ import pytest
 import reference
 
 from bss2jax import conv1d, conv2d, expanded_conv1d, ideal_chip, matmul
-from bss2jax.mapping import convolution
-from bss2jax.mapping.convolution import Windows, window_product
+from bss2jax.execute import convolution
+from bss2jax.execute.convolution import Windows, window_product
 
 STATIC = ("stride", "padding", "groups", "dilation", "num_sends", "avg", "mask_saturated")
 run1d = jax.jit(conv1d, static_argnames=STATIC)

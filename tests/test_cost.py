@@ -8,8 +8,8 @@ import pytest
 from bss2jax import BSS2, plan
 from bss2jax.config import load
 from bss2jax.experiment import network_of
-from bss2jax.mapping.circuits import Population, plan_populations
 from bss2jax.mapping.cost import describe_spiking_cost, estimate, estimate_spiking, over_epoch
+from bss2jax.mapping.populations import Population, plan_populations
 
 
 def spiking(sizes, seconds):

@@ -19,14 +19,14 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bss2jax"
 # Where facts are: below these every docstring, or its module's, names a source ...
-FACTS = ("hardware/", "kernels/", "mapping/", "calibration/")
+FACTS = ("chip/", "kernels/", "mapping/", "execute/", "calibration/")
 # ... but in these, which hold plain arithmetic, files and text.
 PLAIN = {
-    "hardware/chip_file.py",
-    "hardware/measurements.py",
-    "kernels/dense.py",
-    "kernels/events.py",
-    "kernels/fields.py",
+    "chip/file.py",
+    "chip/measurements.py",
+    "kernels/dot.py",
+    "kernels/synapses/events.py",
+    "kernels/synapses/fields.py",
     "calibration/report.py",
 }
 ARRAY = re.compile(r"\b(jax\.Array|np\.ndarray|Spikes|Fields)\b")
@@ -192,9 +192,9 @@ def complaints(path, source):
                     if not re.search(rf"\b{field}\b", docstring)
                     and is_public(field)
                     and field != "kind"
-                    and path != "hardware/substrate.py"  # whose fields have their comments
+                    and path != "chip/substrate.py"  # whose fields have their comments
                 ]
-            said += check_units(fields, docstring) if path != "hardware/substrate.py" else []
+            said += check_units(fields, docstring) if path != "chip/substrate.py" else []
             if "__init__" in own and len(parameters(own["__init__"])) > 1 and "Error" not in name:
                 said += check_arguments(own["__init__"], docstring)
             for maker in ("__init__", "__post_init__"):

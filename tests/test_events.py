@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bss2jax.kernels.events import (
+from bss2jax.kernels.synapses.events import (
     Events,
     event_product,
     event_product_gradient,

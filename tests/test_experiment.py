@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bss2jax import config, data, experiment, sample_chip, session
+from bss2jax import config, data, experiment, sample_chip
 from bss2jax.config import ConfigError
 from bss2jax.data import DataError
-from bss2jax.training import loop, runs
-from bss2jax.training.runs import RunDirectory, RunError
+from bss2jax.runs import directory as runs
+from bss2jax.runs import session
+from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.training import loop
 
 # As many validation as test samples: measuring both compiles once.
 TEXT = """# A comment that the verbatim copy keeps.

@@ -23,7 +23,7 @@ def test_importing_loads_nothing_heavy():
 
 
 def test_importing_networks_loads_nothing_heavy():
-    code = "import sys, bss2jax.networks.network"
+    code = "import sys, bss2jax.networks.build"
     loaded = run(f"{code}; print([m for m in {HEAVY} if m in sys.modules])")
     assert loaded == "[]"
 

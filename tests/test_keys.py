@@ -8,8 +8,8 @@ import pytest
 from bss2jax import Mismatch, Substrate, sample_chip
 from bss2jax.kernels import noise
 from bss2jax.networks import analog
+from bss2jax.networks.build import build
 from bss2jax.networks.layers import LI, LIF, Dense, Flatten, Spiking
-from bss2jax.networks.network import build
 from bss2jax.training import loop
 from bss2jax.training.loop import Samples, Task
 from bss2jax.training.phase import Augmentation, Phase

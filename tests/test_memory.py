@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from bss2jax import config, experiment, session
+from bss2jax import config, experiment
 from bss2jax.config import ConfigError
-from bss2jax.training import memory
-from bss2jax.training.memory import at_least
+from bss2jax.runs import memory, session
+from bss2jax.runs.memory import at_least
 
 N = 100  # a matrix of 40 kB
 KB = 40_000

@@ -12,9 +12,9 @@ import reference
 from scipy import stats as statistics
 
 from bss2jax import describe, ideal_chip, merge, sample_chip, split
-from bss2jax.mapping.partition import Placement
+from bss2jax.mapping.plan import Placement
+from bss2jax.networks.build import build
 from bss2jax.networks.layers import Conv1d, Conv2d, Dense, Flatten, Pool, Signs
-from bss2jax.networks.network import build
 
 WEIS = [  # the network of Weis et al. 2020 on MNIST
     Conv2d(outputs=20, window=10, stride=5, padding=1, activation="converting_relu", name="conv"),

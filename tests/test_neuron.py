@@ -10,7 +10,16 @@ import pytest
 import reference_spiking as twin
 from jax import lax
 
-from bss2jax.kernels.neuron import (
+from bss2jax.kernels.gradients.surrogate import (
+    Arctan,
+    Box,
+    FastSigmoid,
+    Gaussian,
+    SuperSpike,
+    Triangle,
+    spike,
+)
+from bss2jax.kernels.neurons.lif import (
     Dynamics,
     LIFParams,
     LIParams,
@@ -23,15 +32,6 @@ from bss2jax.kernels.neuron import (
     lif_membrane,
     lif_state,
     lif_step,
-)
-from bss2jax.kernels.surrogate import (
-    Arctan,
-    Box,
-    FastSigmoid,
-    Gaussian,
-    SuperSpike,
-    Triangle,
-    spike,
 )
 
 DT = 1e-6

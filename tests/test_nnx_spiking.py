@@ -9,9 +9,9 @@ from flax import nnx
 from numpy.testing import assert_array_equal
 
 import bss2jax
-from bss2jax.kernels.events import Events, to_raster
-from bss2jax.mapping.convolution import patches
-from bss2jax.mapping.partition import as_matrix
+from bss2jax.execute.convolution import patches
+from bss2jax.kernels.synapses.events import Events, to_raster
+from bss2jax.mapping.plan import as_matrix
 from bss2jax.nnx import LI, LIF, ConvLIF
 
 T, B, K, N = 12, 3, 10, 6

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bss2jax import BSS2, describe, merge, plan, split
-from bss2jax.mapping.partition import Placement, as_matrix, from_matrix
+from bss2jax.mapping.plan import Placement, as_matrix, from_matrix
 
 SIZE = st.integers(1, 700)
 SMALL = replace(BSS2, rows=3, columns=4)  # the same arithmetic on arrays that are quick to draw

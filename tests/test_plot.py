@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from bss2jax import BSS2, Chip, plan, plot
+from bss2jax.chip.chip import Circuits
 from bss2jax.cli import main
 from bss2jax.data import yinyang
 from bss2jax.extras import MissingExtra, require
-from bss2jax.hardware.chip import Circuits
-from bss2jax.mapping.circuits import Population, plan_populations
 from bss2jax.mapping.cost import estimate, estimate_spiking
+from bss2jax.mapping.populations import Population, plan_populations
 from bss2jax.plot import count_runs
 from bss2jax.plot.chip import chip_map
 from bss2jax.plot.layout import parts

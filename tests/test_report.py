@@ -14,12 +14,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bss2jax import config, report, session
+from bss2jax import config, report
 from bss2jax.cli import main
 from bss2jax.mapping.cost import estimate
 from bss2jax.report import figures
-from bss2jax.training import runs
-from bss2jax.training.runs import RunDirectory, RunError
+from bss2jax.runs import directory as runs
+from bss2jax.runs import session
+from bss2jax.runs.directory import RunDirectory, RunError
 
 TEXT = """name = "tiny"
 description = "<script>alert(1)</script> & more"

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from bss2jax import config, session
+from bss2jax import config
 from bss2jax.config import ConfigError
-from bss2jax.training import checkpoint, runs
-from bss2jax.training.runs import RunDirectory, RunError
-from bss2jax.training.stop import Signals, Stopped
+from bss2jax.runs import checkpoint, session
+from bss2jax.runs import directory as runs
+from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.runs.signals import Signals, Stopped
 
 TEXT = """name = "tiny"
 seed = 3
@@ -231,7 +232,7 @@ def test_an_unknown_key_in_the_config_of_a_run_is_named(read, tmp_path):
 
 HOLD = """
 import sys, time
-from bss2jax.training import runs
+from bss2jax.runs import directory as runs
 with runs.opened("name", sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import reference_softlif as reference
 
-from bss2jax.hardware.chip import Mismatch, ideal_chip, sample_chip
-from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.chip.chip import Mismatch, ideal_chip, sample_chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.networks.build import build
 from bss2jax.networks.conversion import run_on_chip
 from bss2jax.networks.layers import ConvSoftLIF, Linear, Pool, Soft, SoftLIF
-from bss2jax.networks.network import build
 from bss2jax.networks.soft import curve_of, stages_of
 from bss2jax.networks.soft_chip import run
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import reference_softlif as reference
 
+from bss2jax.networks.build import build
 from bss2jax.networks.conversion import (
     effort,
     run_on_chip,
@@ -17,7 +18,6 @@ from bss2jax.networks.conversion import (
     synapses_reached,
 )
 from bss2jax.networks.layers import ConvSoftLIF, Dense, Linear, Pool, Soft, SoftLIF
-from bss2jax.networks.network import build
 
 LAYERS = (
     ConvSoftLIF(outputs=3, window=3, padding=1, init=2.0),

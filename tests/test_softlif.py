@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import reference_softlif as reference
 
-from bss2jax.kernels import softlif
-from bss2jax.kernels.softlif import Alpha, AlphaMembrane, Curve, Gaussian
+from bss2jax.kernels import rates as softlif
+from bss2jax.kernels.rates import Alpha, AlphaMembrane, Curve, Gaussian
 
 NOISY = jax.jit(softlif.noisy_rate, static_argnums=(1, 2))
 CURVES = [softlif.MNIST, softlif.IMAGENET, Curve(gamma=0.3), Curve(gamma=1e-3)]

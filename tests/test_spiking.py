@@ -15,10 +15,11 @@ import pytest
 import reference_spiking as twin
 
 from bss2jax import BSS2, Mismatch, sample_chip
+from bss2jax.execute.convolution import Windows
+from bss2jax.execute.populations import cadc_trace, integrate, jitter_spikes, spiking
 from bss2jax.kernels import noise
-from bss2jax.kernels.events import Events, to_raster
-from bss2jax.kernels.fields import Coded, field_product, raster_of
-from bss2jax.kernels.neuron import (
+from bss2jax.kernels.gradients.surrogate import SuperSpike
+from bss2jax.kernels.neurons.lif import (
     Dynamics,
     LIFParams,
     LIParams,
@@ -27,10 +28,9 @@ from bss2jax.kernels.neuron import (
     lif_membrane,
     recurrent_gradient,
 )
-from bss2jax.kernels.surrogate import SuperSpike
-from bss2jax.mapping.circuits import Population, joined, synapse_strength
-from bss2jax.mapping.convolution import Windows
-from bss2jax.mapping.spiking import cadc_trace, integrate, jitter_spikes, spiking
+from bss2jax.kernels.synapses.events import Events, to_raster
+from bss2jax.kernels.synapses.fields import Coded, field_product, raster_of
+from bss2jax.mapping.populations import Population, joined, synapse_strength
 
 SMALL = replace(BSS2, rows=4, columns=4)  # 8 circuits of 4 inputs
 LARGE = replace(SMALL, columns=64)  # room for everything at once

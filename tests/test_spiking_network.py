@@ -13,11 +13,11 @@ import reference_spiking as twin
 
 from bss2jax import BSS2, sample_chip
 from bss2jax.kernels.coding import soft_clamp
-from bss2jax.kernels.neuron import LIFParams, LIParams, li, lif
-from bss2jax.kernels.surrogate import SuperSpike
-from bss2jax.mapping.circuits import describe_populations
+from bss2jax.kernels.gradients.surrogate import SuperSpike
+from bss2jax.kernels.neurons.lif import LIFParams, LIParams, li, lif
+from bss2jax.mapping.populations import describe_populations
+from bss2jax.networks.build import build
 from bss2jax.networks.layers import LI, LIF, ConvLIF, Dense, Pool, Spiking
-from bss2jax.networks.network import build
 from bss2jax.networks.spiking import encode
 
 T, B = 20, 3

@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from bss2jax import Mismatch, Substrate, sample_chip
 from bss2jax.kernels.coding import encode_activations
+from bss2jax.networks.build import build
 from bss2jax.networks.layers import Dense, Flatten
-from bss2jax.networks.network import build
 from bss2jax.training import loop
 from bss2jax.training.augment import augment
 from bss2jax.training.loop import Samples, Task

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import bss2jax
 from bss2jax import ideal_chip, matmul, program, saturation, split
-from bss2jax.hardware.substrate import BSS2
-from bss2jax.kernels import vmm
-from bss2jax.mapping.partition import Placement
+from bss2jax.chip.substrate import BSS2
+from bss2jax.kernels import readout as vmm
+from bss2jax.mapping.plan import Placement
 
 SIZE = st.integers(1, 700)
 STATIC = ("num_sends", "avg", "mask_saturated", "substrate")

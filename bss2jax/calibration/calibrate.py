@@ -19,11 +19,11 @@ import numpy as np
 
 from bss2jax.calibration import circuits
 from bss2jax.calibration.products import measure_synapses
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels.vmm import nominal_scale
-from bss2jax.mapping.execute import matmul
-from bss2jax.mapping.partition import table
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute.products import matmul
+from bss2jax.kernels.readout import nominal_scale
+from bss2jax.text import table
 
 _RUNS = 100  # repetitions of a readout
 

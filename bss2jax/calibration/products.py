@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax.hardware.chip import Chip, Mismatch
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels.vmm import nominal_scale
-from bss2jax.mapping.execute import matmul
+from bss2jax.chip.chip import Chip, Mismatch
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute.products import matmul
+from bss2jax.kernels.readout import nominal_scale
 
 # Deflections that are sure to be linear: within 80 LSB.
 _LINEAR = 60.0

@@ -9,9 +9,9 @@ from bss2jax.calibration.products import (
     estimate_mismatch,
     measure_gain_and_noise,
 )
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.mapping.partition import table
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.text import table
 
 
 def describe_chip(chip: Chip) -> str:

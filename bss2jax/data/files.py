@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from bss2jax import wholefile
+from bss2jax import files as wholefile
 from bss2jax.data.dataset import DataError
 
 _log = logging.getLogger(__name__)

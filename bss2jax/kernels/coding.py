@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels.events import Events
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.kernels.synapses.events import Events
 
 
 def encode_activations(

@@ -8,7 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from bss2jax.hardware.substrate import BSS2
+from bss2jax.chip.substrate import BSS2
 
 
 @jax.custom_jvp

@@ -18,9 +18,10 @@ matrix products a project page on Weis et al. 2020, and Stradmann et al. 2021.
 from dataclasses import dataclass
 from typing import Literal
 
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.mapping.circuits import SpikingPlan
-from bss2jax.mapping.partition import LayerPlan, Plan, table
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.mapping.plan import LayerPlan, Plan
+from bss2jax.mapping.populations import SpikingPlan
+from bss2jax.text import table
 
 Mode = Literal["paced", "fast"]
 

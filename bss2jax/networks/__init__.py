@@ -5,8 +5,8 @@ params = network.init(jax.random.key(0))
 scores, stats = network.apply(params, x, chip, key, on="chip")
 """
 
+from bss2jax.networks.build import build
 from bss2jax.networks.conversion import effort, run_on_chip, run_spikes, scores_over_time
-from bss2jax.networks.execution import Execution, Network
 from bss2jax.networks.layers import (
     LI,
     LIF,
@@ -24,7 +24,7 @@ from bss2jax.networks.layers import (
     SoftLIF,
     Spiking,
 )
-from bss2jax.networks.network import build
+from bss2jax.networks.network import Execution, Network
 
 __all__ = [
     "LI",

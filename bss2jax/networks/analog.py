@@ -8,22 +8,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels import digital, vmm
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute import convolution
+from bss2jax.execute.products import matmul, saturated_weights, saturation
+from bss2jax.kernels import digital
+from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.coding import encode_activations, split_signs
-from bss2jax.mapping import convolution
-from bss2jax.mapping.execute import matmul, saturated_weights, saturation
-from bss2jax.mapping.partition import LayerPlan, Placement, matrix_shape
-from bss2jax.mapping.partition import plan as plan_tree
-from bss2jax.networks.execution import (
-    Execution,
-    Network,
-    Params,
-    Stats,
-    executions,
-    require_chip,
-)
+from bss2jax.mapping.plan import LayerPlan, Placement, matrix_shape
+from bss2jax.mapping.plan import plan as plan_tree
 from bss2jax.networks.layers import (
     Conv1d,
     Conv2d,
@@ -35,6 +28,14 @@ from bss2jax.networks.layers import (
     Weighted,
     initial_scale,
     pair,
+)
+from bss2jax.networks.network import (
+    Execution,
+    Network,
+    Params,
+    Stats,
+    executions,
+    require_chip,
 )
 from bss2jax.networks.stages import Stage, arrange, window_shape
 

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2
-from bss2jax.kernels.softlif import firing_state, firing_step
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2
+from bss2jax.kernels.rates import firing_state, firing_step
 from bss2jax.networks import soft_chip
-from bss2jax.networks.execution import Params
 from bss2jax.networks.layers import Layer, Linear, Pool, Soft
+from bss2jax.networks.network import Params
 from bss2jax.networks.soft import SoftStage, curve_of, plan_soft, stages_of
 
 

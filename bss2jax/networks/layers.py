@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from bss2jax.hardware.substrate import Substrate
+from bss2jax.chip.substrate import Substrate
 
 Positive = Annotated[int, Ge(1), Le(1_000_000)]  # beyond it a plan alone takes for ever
 NotNegative = Annotated[int, Ge(0), Le(1_000_000)]
@@ -143,7 +143,7 @@ class Spiking:
     Attributes:
         steps: T, time steps of a sample.
         dt: s a step.
-        integrator: order of the updates: see `kernels.neuron`.
+        integrator: order of the updates: see `kernels.neurons.lif`.
         coding: how values 0..1 become spikes: `latency`, one spike, the earlier the larger, none
             for 0; `log_latency`, likewise after tau ln(x / (x - theta)); `time`, one spike, the
             later the larger, from `early` to `late`, and one bias input that spikes at `bias_time`;
@@ -160,7 +160,7 @@ class Spiking:
         spikes: of `regular` and `rate` coding, for the value 1; by default one a step.
         decoder: scores from the readout's traces, `max`, `mean`, `sum` or `last` over time; or,
             where the last layer spikes, its `first_spike` (the earliest wins) or `spike_count`.
-        surrogate: of the spike's derivative, by name: see `kernels.surrogate`.
+        surrogate: of the spike's derivative, by name: see `kernels.gradients.surrogate`.
         surrogate_parameter: its alpha, slope, width or sigma; by default the surrogate's own.
         weight_scale: LSB of a weight per software unit, 50..70 on silicon.
         weight_clamp: `hard`, weights are cut at what a synapse holds; `soft`, they approach it,
@@ -275,8 +275,8 @@ class Soft:
 
     Attributes:
         units: soft LIF rates, or `relu` to compare with: max(gain x, 0).
-        tau_ref, tau_rc, gamma, amplitude, gain: see `kernels.softlif.Curve`.
-        noise: what disturbs rates in training: see `kernels.softlif`.
+        tau_ref, tau_rc, gamma, amplitude, gain: see `kernels.rates.Curve`.
+        noise: what disturbs rates in training: see `kernels.rates`.
         noise_std: of `gaussian` noise, Hz.
         synapse: how spikes become currents: a low pass of tau_syn, or two of them (`alpha`).
         tau_syn: of the synapses and of sampled noise, s.

@@ -17,22 +17,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.hardware.substrate import Substrate
-from bss2jax.kernels import softlif
+from bss2jax.chip.substrate import Substrate
+from bss2jax.execute import convolution
+from bss2jax.kernels import rates as softlif
 from bss2jax.kernels.coding import normalise
-from bss2jax.kernels.dense import dot
-from bss2jax.kernels.softlif import Curve
-from bss2jax.mapping import convolution
-from bss2jax.mapping.circuits import Population, SpikingPlan, plan_populations
+from bss2jax.kernels.dot import dot
+from bss2jax.kernels.rates import Curve
+from bss2jax.mapping.populations import Population, SpikingPlan, plan_populations
 from bss2jax.networks import soft_chip
-from bss2jax.networks.execution import (
+from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF
+from bss2jax.networks.network import (
     Execution,
     Network,
     executions,
     layer_names,
     require_chip,
 )
-from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF
 from bss2jax.networks.stages import Stage, arrange, window_shape
 
 

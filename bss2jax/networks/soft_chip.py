@@ -23,14 +23,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.hardware.chip import Chip, Circuits
-from bss2jax.hardware.substrate import Substrate
+from bss2jax.chip.chip import Chip, Circuits
+from bss2jax.chip.substrate import Substrate
+from bss2jax.execute.populations import cadc_trace
 from bss2jax.kernels import coding, noise
-from bss2jax.kernels.softlif import Curve, firing_state, firing_step
-from bss2jax.mapping.circuits import SpikingPlan, joined, synapse_strength
-from bss2jax.mapping.spiking import cadc_trace
-from bss2jax.networks.execution import Params
+from bss2jax.kernels.rates import Curve, firing_state, firing_step
+from bss2jax.mapping.populations import SpikingPlan, joined, synapse_strength
 from bss2jax.networks.layers import ConvSoftLIF, Linear, Pool, Soft
+from bss2jax.networks.network import Params
 
 SPEED_UP = 1000  # of the chip over the times of these neurons
 _UNIT = 50.0  # LSB from reset to threshold, of the 40 to 70 that are usual on silicon

@@ -9,19 +9,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax.hardware.substrate import Substrate
+from bss2jax.chip.substrate import Substrate
+from bss2jax.execute import convolution
+from bss2jax.execute.convolution import Windows
+from bss2jax.execute.populations import integrate, spiking
 from bss2jax.kernels import coding
-from bss2jax.kernels.events import Events
-from bss2jax.kernels.fields import Coded
-from bss2jax.kernels.neuron import LIFParams, LIParams
-from bss2jax.kernels.surrogate import Arctan, Box, FastSigmoid, Gaussian, SuperSpike, Triangle
-from bss2jax.mapping import convolution
-from bss2jax.mapping.circuits import Population, plan_populations
-from bss2jax.mapping.convolution import Windows
-from bss2jax.mapping.partition import as_matrix
-from bss2jax.mapping.spiking import integrate, spiking
-from bss2jax.networks.execution import Network, executions, layer_names, require_chip
+from bss2jax.kernels.gradients.surrogate import (
+    Arctan,
+    Box,
+    FastSigmoid,
+    Gaussian,
+    SuperSpike,
+    Triangle,
+)
+from bss2jax.kernels.neurons.lif import LIFParams, LIParams
+from bss2jax.kernels.synapses.events import Events
+from bss2jax.kernels.synapses.fields import Coded
+from bss2jax.mapping.plan import as_matrix
+from bss2jax.mapping.populations import Population, plan_populations
 from bss2jax.networks.layers import LI, LIF, ConvLIF, Firing, Layer, Pool, Spiking
+from bss2jax.networks.network import Network, executions, layer_names, require_chip
 from bss2jax.networks.stages import Stage, arrange, window_shape
 
 SURROGATES = {

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import jax
 
-from bss2jax.mapping import convolution
-from bss2jax.networks.execution import layer_names
+from bss2jax.execute import convolution
 from bss2jax.networks.layers import ConvLIF, ConvSoftLIF, Layer, Pool, pair
+from bss2jax.networks.network import layer_names
 
 Shape = tuple[int, ...]
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute import convolution
+from bss2jax.execute.products import matmul
 from bss2jax.kernels import digital
-from bss2jax.mapping import convolution
-from bss2jax.mapping.execute import matmul
 from bss2jax.networks.layers import initial_scale, pair
 
 

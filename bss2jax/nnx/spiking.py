@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2
-from bss2jax.kernels.neuron import Integrator, LIFParams, LIParams
-from bss2jax.kernels.surrogate import SuperSpike, Surrogate
-from bss2jax.mapping import convolution
-from bss2jax.mapping.circuits import Population
-from bss2jax.mapping.partition import as_matrix
-from bss2jax.mapping.spiking import Spikes, integrate, spiking
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2
+from bss2jax.execute import convolution
+from bss2jax.execute.populations import Spikes, integrate, spiking
+from bss2jax.kernels.gradients.surrogate import SuperSpike, Surrogate
+from bss2jax.kernels.neurons.lif import Integrator, LIFParams, LIParams
+from bss2jax.mapping.plan import as_matrix
+from bss2jax.mapping.populations import Population
 from bss2jax.networks.layers import pair
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bss2jax.hardware.chip import Chip
+from bss2jax.chip.chip import Chip
 from bss2jax.plot.style import MAP, axes
 
 # What a quantity is called, its unit, and its nominal value, None for noise.

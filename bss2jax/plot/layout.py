@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bss2jax.chip.substrate import Substrate
 from bss2jax.extras import require
-from bss2jax.hardware.substrate import Substrate
-from bss2jax.mapping.circuits import SpikingPlan
-from bss2jax.mapping.partition import Plan
+from bss2jax.mapping.plan import Plan
+from bss2jax.mapping.populations import SpikingPlan
 from bss2jax.plot.style import COLOURS, GREY, HATCHES, PALE, axes, cycle
 
 _NEURONS = 20  # height of a neuron row in the drawing, in signed rows

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.plot.style import COLOURS, GREY, PALE, axes, require_shape
 
 

@@ -1,8 +1,8 @@
 """When the runs of a plan follow each other."""
 
-from bss2jax.mapping.circuits import SpikingPlan
 from bss2jax.mapping.cost import estimate, estimate_spiking
-from bss2jax.mapping.partition import Plan
+from bss2jax.mapping.plan import Plan
+from bss2jax.mapping.populations import SpikingPlan
 from bss2jax.plot.style import COLOURS, HATCHES, axes, cycle, time_unit
 
 

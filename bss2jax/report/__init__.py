@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bss2jax.files import writing
 from bss2jax.report.page import render
 from bss2jax.report.record import Record, read_run
-from bss2jax.training.runs import RunError
-from bss2jax.wholefile import writing
+from bss2jax.runs.directory import RunError
 
 __all__ = ["Record", "read_run", "render", "write"]
 

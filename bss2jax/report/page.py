@@ -12,8 +12,8 @@ from bss2jax import __version__
 from bss2jax.config import differences
 from bss2jax.experiment import RUNGS
 from bss2jax.extras import require
-from bss2jax.mapping.circuits import SpikingPlan
 from bss2jax.mapping.cost import estimate, estimate_spiking
+from bss2jax.mapping.populations import SpikingPlan
 from bss2jax.networks.layers import LI, Firing, Rated
 from bss2jax.plot.style import COLOURS, cycle
 from bss2jax.report import figures

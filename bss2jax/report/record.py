@@ -11,8 +11,8 @@ from pydantic import FiniteFloat, TypeAdapter, ValidationError
 from bss2jax import config as configs
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import network_of
-from bss2jax.networks.execution import Network
-from bss2jax.training.runs import RunDirectory, RunError
+from bss2jax.networks.network import Network
+from bss2jax.runs.directory import RunDirectory, RunError
 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(0)]

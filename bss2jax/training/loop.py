@@ -17,9 +17,9 @@ import numpy as np
 import optax
 from jax import lax
 
-from bss2jax.hardware.chip import Chip, Mismatch, sample_chip
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.networks.execution import Execution, Network, Params
+from bss2jax.chip.chip import Chip, Mismatch, sample_chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.networks.network import Execution, Network, Params
 from bss2jax.training import objective as objectives
 from bss2jax.training.augment import augment
 from bss2jax.training.phase import (

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bss2jax.networks.execution import Params, Stats
+from bss2jax.networks.network import Params, Stats
 from bss2jax.training.phase import Objective
 
 

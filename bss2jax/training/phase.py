@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import optax
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from bss2jax.networks.execution import Execution
+from bss2jax.networks.network import Execution
 
 _STRICT = {"extra": "forbid"}
 Rate = Annotated[float, Gt(0), Lt(float("inf"))]

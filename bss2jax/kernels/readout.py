@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax.hardware.substrate import Substrate
-from bss2jax.kernels.dense import dot
+from bss2jax.chip.substrate import Substrate
+from bss2jax.kernels.dot import dot
 
 
 def input_codes(x: jax.Array, substrate: Substrate) -> jax.Array:

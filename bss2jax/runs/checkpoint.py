@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bss2jax.wholefile import writing
+from bss2jax.files import writing
 
 _META = "meta"
 _LONGEST_HEADER = 10_000  # bytes, of an .npy member; and NumPy's own limit

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.kernels.dense import dot
+from bss2jax.kernels.dot import dot
 
 
 @jax.tree_util.register_dataclass

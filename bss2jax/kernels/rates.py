@@ -220,8 +220,8 @@ def firing_step(
         tau_rc dv/dt = j - v;    a spike and v = 0 where v > 1, then tau_ref of rest
 
     The time of a spike within its step is worked out, and the rest counted from there: so a
-    constant current gives the rate of the curve at any dt. `kernels.neuron` puts spikes on the grid
-    of steps; at 1 ms that costs half a step an interval, a tenth of the rate at 200 Hz.
+    constant current gives the rate of the curve at any dt. `kernels.neurons.lif` puts spikes on the
+    grid of steps; at 1 ms that costs half a step an interval, a tenth of the rate at 200 Hz.
 
     Args:
         curve: of the neurons; tau_ref >= dt.

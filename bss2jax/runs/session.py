@@ -12,13 +12,16 @@ from bss2jax import config as configs
 from bss2jax import data
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import Experiment, plan_text, prepare
-from bss2jax.networks.execution import Params
-from bss2jax.training import events, loop, memory, runs
+from bss2jax.networks.network import Params
+from bss2jax.runs import directory as runs
+from bss2jax.runs import memory
+from bss2jax.runs import tensorboard as events
+from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.runs.progress import Reporter, say
+from bss2jax.runs.signals import Failed, Signals, Stopped
+from bss2jax.training import loop
 from bss2jax.training.loop import Result
 from bss2jax.training.phase import total_steps
-from bss2jax.training.progress import Reporter, say
-from bss2jax.training.runs import RunDirectory, RunError
-from bss2jax.training.stop import Failed, Signals, Stopped
 
 
 def train(

@@ -22,8 +22,8 @@ from typing import Any
 
 import jax
 
-from bss2jax.training import checkpoint
-from bss2jax.wholefile import writing
+from bss2jax.files import writing
+from bss2jax.runs import checkpoint
 
 try:
     import fcntl

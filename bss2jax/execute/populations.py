@@ -19,22 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels import neuron, noise
-from bss2jax.kernels.dense import dot
-from bss2jax.kernels.events import (
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute.convolution import Windows, window_product, window_product_gradient
+from bss2jax.kernels import noise
+from bss2jax.kernels.dot import dot
+from bss2jax.kernels.gradients.surrogate import SuperSpike, Surrogate
+from bss2jax.kernels.neurons import lif as neuron
+from bss2jax.kernels.neurons.lif import Dynamics, Integrator, LIFParams, LIParams, refractory_steps
+from bss2jax.kernels.synapses.events import (
     Events,
     SortedEvents,
     event_product,
     event_product_gradient,
     sort_events,
 )
-from bss2jax.kernels.fields import Coded, field_product, field_product_gradient, raster_of
-from bss2jax.kernels.neuron import Dynamics, Integrator, LIFParams, LIParams, refractory_steps
-from bss2jax.kernels.surrogate import SuperSpike, Surrogate
-from bss2jax.mapping.circuits import Population, joined, synapse_strength
-from bss2jax.mapping.convolution import Windows, window_product, window_product_gradient
+from bss2jax.kernels.synapses.fields import Coded, field_product, field_product_gradient, raster_of
+from bss2jax.mapping.populations import Population, joined, synapse_strength
 
 _Prepared = jax.Array | SortedEvents | Coded | Windows
 Spikes = _Prepared | Events

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
-from bss2jax.hardware.chip import Chip, Circuits
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.mapping.partition import table
+from bss2jax.chip.chip import Chip, Circuits
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.text import table
 
 
 @dataclass(frozen=True)

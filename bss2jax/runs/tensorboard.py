@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from bss2jax.extras import require
-from bss2jax.training.runs import RunDirectory, RunError
+from bss2jax.runs.directory import RunDirectory, RunError
 
 
 class Events:

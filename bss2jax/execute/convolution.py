@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels.dense import dot
-from bss2jax.kernels.fields import Coded, raster_of
-from bss2jax.mapping.execute import matmul
-from bss2jax.mapping.partition import as_matrix, from_matrix
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute.products import matmul
+from bss2jax.kernels.dot import dot
+from bss2jax.kernels.synapses.fields import Coded, raster_of
+from bss2jax.mapping.plan import as_matrix, from_matrix
 
 Padding = int | str | Sequence[int | tuple[int, int]]
 

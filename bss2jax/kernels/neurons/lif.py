@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.kernels.dense import dot
-from bss2jax.kernels.surrogate import SuperSpike, Surrogate, spike
+from bss2jax.kernels.dot import dot
+from bss2jax.kernels.gradients.surrogate import SuperSpike, Surrogate, spike
 
 Integrator = Literal["exponential", "euler"]
 Value = float | jax.Array

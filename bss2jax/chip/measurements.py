@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bss2jax.hardware.substrate import Substrate
+from bss2jax.chip.substrate import Substrate
 
 _MEASURED = {"gain": "column_gain", "offset": "offset", "noise_std": "noise_std"}
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax.hardware.chip import Chip, Mismatch, ideal_chip, sample_chip
-from bss2jax.hardware.measurements import ChipError, read_npz
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.wholefile import writing
+from bss2jax.chip.chip import Chip, Mismatch, ideal_chip, sample_chip
+from bss2jax.chip.measurements import ChipError, read_npz
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.files import writing
 
 _FORMAT, _VERSION = "bss2jax chip", 1
 _SIZES = ("hemispheres", "rows", "columns")

@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bss2jax.hardware.chip import Chip
-from bss2jax.hardware.substrate import BSS2, Substrate
-from bss2jax.kernels import noise, vmm
-from bss2jax.kernels.dense import dot
-from bss2jax.mapping.partition import Placement
+from bss2jax.chip.chip import Chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.kernels import noise
+from bss2jax.kernels import readout as vmm
+from bss2jax.kernels.dot import dot
+from bss2jax.mapping.plan import Placement
 
 
 @jax.tree_util.register_dataclass

@@ -34,8 +34,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bss2jax.hardware.measurements import read_measurements
-from bss2jax.hardware.substrate import BSS2, Substrate
+from bss2jax.chip.measurements import read_measurements
+from bss2jax.chip.substrate import BSS2, Substrate
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Plans with arrays: what runs on the chip, piece after piece."""

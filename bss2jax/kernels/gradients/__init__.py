@@ -1,0 +1,1 @@
+"""What a spike's derivative is taken for."""

@@ -1,0 +1,1 @@
+"""Neurons: how membranes move in a step, and when they spike."""

@@ -1,0 +1,1 @@
+"""What is sent to synapses, and its product with weights."""

@@ -1,0 +1,1 @@
+"""Runs of an experiment: their directory, checkpoints, signals and session."""
