@@ -1,19 +1,14 @@
 """A laboratory's own measurements of a chip, from files: npz or csv, without pickle."""
 
 import io
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from bss2jax import files
 from bss2jax.chip.substrate import Substrate
 
 _MEASURED = {"gain": "column_gain", "offset": "offset", "noise_std": "noise_std"}
-
-# What zip and npy readers raise on bytes that are not theirs; RuntimeError where a flag says that
-# they are encrypted.
-_DAMAGE = (ValueError, EOFError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class ChipError(ValueError):
@@ -65,17 +60,11 @@ def read_measurements(path: str | Path, substrate: Substrate) -> dict[str, np.nd
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of an npz file, of any shape; raises `ChipError` where it is none."""
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ChipError(f"{path}: one array, expected an npz file")
-        with file:
-            return {name: file[name] for name in file.files}
+        return files.read_npz(path)
     except OSError as error:
-        raise ChipError(f"{path}: {error.strerror or 'not an npz file'}") from None
-    except ChipError:
-        raise
-    except _DAMAGE:
-        raise ChipError(f"{path}: damaged, or not an npz file") from None
+        raise ChipError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ChipError(f"{path}: {error}") from None
 
 
 def _read_csv(path):
