@@ -102,7 +102,7 @@ def our_block(x, label, steps):
         key, noise = jax.random.split(key)
 
         def loss(params):
-            scores, _ = network.apply(params, x, chip, noise, on="chip")
+            scores, _, _ = network.apply(params, {}, x, chip, noise, on="chip")
             return optax.softmax_cross_entropy_with_integer_labels(scores / 16, label).mean()
 
         value, gradient = jax.value_and_grad(loss)(params)

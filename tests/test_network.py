@@ -39,7 +39,8 @@ def codes(network, seed=0, w_max=63):
 
 
 def run(network, params, x, chip=None, key=None, *, on):
-    return jax.jit(partial(network.apply, on=on))(params, x, chip, key)
+    scores, _, stats = jax.jit(partial(network.apply, on=on))(params, {}, x, chip, key)
+    return scores, stats
 
 
 # --- building
@@ -273,7 +274,7 @@ def test_the_gradient_of_mean_pooling_is_that_of_the_mean():
     network = build([Pool(window=2, mode="mean")], (4, 1))
     x = jnp.array([[[0.0], [0.0], [3.0], [4.0]]])
     for on in ("ideal", "float"):
-        gradient = jax.grad(lambda x, on=on: network.apply({}, x, on=on)[0].sum())(x)
+        gradient = jax.grad(lambda x, on=on: network.apply({}, {}, x, on=on)[0].sum())(x)
         np.testing.assert_array_equal(gradient, np.full((1, 4, 1), 0.5))
 
 
@@ -316,7 +317,7 @@ def test_networks_map_over_chips():
     network = build([Dense(outputs=9, activation="converting_relu"), Dense(outputs=5)], (20,))
     params, x = codes(network, w_max=20), inputs((20,))
     chips = jax.vmap(sample_chip)(jax.random.split(jax.random.key(0), 3))
-    apply = jax.jit(lambda chip: network.apply(params, x, chip, on="chip")[0])
+    apply = jax.jit(lambda chip: network.apply(params, {}, x, chip, on="chip")[0])
     mapped = np.asarray(jax.vmap(apply)(chips))
     rows = [apply(jax.tree.map(lambda leaf, i=i: leaf[i], chips)) for i in range(3)]
     # A batched product may sum in another order, and flip a readout on an edge: rare.
@@ -352,7 +353,7 @@ def test_the_shares_add_no_gradient(layer):
     params, x = codes(network), inputs(network.shapes[0])
 
     def total(params):
-        return sum(jax.tree.leaves(network.apply(params, x, on="ideal")[1]))
+        return sum(jax.tree.leaves(network.apply(params, {}, x, on="ideal")[2]))
 
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(jax.grad(total)(params)))
 
@@ -431,7 +432,7 @@ def test_parameters_split_and_merge_by_the_networks_own_plan(layer, shape):
 def test_apply_refuses_what_it_cannot_run(arguments, message):
     network = build([Dense(outputs=3)], (5,))
     with pytest.raises(ValueError, match=message):
-        network.apply(codes(network), **({"x": np.zeros((4, 5))} | arguments))
+        network.apply(codes(network), {}, **({"x": np.zeros((4, 5))} | arguments))
 
 
 # --- it learns
@@ -448,7 +449,7 @@ def test_a_small_network_learns_in_the_loop_on_a_noisy_chip():
     chip = sample_chip(jax.random.key(1))
 
     def loss(params, key):
-        scores, _ = network.apply(params, x, chip, key, on="chip")
+        scores, _, _ = network.apply(params, {}, x, chip, key, on="chip")
         return -jnp.take_along_axis(jax.nn.log_softmax(scores / 8), labels[:, None], 1).mean()
 
     def step(params, key):
@@ -468,7 +469,7 @@ def test_signed_values_keep_their_sign_through_the_network(on):
     network = build([Signs(), Dense(outputs=1, num_sends=1)], (1,))
     params = {"dense_1": {"weight": jnp.array([[50.0], [-50.0]])}}
     x = jnp.array([[20.0], [-20.0], [-31.0], [0.0]])
-    y = network.apply(params, x, on=on)[0]
+    y = network.apply(params, {}, x, on=on)[0]
     np.testing.assert_allclose(y, 50 * 0.002 * x, rtol=1e-5, atol=0 if on == "float" else 1)
 
 
@@ -483,8 +484,8 @@ def test_pooling_after_a_convolution_is_the_same_compiled(mode, window, stride):
     network = build(layers, (128, 9))
     params = network.init(jax.random.key(0))
     x = jax.random.uniform(jax.random.key(1), (4, 128, 9), maxval=31)
-    run = lambda x: network.apply(params, x, on="ideal")[0]  # noqa: E731
-    before = np.asarray(build(layers[:1], (128, 9)).apply(params, x, on="ideal")[0])
+    run = lambda x: network.apply(params, {}, x, on="ideal")[0]  # noqa: E731
+    before = np.asarray(build(layers[:1], (128, 9)).apply(params, {}, x, on="ideal")[0])
     starts = range(0, 41 - window + 1, stride or window)
     reduce = getattr(np, mode)
     expected = np.stack([reduce(before[:, i : i + window], axis=1) for i in starts], axis=1)

@@ -53,22 +53,22 @@ def test_a_perfect_chip_shows_the_rates_of_rounded_weights():
         for name, layer in params.items()
         for m in [abs(layer["weight"]).max()]
     }
-    expected, stats = network.apply(rounded, x, on="float")
-    scores, measured = jax.jit(partial(network.apply, on="ideal"))(params, x)
+    expected, _, stats = network.apply(rounded, {}, x, on="float")
+    scores, _, measured = jax.jit(partial(network.apply, on="ideal"))(params, {}, x)
     assert set(measured) == set(stats)
     first = "conv_soft_lif_0"
     assert abs(measured[first]["rate"] / stats[first]["rate"] - 1) < 0.05
     scale = float(abs(expected).max())
     assert scale > 0.3 and abs(scores - expected).max() < 0.1 * scale
     # And rounding alone moves them by less than that: the weights are not read as something else.
-    unrounded = network.apply(params, x, on="float")[0]
+    unrounded = network.apply(params, {}, x, on="float")[0]
     assert 0 < abs(unrounded - expected).max() < 0.1 * scale
 
 
 def test_a_chip_without_spread_is_the_perfect_one():
     network, params, x = network_of()
-    ideal, perfect = jax.jit(partial(network.apply, on="ideal"))(params, x)
-    chip, measured = jax.jit(partial(network.apply, on="chip"))(params, x, ideal_chip())
+    ideal, _, perfect = jax.jit(partial(network.apply, on="ideal"))(params, {}, x)
+    chip, _, measured = jax.jit(partial(network.apply, on="chip"))(params, {}, x, ideal_chip())
     np.testing.assert_allclose(chip, ideal, atol=1 / SOFT.readout_scale)  # an LSB
     for name, stats in perfect.items():
         np.testing.assert_allclose(measured[name]["rate"], stats["rate"], rtol=1e-3)
@@ -164,13 +164,13 @@ def test_a_key_brings_noise_on_the_chip_and_membranes_everywhere():
     none = {name: 0 * chip.offset for name in ("threshold_noise", "membrane_noise")}
     quiet = replace(chip, circuits=replace(chip.circuits, **none))
     go = jax.jit(partial(network.apply, on="chip"))
-    first, again, other = (go(params, x, chip, jax.random.key(k))[0] for k in (5, 5, 6))
+    first, again, other = (go(params, {}, x, chip, jax.random.key(k))[0] for k in (5, 5, 6))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     # The same membranes to begin with; what differs is the noise.
-    assert (go(params, x, quiet, jax.random.key(5))[0] != first).any()
+    assert (go(params, {}, x, quiet, jax.random.key(5))[0] != first).any()
     perfect = jax.jit(partial(network.apply, on="ideal"))
-    assert (perfect(params, x, None, jax.random.key(5))[0] != perfect(params, x)[0]).any()
+    assert (perfect(params, {}, x, None, jax.random.key(5))[0] != perfect(params, {}, x)[0]).any()
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_the_gradient_in_the_loop_is_of_the_soft_rates_at_what_was_measured():
     weight = jax.random.normal(jax.random.key(3), (3, 4))
 
     def loss(params):
-        return (network.apply(params, x, chip, key, on="chip", training=True)[0] * weight).sum()
+        return (network.apply(params, {}, x, chip, key, on="chip", training=True)[0] * weight).sum()
 
     gradient = jax.jit(jax.grad(loss))(params)
     run_again = partial(run, stages_of(LAYERS, SHAPE), SOFT, curve_of(SOFT), network.plan)
@@ -219,9 +219,9 @@ def test_the_gradient_in_the_loop_is_of_the_soft_rates_at_what_was_measured():
 def test_what_no_chip_can_do_is_refused():
     network, params, x = network_of()
     with pytest.raises(ValueError, match="as a whole"):
-        network.apply(params, x, on={name: "float" for name in network.names[:2]})
+        network.apply(params, {}, x, on={name: "float" for name in network.names[:2]})
     with pytest.raises(ValueError, match="needs a chip"):
-        network.apply(params, x, on="chip")
+        network.apply(params, {}, x, on="chip")
     with pytest.raises(ValueError, match="input_rate"):
         network_of(Soft(input_rate=1001.0))
     with pytest.raises(ValueError, match="warm_up"):

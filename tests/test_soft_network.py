@@ -60,7 +60,7 @@ def test_a_network_is_its_layers_written_out():
     """Against sums over windows, a reshaped mean and the twin's curve."""
     network, params, x = network_of()
     assert network.shapes == (SHAPE, (6, 6, 3), (3, 3, 3), (2, 2, 2), (5,), (4,))
-    scores, stats = jax.jit(partial(network.apply, on="float"))(params, x)
+    scores, _, stats = jax.jit(partial(network.apply, on="float"))(params, {}, x)
 
     def rate(x, name):
         bias = np.float64(params[name]["bias"])
@@ -82,14 +82,14 @@ def test_noise_and_dropout_belong_to_training():
     key = jax.random.key(5)
     evaluate = jax.jit(partial(network.apply, on="float"))
     train = jax.jit(partial(network.apply, on="float", training=True))
-    plain = evaluate(params, x)[0]
-    np.testing.assert_array_equal(evaluate(params, x, None, key)[0], plain)
-    first, again, other = (train(params, x, None, k)[0] for k in (key, key, jax.random.key(6)))
+    plain = evaluate(params, {}, x)[0]
+    np.testing.assert_array_equal(evaluate(params, {}, x, None, key)[0], plain)
+    first, again, other = (train(params, {}, x, None, k)[0] for k in (key, key, jax.random.key(6)))
     np.testing.assert_array_equal(first, again)
     assert (first != plain).any() and (first != other).any()
     for model in ("alpha", "alpha_membrane"):
         noisy = build(LAYERS, SHAPE, soft=replace(QUIET, noise=model))
-        y = jax.jit(partial(noisy.apply, on="float", training=True))(params, x, None, key)[0]
+        y = jax.jit(partial(noisy.apply, on="float", training=True))(params, {}, x, None, key)[0]
         assert jnp.isfinite(y).all() and (y != first).any()
 
 
@@ -100,7 +100,7 @@ def test_relu_units_are_linear_above_zero():
         for name, layer in params.items()
     }
     apply = jax.jit(partial(network.apply, on="float"))
-    y, twice = (apply(biasless, n * x)[0] for n in (1, 2))
+    y, twice = (apply(biasless, {}, n * x)[0] for n in (1, 2))
     np.testing.assert_allclose(twice, 2 * y, rtol=1e-5)
     assert (y > 0).all()
 
@@ -110,7 +110,7 @@ def test_spikes_over_a_long_time_are_the_hard_rates(synapse):
     """The readout's mean is that of the same network with the LIF curve, weights untouched."""
     spec = replace(QUIET, synapse=synapse, steps=3000, gamma=1e-4)
     network, params, x = network_of(gamma=1e-4)
-    expected, stats = network.apply(params, x, on="float")
+    expected, _, stats = network.apply(params, {}, x, on="float")
     readout, spikes = jax.jit(lambda p, x: run_spikes(LAYERS, spec, p, x))(params, x)
     assert readout.shape == (3000, 3, 4)
     assert set(spikes) == set(stats)
@@ -224,7 +224,7 @@ def test_relu_units_have_only_rates():
     network, params, x = network_of(units="relu")
     for on in ("ideal", "chip", {"soft_lif_3": "float"}):
         with pytest.raises(ValueError, match="float"):
-            network.apply(params, x, on=on)
+            network.apply(params, {}, x, on=on)
     for run in (run_spikes, run_on_chip):
         with pytest.raises(ValueError, match="relu"):
             run(LAYERS, replace(QUIET, units="relu"), params, x)

@@ -54,7 +54,7 @@ def test_a_network_of_fields_is_its_layers_written_out():
     assert network.plan.groups == ((0, 1, 2, 3),) and network.plan.partitions == 1
     params = network.init(jax.random.key(8))
     x = jnp.float32(np.random.default_rng(34).random((B, 6, 6, 2)))
-    scores, stats = jax.jit(partial(network.apply, on="ideal"))(params, x)
+    scores, _, stats = jax.jit(partial(network.apply, on="ideal"))(params, {}, x)
     codes = jax.tree.map(lambda w: jnp.float32(twin.codes(w, 64)) / 64, params)
     raster = encode(x, conv_spec(), None).reshape(T * B, 6, 6, 2)
     drive = jax.lax.conv_general_dilated(
@@ -99,7 +99,7 @@ def test_a_network_of_fields_cut_into_runs_is_the_whole_network():
 
     def gradient(network):
         def loss(params):
-            scores, stats = network.apply(params, x, on="ideal")
+            scores, _, stats = network.apply(params, {}, x, on="ideal")
             return 100 * (scores * jnp.array([1.0, -2.0])).sum(), stats
 
         return jax.jit(jax.grad(loss, has_aux=True))(params)
@@ -163,7 +163,7 @@ def test_a_recurrent_network_of_delta_coded_signals_is_its_layers_written_out():
     assert 0.2 < raster.mean() <= 0.5
 
     def whole(params):
-        scores, stats = network.apply(params, x, on="float")
+        scores, _, stats = network.apply(params, {}, x, on="float")
         return (scores * jnp.array([10.0, -20.0])).sum(), (scores, stats)
 
     def by_hand(params):
@@ -209,12 +209,12 @@ def test_output_spikes_can_be_decoded_and_learned(decoder):
     @jax.jit
     @jax.grad
     def gradient(params):
-        scores, _ = network.apply(params, x, on="ideal")
+        scores, _, _ = network.apply(params, {}, x, on="ideal")
         return optax.softmax_cross_entropy_with_integer_labels(scores, jnp.array([0])).mean()
 
     for _ in range(60):
         params = jax.tree.map(lambda p, g: p - 0.05 * jnp.sign(g), params, gradient(params))
-    scores, stats = network.apply(params, x, on="ideal")
+    scores, _, stats = network.apply(params, {}, x, on="ideal")
     assert scores[0, 0] > scores[0, 1] and stats["lif_0"]["spikes"].sum() > 0
     with pytest.raises(ValueError, match=f"decoded by '{decoder}' ends in lif"):
         build([*layers, LI(outputs=2)], (4,), spiking=spec)
@@ -231,7 +231,7 @@ def test_what_a_spiking_network_cannot_have_is_an_error_that_names_the_layer():
             build(layers, (6, 6, 1))
     network = build([LIF(outputs=2), LI(outputs=2)], (4,), spiking=Spiking(coding="current"))
     with pytest.raises(ValueError, match="a chip is sent spikes"):
-        network.apply(network.init(jax.random.key(0)), jnp.ones((1, 4)), on="ideal")
+        network.apply(network.init(jax.random.key(0)), {}, jnp.ones((1, 4)), on="ideal")
 
 
 def test_soft_clamped_weights_reach_the_synapses_below_the_cap():
@@ -242,7 +242,7 @@ def test_soft_clamped_weights_reach_the_synapses_below_the_cap():
     x = jnp.full((2, 4), 0.7)
     for on in ("float", "ideal"):
         np.testing.assert_array_equal(
-            soft.apply(params, x, on=on)[0], hard.apply(clamped, x, on=on)[0]
+            soft.apply(params, {}, x, on=on)[0], hard.apply(clamped, {}, x, on=on)[0]
         )
     assert soft.weight_limit == math.inf and hard.weight_limit == 63 / 64
 
@@ -296,7 +296,7 @@ def test_a_small_network_learns_on_a_noisy_chip(problem):
     optimiser = optax.adam(0.05)
 
     def loss(params, key):
-        scores, _ = network.apply(params, x, chip, key, on="chip", training=True)
+        scores, _, _ = network.apply(params, {}, x, chip, key, on="chip", training=True)
         return optax.softmax_cross_entropy_with_integer_labels(3 * scores, label).mean(), scores
 
     @jax.jit

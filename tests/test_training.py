@@ -231,7 +231,7 @@ def test_evaluation_counts_every_sample_once(count):
     samples = clusters(count, 5)
     result = loop.evaluate(TASK, START, samples, None, None, on="ideal")
     x = encode_activations(samples.x, 31.0, SMALL)
-    scores = np.asarray(NETWORK.apply(START, x, on="ideal")[0], np.float64)
+    scores = np.asarray(NETWORK.apply(START, {}, x, on="ideal")[0], np.float64)
     y = np.asarray(samples.y)
     assert round(result.accuracy * count, 6) == (scores.argmax(-1) == y).sum()
     logits = TASK.objective.scale * scores
@@ -243,7 +243,7 @@ def test_the_confusion_counts_by_label_and_by_highest_score():
     samples = clusters(1037, 5)
     result = loop.evaluate(TASK, START, samples, None, None, on="ideal")
     x = encode_activations(samples.x, 31.0, SMALL)
-    taken = np.asarray(NETWORK.apply(START, x, on="ideal")[0]).argmax(-1)
+    taken = np.asarray(NETWORK.apply(START, {}, x, on="ideal")[0]).argmax(-1)
     y = np.asarray(samples.y)
     expected = [[int(((y == a) & (taken == b)).sum()) for b in range(3)] for a in range(3)]
     assert result.confusion == tuple(map(tuple, expected))

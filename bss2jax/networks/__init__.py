@@ -2,7 +2,7 @@
 
 network = build([LIF(outputs=256), LI(outputs=10)], shape=(28, 28, 1))
 params = network.init(jax.random.key(0))
-scores, stats = network.apply(params, x, chip, key, on="chip")
+scores, state, records = network.apply(params, network.state(), x, chip, key, on="chip")
 """
 
 from bss2jax.networks.build import build

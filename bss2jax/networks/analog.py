@@ -33,6 +33,7 @@ from bss2jax.networks.network import (
     Execution,
     Network,
     Params,
+    State,
     Stats,
     executions,
     require_chip,
@@ -111,13 +112,15 @@ def _init(stages, key):
 def _apply(
     stages: tuple[AnalogStage, ...],
     params: Params,
+    state: State,
     x: jax.Array,
     chip: Chip | None = None,
     key: jax.Array | None = None,
     *,
+    sample: jax.Array | int = 0,
     on: Execution | Mapping[str, Execution],
     training: bool = False,
-) -> tuple[jax.Array, Stats]:
+) -> tuple[jax.Array, State, Stats]:
     each = executions([stage.name for stage in stages], on)
     require_chip(each, chip)
     if x.shape[1:] != stages[0].before:
@@ -139,7 +142,7 @@ def _apply(
                 x, stats[stage.name] = _weighted_layer(
                     stage, params[stage.name], x, chip, layer_key, each[stage.name]
                 )
-    return x, stats
+    return x, state, stats
 
 
 def _weighted_layer(stage, params, x, chip, key, on):

@@ -13,6 +13,7 @@ from bss2jax.networks.layers import Layer
 
 Execution = Literal["float", "ideal", "chip"]
 Params = dict[str, dict[str, jax.Array]]
+State = dict[str, dict[str, jax.Array]]
 Stats = dict[str, dict[str, jax.Array]]
 
 
@@ -22,30 +23,39 @@ class Network:
 
     Attributes:
         init: `init(key) -> params`, a dict of dicts of float32 arrays.
-        apply: `apply(params, x, chip=None, key=None, *, on, training=False) -> (scores, stats)`.
-            x `[B, *shape]` is activations 0..31, or values 0..1 of a spiking network; scores
-            `[B, *outputs]` are in LSB, or software units. `on` is an execution for all layers, or a
-            mapping from layer names to executions (others are `ideal`): `float` without rounding,
-            floor, saturation and noise; `ideal` on a perfect chip without noise; `chip` on the
-            given chip, with noise if a key is given. stats, per layer: the shares that saturate
-            (see `saturation`); of spiking layers the `spikes` or the `amplitude` of each neuron.
-            `training` switches dropout on.
+        apply: `apply(params, state, x, chip=None, key=None, *, sample=0, on, training=False) ->
+            (scores, state, records)`. x `[B, *shape]` is activations 0..31, or values 0..1 of a
+            spiking network; scores `[B, *outputs]` are in LSB, or software units. `on` is an
+            execution for all layers, or a mapping from layer names to executions (others are
+            `ideal`): `float` without rounding, floor, saturation and noise; `ideal` on a perfect
+            chip without noise; `chip` on the given chip, with noise if a key is given. `sample` is
+            the number of the first sample in its batch, by which noise is drawn. `training`
+            switches dropout on. records, per layer: the shares that saturate (see `saturation`);
+            of spiking layers the `spikes` or the `amplitude` of each neuron.
         plan: where the parameters go on the chip.
         shapes: of a sample before each layer and after the last.
         names: of the layers.
         encode: `encode(x, full_scale, offset=0)` turns a data set's values into what `apply` takes.
         weight_limit: the largest weight that a synapse can hold.
         executions: those that `apply` knows; of networks that cannot spike only `float`.
+        state: `state()` is what the layers keep from step to step of a training; {} for none.
+        across_samples: whether a layer looks across the samples of a batch, so that a batch is not
+            the sum of its parts.
+        slow_off_float: whether a sample takes as many products as time steps unless on `float`, so
+            that only trainings off `float` are measured there.
     """
 
     init: Callable[[jax.Array], Params]
-    apply: Callable[..., tuple[jax.Array, Stats]]
+    apply: Callable[..., tuple[jax.Array, State, Stats]]
     plan: Plan | SpikingPlan
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...]
     encode: Callable[..., jax.Array]
     weight_limit: float
     executions: tuple[Execution, ...] = get_args(Execution)
+    state: Callable[[], State] = dict
+    across_samples: bool = False
+    slow_off_float: bool = False
 
 
 def layer_names(layers: Sequence[Layer]) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ def build_soft(
         encode=normalise,
         weight_limit=math.inf,
         executions=("float",) if spec.units == "relu" else get_args(Execution),
+        slow_off_float=True,
     )
 
 
@@ -164,7 +165,9 @@ def _init(stages, key):
     return params
 
 
-def _apply(stages, spec, plan, params, x, chip=None, key=None, *, on, training=False):
+def _apply(
+    stages, spec, plan, params, state, x, chip=None, key=None, *, sample=0, on, training=False
+):
     known = ("float",) if spec.units == "relu" else get_args(Execution)
     each = executions([stage.name for stage in stages], on, known)
     require_chip(each, chip)
@@ -186,7 +189,7 @@ def _apply(stages, spec, plan, params, x, chip=None, key=None, *, on, training=F
         name, noise_key, drop = stage.name, next(keys), next(keys)
         x = stage.sums(x, params[name]["weight"]) + params[name]["bias"]
         if isinstance(stage.layer, Linear):
-            return _seen(x, name, measured), stats
+            return _seen(x, name, measured), state, stats
         if spec.units == "relu":
             x = jnp.maximum(spec.gain * x, 0)
         else:

@@ -282,7 +282,10 @@ def _init(stages, limit, key):
     return params
 
 
-def _apply(stages, plan, spec, limit, params, x, chip=None, key=None, *, on, training=False):
+def _apply(
+    stages, plan, spec, limit, params, state, x, chip=None, key=None, *, sample=0, on,
+    training=False,
+):  # fmt: skip
     each = executions([stage.name for stage in stages], on)
     require_chip(each, chip)
     if spec.coding == "current" and each[stages[0].name] != "float":
@@ -317,7 +320,7 @@ def _apply(stages, plan, spec, limit, params, x, chip=None, key=None, *, on, tra
             z, w = _flat(z), weights["weight"]
             v = integrate(z, w, neuron, here, noise, readout_scale=spec.readout_scale, **settings)
             stats[name] = {"amplitude": jnp.abs(v).max(axis=0)}
-            return TRACE_DECODERS[spec.decoder](v), stats
+            return TRACE_DECODERS[spec.decoder](v), state, stats
         neuron = LIFParams(layer.tau_mem, layer.tau_syn)
         settings |= {"t_ref": layer.t_ref, "surrogate": surrogate}
         if isinstance(layer, ConvLIF):
@@ -341,7 +344,7 @@ def _apply(stages, plan, spec, limit, params, x, chip=None, key=None, *, on, tra
             kept = jax.random.bernoulli(drop, 1 - layer.dropout, stage.after)
             z = z * kept / (1 - layer.dropout)
         stats[name] = {"spikes": z.sum(axis=0).reshape(z.shape[1], -1)}
-    return SPIKE_DECODERS[spec.decoder](z), stats
+    return SPIKE_DECODERS[spec.decoder](z), state, stats
 
 
 def _flat(z):

@@ -433,7 +433,9 @@ def _gradient(task, phase, state, training, order, i, chip, key):
     noise = k_noise if phase.noise else None
 
     def mean_loss(params):
-        scores, stats = task.network.apply(params, values, chip, noise, on=phase.on, training=True)
+        scores, _, stats = task.network.apply(
+            params, {}, values, chip, noise, on=phase.on, training=True
+        )
         loss = objectives.loss(scores, y, task.objective).mean()
         loss += objectives.penalty(params, stats, task.objective, state.epoch)
         return loss, (scores, stats)
@@ -510,7 +512,7 @@ def _evaluate(task, on, params, samples, chip, key):
         index, key = batch
         x = task.encode(samples.x[index % count])
         y = samples.y[index % count]
-        scores, saturation = task.network.apply(params, x, chip, key, on=on)
+        scores, _, saturation = task.network.apply(params, {}, x, chip, key, on=on)
         real = index < count
         losses = objectives.loss(scores, y, task.objective)
         confusion = objectives.confusion(scores, y, real)
