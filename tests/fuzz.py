@@ -15,9 +15,7 @@ inputs without an uncaught exception in 195 s; 15,005 more for chips, measuremen
 import argparse
 import contextlib
 import copy
-import gzip
 import importlib.util
-import io
 import json
 import os
 import shutil
@@ -27,7 +25,6 @@ import tempfile
 import time
 import tomllib
 import unittest.mock
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +38,6 @@ import numpy as np
 import tomli_w
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from PIL import Image
 
 GUIDED = "--guided" in sys.argv
 if GUIDED:
@@ -49,13 +45,13 @@ if GUIDED:
 
 # Atheris sees the lines of what is imported here.
 READERS = ["bss2jax.config", "bss2jax.data", "bss2jax.chip", "bss2jax.runs", "tomllib"]
-READERS += ["zipfile", "gzip"]
+READERS += ["bss2jax.files", "zipfile"]
 with atheris.instrument_imports(include=READERS) if GUIDED else contextlib.nullcontext():
     from bss2jax import Substrate, config, data, experiment, report, sample_chip
     from bss2jax.chip.file import load_chip, save_chip
     from bss2jax.chip.measurements import ChipError, read_measurements
     from bss2jax.config import ConfigError
-    from bss2jax.data import DataError, eurosat, har, mnist
+    from bss2jax.data import DataError
     from bss2jax.report import figures
     from bss2jax.runs import checkpoint
     from bss2jax.runs.directory import RunDirectory, RunError
@@ -225,40 +221,9 @@ def read_dataset(pair):
 DIGITS, _ = config.load("digits", ["data.validation=1"])
 
 
-def idx(array):
-    """The gzipped IDX file of a uint8 array."""
-    sizes = np.array(array.shape, ">u4").tobytes()
-    return gzip.compress(bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes(), mtime=0)
-
-
 def read_environment(content):
     (FOLDER / "environment.json").write_bytes(content)
     RunDirectory(FOLDER).environment()
-
-
-def archive(contents):
-    """A zip file of texts by path."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for name, text in contents.items():
-            file.writestr(name, text)
-    return buffer.getvalue()
-
-
-def har_archive():
-    """One window in HAR's layout."""
-    folder = "UCI HAR Dataset/train/"
-    whole = {folder + "y_train.txt": "1\n", folder + "subject_train.txt": "2\n"}
-    row = " ".join(["0.5"] * 128)
-    for signal in har.SIGNALS:
-        whole[f"{folder}Inertial Signals/{signal}_train.txt"] = row
-    return archive(whole)
-
-
-def jpeg():
-    buffer = io.BytesIO()
-    Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 # Reports: of a run whose files are missing, cut or changed.
@@ -341,10 +306,7 @@ CHIP = [
 # A name each, as the reader goes by it.
 LAB = [b"gain,offset\n" + b"1.0,0.5\n" * 6]
 LAB_NPZ = [file_of(lambda path: np.savez(open(path, "wb"), gain=np.ones(6), noise_std=np.ones(6)))]
-HAR, JPEG = [har_archive()], [jpeg()]
 CHECKPOINT = [file_of(lambda path: checkpoint.save(path, TREE, {"step": 1}))]
-IMAGES = [idx(np.zeros((2, 28, 28), np.uint8))]
-LABELS = [idx(np.arange(9, dtype=np.uint8))]
 TOML = [path.read_bytes() for path in config.shipped().values()]
 ENVIRONMENT = [json.dumps({"format": 2, "versions": {"jax": "0.10"}}).encode()]
 LIKE = jax.eval_shape(lambda: TREE)
@@ -363,12 +325,6 @@ TARGETS = {
         CHECKPOINT,
     ),
     "environment": Target(changed(ENVIRONMENT), read_environment, (RunError,), 0.1, ENVIRONMENT),
-    "images": Target(
-        changed(IMAGES), in_file(mnist.read_images, "images.gz"), (DataError,), 0.1, IMAGES
-    ),
-    "labels": Target(
-        changed(LABELS), in_file(mnist.read_labels, "labels.gz"), (DataError,), 0.1, LABELS
-    ),
     "chip": Target(
         changed(CHIP),
         in_file(lambda path: load_chip(path, SMALL), "chip.npz"),
@@ -389,16 +345,6 @@ TARGETS = {
         (ChipError,),
         0.1,
         LAB_NPZ,
-    ),
-    "har": Target(
-        changed(HAR),
-        in_file(lambda path: har.read(path, "train"), "har.zip"),
-        (DataError,),
-        0.1,
-        HAR,
-    ),
-    "jpeg": Target(
-        changed(JPEG), lambda content: eurosat.decode(content, "x"), (DataError,), 0.1, JPEG
     ),
     "report": Target(damaged_runs(), read_report, (RunError,), 0.02),
     "dataset": Target(st.tuples(splits(), splits()), read_dataset, (DataError, ConfigError), 0.05),

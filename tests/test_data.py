@@ -3,35 +3,22 @@
 import gzip
 import hashlib
 import http.server
+import io
 import logging
 import os
-import subprocess
-import sys
 import threading
+import zipfile
 from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bss2jax import data
-from bss2jax.data import cache, files
+from bss2jax.data import eurosat, har, mnist, originals
 
-TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-
-# Publishes a small MNIST, made in the directory argv[1], as if it were the official one.
-PUBLISH = """
-import hashlib, pathlib, sys
-from bss2jax.data import files, mnist
-
-def published(name, url="https://not.reachable.invalid/"):
-    content = (pathlib.Path(sys.argv[1]) / "mnist" / name).read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    return files.SourceFile(f"mnist/{name}", url + name, len(content), digest)
-
-mnist.FILES = {split: (published(f"{split}-images"), published(f"{split}-labels"))
-               for split in ("train", "test")}
-"""
+LAND = data.spec("eurosat").classes
+REAL = os.environ.get("BSS2JAX_DATA")
 
 
 @pytest.fixture(autouse=True)
@@ -44,43 +31,15 @@ def own_cache(tmp_path, monkeypatch):
     return path
 
 
-def idx(array, magic=None):
-    """The gzipped IDX file of a uint8 array."""
-    head = bytes((0, 0, 8, array.ndim)) if magic is None else magic
-    sizes = np.array(array.shape, ">u4").tobytes()
-    return gzip.compress(head + sizes + array.astype(np.uint8).tobytes(), compresslevel=1)
-
-
 def write(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
-def source(content, url="http://127.0.0.1:1/", path="mnist/some.gz"):
+def published(content, url="http://127.0.0.1:1/", path="mnist/some.gz"):
     """A file as it would be published, with this content."""
-    return files.SourceFile(path, url, len(content), hashlib.sha256(content).hexdigest())
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    """A hand-made MNIST of 20 + 10 images in `$BSS2JAX_DATA`, published as the official one."""
-    from bss2jax.data import mnist
-
-    directory = tmp_path / "data"
-    rng = np.random.default_rng(0)
-    published = {}
-    for split, samples in (("train", 20), ("test", 10)):
-        contents = {
-            f"mnist/{split}-images": idx(rng.integers(0, 256, (samples, 28, 28))),
-            f"mnist/{split}-labels": idx(np.arange(samples) % 10),
-        }
-        for path, content in contents.items():
-            write(directory / path, content)
-        published[split] = tuple(source(c, path=p) for p, c in contents.items())
-    monkeypatch.setattr(mnist, "FILES", published)
-    monkeypatch.setenv("BSS2JAX_DATA", str(directory))
-    return directory
+    return originals.Original(path, url, hashlib.sha256(content).hexdigest())
 
 
 @pytest.fixture
@@ -107,37 +66,10 @@ def serve(tmp_path):
     server.server_close()
 
 
-def python(code, *args, **env):
-    """Starts Python on `code` with the test's environment."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, args)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def assert_equal(a, b):
     for one, other in ((a.train, b.train), (a.test, b.test)):
         np.testing.assert_array_equal(one.x, other.x)
         np.testing.assert_array_equal(one.y, other.y)
-
-
-# The package
-
-
-def test_importing_data_imports_nothing_heavy():
-    heavy = ["jax", "sklearn", "tensorflow_datasets", "tensorflow"]
-    # bss2jax itself may import jax, so only what bss2jax.data adds is counted.
-    code = f"""
-import sys, bss2jax
-before = set(sys.modules)
-import bss2jax.data
-print([name for name in {heavy} if name in set(sys.modules) - before])
-"""
-    process = python(code)
-    assert process.communicate()[0].strip() == "[]"
 
 
 def test_unknown_name_suggests_the_nearest():
@@ -145,176 +77,160 @@ def test_unknown_name_suggests_the_nearest():
         data.load("mnits")
 
 
-def test_names_are_those_that_load_knows():
-    assert data.names() == ("digits", "eurosat", "har", "mnist", "mnist16", "yinyang")
-
-
 def test_labels_that_do_not_match_the_samples_are_refused():
     with pytest.raises(ValueError, match=r"expected y of shape \(3,\)"):
         data.Split(np.zeros((3, 2)), np.zeros(4, np.int32))
 
 
-@pytest.mark.parametrize("name", data.names())
-def test_random_like_has_the_shapes_and_types_of_the_set_and_needs_no_file(name, own_cache):
-    fake = data.random_like(name, train=200, test=10, seed=1)
-    spec = data._SPECS[name]
-    assert fake.train.x.shape == (200, *spec.shape) and fake.test.x.shape == (10, *spec.shape)
-    assert fake.train.x.dtype == spec.dtype and fake.train.y.dtype == np.int32
-    # 800 uniform draws or more: the largest lies within 5 % of the end but once in 1e17.
-    assert 0.95 * np.max(spec.full_scale) <= fake.train.x.max() <= np.max(fake.full_scale)
-    assert fake.full_scale == spec.full_scale
-    assert (fake.validation is None) == ("validation" not in spec.splits)
-    assert (fake.train.group is None) == (not spec.grouped)
-    assert set(fake.train.y) == set(range(len(fake.classes)))
-    assert_equal(fake, data.random_like(name, train=200, test=10, seed=1))
-    assert not own_cache.exists()
-
-
-# Digits
-
-
-def test_digits_are_1797_images_of_17_grey_levels():
+def test_digits_split_is_stratified_disjoint_and_always_the_same():
     digits = data.load("digits")
     assert digits.train.x.shape == (1437, 8, 8, 1) and digits.test.x.shape == (360, 8, 8, 1)
     assert digits.train.x.dtype == np.uint8 and digits.train.y.dtype == np.int32
     assert (digits.train.x.min(), digits.train.x.max()) == (0, 16) and digits.full_scale == 16
-    assert digits.shape == (8, 8, 1) and digits.classes == tuple("0123456789")
-    assert data.spec("digits").train == 1437
-
-
-def test_digits_split_is_stratified_disjoint_and_always_the_same():
-    digits = data.load("digits")
     train, test = np.bincount(digits.train.y), np.bincount(digits.test.y)
     # Stratified: within one sample of a fifth of each class.
     assert np.all(np.abs(test - 0.2 * (train + test)) <= 1)
     train_images = {x.tobytes() for x in digits.train.x}
     assert not any(x.tobytes() in train_images for x in digits.test.x)
-    assert_equal(digits, data.load("digits"))
     digest = hashlib.sha256(digits.train.x.tobytes() + digits.train.y.tobytes()).hexdigest()
     assert digest.startswith("41eb3b4b")  # published accuracies hold for this split
-
-
-# IDX files
-
-
-def test_idx_is_read_as_written(tmp_path):
-    from bss2jax.data import mnist
-
-    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
-    read = mnist.read_images(write(tmp_path / "images.gz", idx(images)))
-    assert read.dtype == np.uint8
-    np.testing.assert_array_equal(read, images[..., None])
-    labels = mnist.read_labels(write(tmp_path / "labels.gz", idx(np.arange(10))))
-    np.testing.assert_array_equal(labels, np.arange(10))
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "got  at the start of 0 bytes"),
-        (b"not gzip", "cannot unpack"),
-        (idx(np.zeros((2, 28, 28)))[:-9], "cannot unpack"),
-        (idx(np.zeros((2, 28, 28)), magic=bytes((0, 0, 13, 3))), "got 00 00 0d 03"),
-        (idx(np.zeros(2)), "got 00 00 08 01"),
-        (gzip.compress(bytes((0, 0, 8, 3))), "start of 4 bytes"),
-        (gzip.compress(gzip.decompress(idx(np.zeros((2, 28, 28))))[:-1]), "got 1567 values"),
-        (gzip.compress(gzip.decompress(idx(np.zeros((2, 28, 28)))) + b"0"), "got 1569 values"),
-        (idx(np.zeros((2, 27, 28))), r"got images of \(27, 28\)"),
-    ],
-    # The contents would be part of the names, and gzip writes the time into them.
-    ids=("empty", "not gzip", "cut gzip", "magic", "labels", "short", "less", "more", "size"),
-)
-def test_broken_images_are_refused_by_name(tmp_path, content, said):
-    from bss2jax.data import mnist
-
-    path = write(tmp_path / "images.gz", content)
-    with pytest.raises(data.DataError, match=said) as error:
-        mnist.read_images(path)
-    assert str(path) in str(error.value) and "Replace the file" in str(error.value)
-
-
-def test_labels_above_nine_are_refused(tmp_path):
-    from bss2jax.data import mnist
-
-    with pytest.raises(data.DataError, match="got label 10, expected 0..9"):
-        mnist.read_labels(write(tmp_path / "labels.gz", idx(np.arange(11))))
 
 
 # Original files
 
 
-def test_files_in_the_data_directory_are_used_in_place(small):
-    from bss2jax.data import mnist
-
-    assert files.locate(mnist.FILES["train"][0]) == small / "mnist" / "train-images"
-
-
-@pytest.mark.parametrize("wrong", [b"short", b"wrong byte!"])
-def test_a_wrong_file_in_the_data_directory_is_an_error_not_a_download(
-    tmp_path, monkeypatch, wrong
-):
-    original = source(b"right bytes")
-    path = write(tmp_path / "data" / original.path, wrong)
+def test_files_in_the_data_directory_are_used_in_place(tmp_path, monkeypatch):
+    original = published(b"content")
+    path = write(tmp_path / "data" / original.path, b"content")
     monkeypatch.setenv("BSS2JAX_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(files, "_download", lambda *_: pytest.fail("downloaded"))
-    with pytest.raises(data.DataError, match="got .* expected .* Replace it") as error:
-        files.locate(original)
-    assert str(path) in str(error.value)
+    assert originals.locate(original) == path
+    repacked = originals.Original(original.path, "", "0" * 64, repacks=(original.sha256,))
+    assert originals.locate(repacked) == path
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda path: path.write_bytes(b"short"), "some.gz: got 5 bytes .* expected .* Replace it"),
+        (lambda path: path.mkdir(), "cannot read .*some.gz: Is a directory"),
+        (lambda path: path.symlink_to("nowhere"), "some.gz: a link to nowhere, which is not there"),
+        (lambda path: path.parent.rmdir() or path.parent.touch(), "cannot read .*: Not a dir"),
+    ],
+    ids=["wrong", "directory", "link", "parent"],
+)
+def test_what_is_wrong_in_the_data_directory_is_an_error_not_a_download(
+    tmp_path, monkeypatch, make, said
+):
+    original = published(b"content")
+    path = tmp_path / "data" / original.path
+    path.parent.mkdir(parents=True)
+    make(path)
+    monkeypatch.setenv("BSS2JAX_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(originals, "_downloaded", lambda *_: pytest.fail("downloaded"))
+    with pytest.raises(data.DataError, match=said):
+        originals.locate(original)
+
+
+@pytest.mark.parametrize("value", ["/no/such/place", "~no-such-user/data"])
+def test_a_data_directory_that_is_not_there_is_said(value, monkeypatch):
+    monkeypatch.setenv("BSS2JAX_DATA", value)
+    with pytest.raises(data.DataError, match=f"{value}: no such .*directory"):
+        originals.locate(published(b""))
 
 
 def test_a_missing_file_is_downloaded_once(serve, own_cache, monkeypatch):
-    original = source(b"content", serve(b"content"))
-    path = files.locate(original)
+    original = published(b"content", serve(b"content"))
+    path = originals.locate(original)
     assert path == own_cache / "downloads" / original.path
     assert path.read_bytes() == b"content"
-    monkeypatch.setattr(files, "_download", lambda *_: pytest.fail("downloaded again"))
-    assert files.locate(original) == path
+    serve(b"something else by now")
+    assert originals.locate(original).read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("served", [b"con", b"CONTENT", b"content and more"])
 def test_a_wrong_download_is_refused_and_leaves_nothing(serve, own_cache, served):
-    original = source(b"content", serve(served))
-    with pytest.raises(data.DataError, match="got .* expected .* by hand") as error:
-        files.locate(original)
+    original = published(b"content", serve(served))
+    with pytest.raises(data.DataError, match="cannot download .* hash .* by hand") as error:
+        originals.locate(original)
     assert original.url in str(error.value)
     assert not [path for path in own_cache.rglob("*") if path.is_file()]
 
 
 def test_an_unreachable_server_is_one_clear_error(own_cache):
     with pytest.raises(data.DataError, match="cannot download http://127.0.0.1:1/.* by hand"):
-        files.locate(source(b"content"))
+        originals.locate(published(b"content"))
     assert not [path for path in own_cache.rglob("*") if path.is_file()]
 
 
-def test_a_damaged_earlier_download_is_downloaded_again(serve, own_cache, caplog):
-    original = source(b"content", serve(b"content"))
+def test_a_damaged_earlier_download_is_downloaded_again(serve, own_cache):
+    original = published(b"content", serve(b"content"))
     write(own_cache / "downloads" / original.path, b"damaged")
-    assert files.locate(original).read_bytes() == b"content"
-    assert "downloaded again" in caplog.text
+    assert originals.locate(original).read_bytes() == b"content"
 
 
-# The array cache
+def test_sources_are_https_and_named_by_a_sha256():
+    for original in (eurosat.FILE, har.FILE, *sum(mnist.FILES.values(), ())):
+        assert original.url.startswith("https://")
+        for digest in (original.sha256, *original.repacks):
+            assert len(digest) == 64 and int(digest, 16)
 
 
-def test_prepared_arrays_are_those_of_the_original_files_in_their_order(small):
-    from bss2jax.data import mnist
-
-    mnist_small = data.load("mnist")
-    np.testing.assert_array_equal(
-        mnist_small.train.x, mnist.read_images(small / "mnist" / "train-images")
-    )
-    np.testing.assert_array_equal(mnist_small.train.y, np.arange(20) % 10)
-    assert mnist_small.train.y.dtype == np.int32 and mnist_small.test.x.shape == (10, 28, 28, 1)
-    assert mnist_small.full_scale == 255 and mnist_small.classes == tuple("0123456789")
+# Hand-made sets, published as if they were the official ones
 
 
-def test_preparing_prints_nothing_and_leaves_one_file(small, own_cache, capfd):
-    data.load("mnist")
+def publish(tmp_path, monkeypatch, contents):
+    """Puts files into `$BSS2JAX_DATA`; returns what is known of each."""
+    monkeypatch.setenv("BSS2JAX_DATA", str(tmp_path / "data"))
+    for path, content in contents.items():
+        write(tmp_path / "data" / path, content)
+    return [published(content, path=path) for path, content in contents.items()]
+
+
+def idx(array):
+    """The gzipped IDX file of a uint8 array."""
+    sizes = np.array(array.shape, ">u4").tobytes()
+    return gzip.compress(bytes((0, 0, 8, array.ndim)) + sizes + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def digits28(tmp_path, monkeypatch):
+    """An MNIST of 20 + 10 images: its images by split."""
+    rng = np.random.default_rng(0)
+    images = {split: rng.integers(0, 256, (n, 28, 28)) for split, n in (("train", 20), ("test", 9))}
+    for split, x in images.items():
+        contents = {f"{split}-images": idx(x), f"{split}-labels": idx(np.arange(len(x)) % 10)}
+        files = tuple(publish(tmp_path, monkeypatch, contents))
+        monkeypatch.setitem(mnist.FILES, split, files)
+    return images
+
+
+def pack(contents):
+    """A zip archive of these files, bytes by path."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def publish_archive(module, content, tmp_path, monkeypatch):
+    (file,) = publish(tmp_path, monkeypatch, {module.FILE.path: content})
+    monkeypatch.setattr(module, "FILE", file)
+
+
+def test_mnist_is_its_files_in_their_order(digits28, own_cache, capfd):
+    loaded = data.load("mnist")
+    for split in ("train", "test"):
+        found = getattr(loaded, split)
+        np.testing.assert_array_equal(found.x[..., 0], digits28[split])
+        np.testing.assert_array_equal(found.y, np.arange(len(found.y)) % 10)
+        assert found.x.dtype == np.uint8 and found.y.dtype == np.int32
+    assert loaded.full_scale == 255 and loaded.classes == tuple("0123456789")
     assert capfd.readouterr() == ("", "")
     assert [path.name for path in own_cache.iterdir()] == ["mnist-v1.npz"]
 
 
-def test_mnist16_is_the_middle_of_mnist_averaged(small, own_cache):
+def test_mnist16_is_the_middle_of_mnist_averaged(digits28):
     whole, little = data.load("mnist"), data.load("mnist16")
     assert little.shape == (16, 16, 1) and little.train.x.dtype == np.uint8
     np.testing.assert_array_equal(little.train.y, whole.train.y)
@@ -325,135 +241,221 @@ def test_mnist16_is_the_middle_of_mnist_averaged(small, own_cache):
     assert np.abs(little.test.x[..., 0] - means).max() <= 0.5 + 1e-4
 
 
-def test_second_load_needs_no_source(small, monkeypatch):
+@pytest.mark.parametrize("download", [False, True])
+def test_har_is_read_from_its_archive_and_from_the_one_inside(tmp_path, monkeypatch, download):
+    rng = np.random.default_rng(0)
+    contents, signals = {"UCI HAR Dataset/README.txt": b""}, {}
+    for split, samples, person in (("train", 5, 1), ("test", 3, 2)):
+        folder = f"UCI HAR Dataset/{split}"
+        signals[split] = rng.normal(0, 0.5, (samples, 128, 9))
+        contents[f"{folder}/y_{split}.txt"] = "\n".join(str(1 + i) for i in range(samples))
+        contents[f"{folder}/subject_{split}.txt"] = f"{person}\n" * samples
+        for i, name in enumerate(har.SIGNALS):
+            # Numbers as in the original: 16 characters each, CRLF.
+            rows = ["".join(f"{v:16.7e}" for v in row) for row in signals[split][:, :, i]]
+            path = f"{folder}/Inertial Signals/{name}_{split}.txt"
+            contents[path] = "\r\n".join(rows) + "\r\n"
+    content = pack(contents)
+    if download:
+        content = pack({"UCI HAR Dataset.zip": content, "UCI HAR Dataset.names": b""})
+    publish_archive(har, content, tmp_path, monkeypatch)
+    small = data.load("har")
+    for split, person in (("train", 1), ("test", 2)):
+        found = getattr(small, split)
+        assert found.x.dtype == np.float32 and found.group.dtype == np.int32
+        # Seven digits are written.
+        np.testing.assert_allclose(found.x, signals[split], rtol=1e-6, atol=1e-9)
+        np.testing.assert_array_equal(found.y, np.arange(len(found.y)))
+        assert set(found.group) == {person}
+    assert small.shape == (128, 9) and len(small.full_scale) == 9 and small.validation is None
+    np.testing.assert_array_equal(data.load("har").train.group, small.train.group)
+
+
+def jpeg(colour):
+    """An image of one colour, which JPEG keeps to a level or two."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def test_eurosat_is_read_and_split(tmp_path, monkeypatch):
+    contents = {
+        f"2750/{kind}/{kind}_{n}.jpg": jpeg((20 * label, 10 * n, 128))
+        for label, kind in enumerate(LAND)
+        for n in range(1, 11)
+    }
+    publish_archive(eurosat, pack(contents | {"2750/readme.txt": b""}), tmp_path, monkeypatch)
+    small = data.load("eurosat")
+    seen = set()
+    for split, samples in ((small.train, 80), (small.test, 10), (small.validation, 10)):
+        assert split.x.shape == (samples, 64, 64, 3) and split.x.dtype == np.uint8
+        assert np.bincount(split.y).tolist() == [samples // 10] * 10
+        red, green, blue = np.moveaxis(split.x.astype(int).mean((1, 2)), -1, 0)
+        np.testing.assert_allclose(red, 20 * split.y, atol=4)
+        np.testing.assert_allclose(blue, 128, atol=4)
+        numbers = np.rint(green / 10).astype(int)
+        assert sorted(zip(split.y, numbers)) == list(zip(split.y, numbers)), "by class and number"
+        seen |= set(zip(split.y.tolist(), numbers.tolist()))
+    assert len(seen) == 100, "every image once"
+
+
+def test_the_split_is_what_is_written_down():
+    names = [f"2750/Forest/Forest_{n}.jpg" for n in range(1, 101)]
+    parts = eurosat.divide(names)
+    assert {k: len(v) for k, v in parts.items()} == {"train": 80, "test": 10, "validation": 10}
+    assert sorted(name for part in parts.values() for name in part) == sorted(names)
+    digests = {n: hashlib.sha256(f"0/{n.split('/')[-1]}".encode()).hexdigest() for n in names}
+    cut = sorted(digests.values())
+    assert {digests[n] for n in parts["test"]} == set(cut[:10])
+    assert {digests[n] for n in parts["validation"]} == set(cut[10:20])
+    # Neither the order nor the folder decides.
+    assert set(eurosat.divide(names[::-1])["test"]) == set(parts["test"])
+
+
+# The array cache
+
+
+def test_second_load_needs_no_source(digits28, monkeypatch):
     first = data.load("mnist")
-    monkeypatch.delenv("BSS2JAX_DATA")
-    for path in (small / "mnist").iterdir():
-        path.unlink()
+    monkeypatch.setattr(mnist, "FILES", None)
     assert_equal(first, data.load("mnist"))
 
 
-def cut(content):
-    return content[: len(content) // 2]
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
 
 
-def flip(content):
+GOOD = {
+    f"{split}_{field}": array
+    for split in ("train", "test")
+    for field, array in (
+        ("x", np.zeros((2, 28, 28, 1), np.uint8)),
+        ("y", np.zeros(2, np.int32)),
+    )
+}
+DAMAGES = {
+    "cut": lambda whole: whole[: len(whole) // 2],
     # In the pixels of train_x, beyond the zip and npy headers.
-    return content[:5000] + bytes((content[5000] ^ 1,)) + content[5001:]
+    "a flipped bit": lambda whole: whole[:5000] + bytes((whole[5000] ^ 1,)) + whole[5001:],
+    "empty": lambda _: b"",
+    "no archive": lambda _: b"not a zip",
+    "an array missing": lambda _: npz(train_x=GOOD["train_x"]),
+    "another shape": lambda _: npz(**GOOD | {"train_x": np.zeros((2, 28, 28), np.uint8)}),
+    "another type": lambda _: npz(**GOOD | {"train_y": np.zeros(2, np.int64)}),
+    "another length": lambda _: npz(**GOOD | {"train_y": np.zeros(3, np.int32)}),
+    "a pickle": lambda _: npz(**GOOD | {"train_x": np.array([{}], object)}),
+}
 
 
-@pytest.mark.parametrize("damage", [cut, flip, lambda _: b"", lambda _: b"not a zip"])
-def test_a_damaged_cache_is_said_and_rebuilt(small, own_cache, caplog, damage):
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_said_and_rebuilt(digits28, own_cache, caplog, damage):
     first = data.load("mnist")
     path = own_cache / "mnist-v1.npz"
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with caplog.at_level(logging.WARNING):
         assert_equal(first, data.load("mnist"))
-    assert str(path) in caplog.text and "damaged" in caplog.text
+    assert f"{path} is rebuilt" in caplog.text
     caplog.clear()
     assert_equal(first, data.load("mnist"))
     assert not caplog.text
 
 
-@pytest.mark.parametrize(
-    "train",
-    [
-        data.Split(np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.int32)),
-        data.Split(np.zeros((2, 28, 28, 1), np.float32), np.zeros(2, np.int32)),
-        data.Split(np.zeros((2, 28, 28, 1), np.uint8), np.zeros(2, np.int64)),
-        data.Split(np.zeros((2, 28, 28, 1), np.uint8), np.full(2, 10, np.int32)),
-        data.Split(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0, np.int32)),
-    ],
-)
-def test_a_cache_of_other_arrays_counts_as_damaged(own_cache, caplog, train):
-    spec = data._SPECS["mnist"]
-    good = data.random_like("mnist")
-    cache.cached("mnist", spec, lambda: (train, good.test))
-    rebuilt, _ = cache.cached("mnist", spec, lambda: (good.train, good.test))
-    assert rebuilt is good.train and "damaged" in caplog.text
-
-
-def test_a_pickle_in_the_cache_is_not_opened(own_cache, caplog):
-    good = data.random_like("mnist")
-    own_cache.mkdir()
-    objects = np.array([{}], object)
-    np.savez(own_cache / "mnist-v1.npz", train_x=objects, train_y=objects)
-    cache.cached("mnist", data._SPECS["mnist"], lambda: (good.train, good.test))
-    assert "allow_pickle=False" in caplog.text
-
-
-def test_a_damaged_cache_without_source_is_a_clear_error(small, own_cache):
-    data.load("mnist")
-    (own_cache / "mnist-v1.npz").write_bytes(b"")
-    for path in (small / "mnist").iterdir():
-        path.unlink()
-    with pytest.raises(data.DataError, match="cannot download .* by hand and set BSS2JAX_DATA"):
-        data.load("mnist")
-
-
-def test_a_cache_that_cannot_be_written_is_one_error_with_its_path(small, tmp_path, monkeypatch):
-    # A file in the way: root, who may run the tests, can write to read-only directories.
+def test_a_cache_that_cannot_be_written_or_read_is_one_error(digits28, tmp_path, monkeypatch):
+    # A file, or a directory, in the way: root, who may run the tests, can do what others cannot.
     blocked = write(tmp_path / "a_file", b"") / "cache"
     monkeypatch.setenv("BSS2JAX_CACHE", str(blocked))
-    with pytest.raises(data.DataError, match="set BSS2JAX_CACHE") as error:
+    with pytest.raises(data.DataError, match=f"cannot write {blocked}.* set BSS2JAX_CACHE"):
         data.load("mnist")
-    assert str(blocked) in str(error.value)
+    (tmp_path / "other" / "mnist-v1.npz").mkdir(parents=True)
+    monkeypatch.setenv("BSS2JAX_CACHE", str(tmp_path / "other"))
+    with pytest.raises(data.DataError, match=r"cannot read .*mnist-v1\.npz: Is a directory"):
+        data.load("mnist")
 
 
-def test_a_full_disk_is_one_error_and_leaves_nothing(own_cache, monkeypatch):
+def test_a_full_disk_is_one_error_and_leaves_nothing(digits28, own_cache, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    good = data.random_like("mnist")
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(data.DataError, match="mnist-v1.npz: No space left"):
-        cache.cached("mnist", data._SPECS["mnist"], lambda: (good.train, good.test))
+    with pytest.raises(data.DataError, match=r"mnist-v1\.npz: No space left"):
+        data.load("mnist")
     assert not list(own_cache.iterdir())
 
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("BSS2JAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert files.cache_directory() == tmp_path / "bss2jax"
+    assert originals.cache_directory() == tmp_path / "bss2jax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert files.cache_directory() == tmp_path / ".cache" / "bss2jax"
+    assert originals.cache_directory() == tmp_path / ".cache" / "bss2jax"
 
 
-def test_two_processes_may_load_for_the_first_time_at_once(small, own_cache):
-    code = PUBLISH + "from bss2jax import data; print(data.load('mnist').train.y.sum())"
-    processes = [python(code, small) for _ in range(2)]
-    assert [process.communicate()[0].strip() for process in processes] == ["90", "90"]
+def test_several_may_load_for_the_first_time_at_once(digits28, own_cache):
+    loaded = []
+    threads = [threading.Thread(target=lambda: loaded.append(data.load("mnist"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded) == 4
+    for each in loaded:
+        assert_equal(each, loaded[0])
     assert [path.name for path in own_cache.iterdir()] == ["mnist-v1.npz"]
 
 
-# The real MNIST
+# The real sets
 
 
 @pytest.fixture(scope="module")
-def mnist_cache(tmp_path_factory):
-    """A cache with the real MNIST, prepared in a process of its own; also what that one says."""
-    if not os.environ.get("BSS2JAX_DATA"):
-        pytest.skip("needs the MNIST files: set BSS2JAX_DATA to a directory with mnist/*.gz")
-    path = tmp_path_factory.mktemp("mnist")
-    code = "import sys; from bss2jax import data; data.load('mnist'); "
-    process = python(code + "print('tensorflow' in sys.modules)", BSS2JAX_CACHE=str(path))
-    return path, process.communicate()[0]
+def real(tmp_path_factory):
+    """Loads a real set, once for all tests."""
+    place = tmp_path_factory.mktemp("real")
+
+    def load(name, file):
+        if not REAL or not os.path.exists(os.path.join(REAL, file)):
+            pytest.skip(f"needs {file}: set BSS2JAX_DATA to the directory it is in")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BSS2JAX_DATA", REAL)
+            patch.setenv("BSS2JAX_CACHE", str(place))
+            return data.load(name)
+
+    return load
 
 
-def test_mnist_is_prepared_without_tensorflow(mnist_cache):
-    assert mnist_cache[1].strip() == "False"
-
-
-def test_mnist_has_the_published_images(mnist_cache, monkeypatch):
-    monkeypatch.setenv("BSS2JAX_CACHE", str(mnist_cache[0]))
-    mnist = data.load("mnist")
-    assert mnist.train.x.shape == (60_000, 28, 28, 1) and mnist.train.x.dtype == np.uint8
-    assert mnist.test.x.shape == (10_000, 28, 28, 1)
+def test_mnist_has_the_published_images(real):
+    loaded = real("mnist", "mnist/train-images-idx3-ubyte.gz")
+    assert loaded.train.x.shape == (60_000, 28, 28, 1) and loaded.test.x.shape[0] == 10_000
     assert data.spec("mnist").train == data.spec("mnist16").train == 60_000
-    assert np.bincount(mnist.train.y).tolist() == TRAIN_COUNTS
-    assert np.bincount(mnist.test.y).tolist() == TEST_COUNTS
-    assert mnist.train.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # the original order
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(loaded.train.y).tolist() == counts
+    counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(loaded.test.y).tolist() == counts
     # The mean everyone normalises MNIST with.
-    assert mnist.train.x.mean() / 255 == pytest.approx(0.1307, abs=1e-4)
+    assert loaded.train.x.mean() / 255 == pytest.approx(0.1307, abs=1e-4)
+
+
+def test_har_has_the_published_windows(real):
+    loaded = real("har", "har/UCI_HAR_Dataset.zip")
+    assert loaded.train.x.shape == (7352, 128, 9) and loaded.test.x.shape == (2947, 128, 9)
+    assert np.bincount(loaded.train.y).tolist() == [1226, 1073, 986, 1286, 1374, 1407]
+    assert np.bincount(loaded.test.y).tolist() == [496, 471, 420, 491, 532, 537]
+    people = set(loaded.train.group), set(loaded.test.group)
+    assert (len(people[0]), len(people[1])) == (21, 9) and not people[0] & people[1]
+    # Total acceleration at rest is that of gravity, 1 g.
+    assert np.linalg.norm(loaded.train.x[..., 6:], axis=-1).mean() == pytest.approx(1.0, abs=0.05)
+    # Windows overlap by half: the second begins in the middle of the first.
+    np.testing.assert_array_equal(loaded.train.x[0, 64:, 6:], loaded.train.x[1, :64, 6:])
+
+
+@pytest.mark.slow
+def test_eurosat_has_the_published_images_and_always_the_same_split(real):
+    loaded = real("eurosat", "eurosat/EuroSAT.zip")
+    whole = np.array([3000, 3000, 3000, 2500, 2500, 2000, 2500, 3000, 2500, 3000])
+    splits = loaded.train, loaded.test, loaded.validation
+    for split, share in zip(splits, (8, 1, 1)):
+        np.testing.assert_array_equal(np.bincount(split.y), whole * share // 10)
+    images = [{x.tobytes() for x in split.x} for split in splits]
+    assert len(set.union(*images)) == sum(map(len, images))

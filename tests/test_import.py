@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = "tensorflow tensorflow_datasets optax orbax flax matplotlib sklearn pydantic".split()
+HEAVY = "pooch PIL optax orbax flax matplotlib sklearn pydantic".split()
 HEAVY += ["jinja2", "tensorboardX"]
 
 

@@ -1,9 +1,9 @@
 """Data sets as plain NumPy arrays: `load("mnist").train.x`.
 
 Each set has a module of its name with `splits() -> (train, test)`, or `(train, test, validation)`
-where its `Spec` says so. It is imported at first use: it may need scikit-learn or
-tensorflow-datasets, which importing this package does not. A set that comes from files is prepared
-once and then read from the array cache (`cache.py`).
+where its `Spec` says so. It is imported at first use: it may need scikit-learn or pillow, which
+importing this package does not. A set that comes from files is prepared once and then read from the
+array cache (`cache.py`).
 
 Environment:
     BSS2JAX_DATA: directory with the original files (`mnist/train-images-idx3-ubyte.gz`, ...). Files

@@ -13,89 +13,59 @@ Copernicus Sentinel data.
 import hashlib
 import io
 import re
+import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from bss2jax.data import records, spec
-from bss2jax.data.archive import Archive
-from bss2jax.data.dataset import DataError, Split
-from bss2jax.data.files import SourceFile, locate
+from bss2jax.data import spec
+from bss2jax.data.dataset import Split
+from bss2jax.data.originals import Original, locate
 
 SPLIT_SEED = 0
 _SPLITS = spec("eurosat").splits
 _CLASSES = spec("eurosat").classes
 
 # A copy at a fixed revision, of what was published at https://madm.dfki.de/files/sentinel/.
-# Size and sha256 are those that tensorflow-datasets 4.9.10 registers for the latter.
-FILE = SourceFile(
+# The sha256 is that which tensorflow-datasets 4.9.10 registers for the latter.
+FILE = Original(
     "eurosat/EuroSAT.zip",
     "https://huggingface.co/datasets/torchgeo/eurosat/resolve/"
     "c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
-    94280567,
     "8ebea626349354c5328b142b96d0430e647051f26efc2dc974c843f25ecf70bd",
     # The same images, packed anew.
-    repacks=((92848109, "78896d3e0327a2b799bedae034cff68ca78bd8fee39cb3398559866bf157162a"),),
+    repacks=("78896d3e0327a2b799bedae034cff68ca78bd8fee39cb3398559866bf157162a",),
 )
 
 
-class Eurosat(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """EuroSAT with its split by hash, prepared without TensorFlow; by class, then by number.
-
-    Not registered: tfds has a set of that name.
-    """
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return records.info(self, "image", spec("eurosat"))
-
-    def _split_generators(self, dl_manager):
-        del dl_manager  # would download by its own rules; `locate` prefers the files at hand
-        path = locate(FILE)
-        return {split: self._generate_examples(path, split) for split in _SPLITS}
-
-    def _generate_examples(self, path, split):
-        with Archive(path, path) as archive:
-            for label, names in enumerate(images(archive, path)):
-                for name in divide(names)[split]:
-                    image = decode(archive.read(name), f"{path}: {name}")
-                    yield name, {"image": image, "label": label}
-
-
 def splits() -> tuple[Split, ...]:
-    """Builds EuroSAT from its original archive.
+    """Builds EuroSAT from its original archive; each split by class, then by number.
 
     Returns:
         `(train, test, validation)` with x uint8 `[S, 64, 64, 3]`, 0..255.
 
     Raises:
-        DataError: the archive is missing or wrong, or the cache cannot be written.
+        DataError: the archive is missing or wrong.
     """
-    return records.decode(Eurosat, _SPLITS)
+    images: dict[str, list[np.ndarray]] = {split: [] for split in _SPLITS}
+    labels: dict[str, list[int]] = {split: [] for split in _SPLITS}
+    with zipfile.ZipFile(locate(FILE)) as archive:
+        for label, kind in enumerate(_CLASSES):
+            for split, paths in divide(_images(archive, kind)).items():
+                images[split] += [_decode(archive.read(path)) for path in paths]
+                labels[split] += [label] * len(paths)
+    return tuple(Split(np.stack(images[s]), np.array(labels[s], np.int32)) for s in _SPLITS)
 
 
-def images(archive: Archive, shown: Path | str) -> list[list[str]]:
-    """The paths of the images of each class, ordered by their number.
+def _images(archive: zipfile.ZipFile, kind: str) -> list[str]:
+    """The paths of the images of a class, such as `2750/Forest/Forest_7.jpg`, by number."""
+    paths = [path for path in archive.namelist() if path.startswith(f"2750/{kind}/{kind}_")]
+    return sorted(paths, key=lambda path: int(re.findall(r"\d+", path)[-1]))
 
-    Raises:
-        DataError: a class has fewer than ten, too few to split.
-    """
-    found: list[dict[int, str]] = [{} for _ in _CLASSES]
-    for name in archive.names:
-        match = re.fullmatch(r"2750/(\w+)/(\w+)_(\d+)\.jpg", name)
-        if match and match[1] == match[2] and match[1] in _CLASSES:
-            found[_CLASSES.index(match[1])][int(match[3])] = name
-    for kind, numbers in zip(_CLASSES, found):
-        if len(numbers) < 10:
-            raise DataError(
-                f"{shown}: got {len(numbers)} images 2750/{kind}/{kind}_N.jpg, expected 10 or "
-                "more. Replace the file"
-            )
-    return [[numbers[n] for n in sorted(numbers)] for numbers in found]
+
+def _decode(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)))
 
 
 def divide(paths: Sequence[str]) -> dict[str, list[str]]:
@@ -108,7 +78,7 @@ def divide(paths: Sequence[str]) -> dict[str, list[str]]:
         Paths by the name of their split.
     """
 
-    def rank(path):
+    def rank(path: str) -> bytes:
         name = path.rpartition("/")[2]
         return hashlib.sha256(f"{SPLIT_SEED}/{name}".encode()).digest()
 
@@ -119,21 +89,3 @@ def divide(paths: Sequence[str]) -> dict[str, list[str]]:
         "test": [path for path in paths if path in test],
         "validation": [path for path in paths if path in validation],
     }
-
-
-def decode(content: bytes, shown: str) -> np.ndarray:
-    """Decodes one JPEG: uint8 `[64, 64, 3]`.
-
-    Raises:
-        DataError: it is not one, or has another size.
-    """
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            if (image.size, image.mode) != ((64, 64), "RGB"):
-                raise DataError(
-                    f"{shown}: got {image.mode} of {image.size}, expected RGB of (64, 64). "
-                    "Replace the archive"
-                )
-            return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise DataError(f"{shown}: no JPEG: {error}. Replace the archive") from error

@@ -1,0 +1,117 @@
+"""Original files: found or downloaded, checked against their sha256, and never used unchecked."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+
+from bss2jax.data.dataset import DataError
+
+_TIMEOUT = 30  # seconds without a byte before a download is given up
+
+
+@dataclass(frozen=True)
+class Original:
+    """An original file as its authors publish it.
+
+    Attributes:
+        path: below the data directory, e.g. `mnist/train-images-idx3-ubyte.gz`.
+        url: where it is downloaded from.
+        sha256: hex digest.
+        repacks: digests of other archives of the same data, which are as good where they are found;
+            a download is always the original.
+    """
+
+    path: str
+    url: str
+    sha256: str
+    repacks: tuple[str, ...] = ()
+
+
+def directory(variable: str, default: str) -> Path:
+    """The directory that an environment variable names, `~` being the user's home.
+
+    Args:
+        variable: of the environment.
+        default: the directory where the variable is not set.
+
+    Raises:
+        DataError: there is no such home.
+    """
+    named = os.environ.get(variable) or default
+    path = os.path.expanduser(named)
+    if path.startswith("~"):
+        raise DataError(f"{named}: no such home directory. Set {variable} to a directory")
+    return Path(path)
+
+
+def cache_directory() -> Path:
+    """`$BSS2JAX_CACHE`, else `$XDG_CACHE_HOME/bss2jax`, else `~/.cache/bss2jax`."""
+    if os.environ.get("BSS2JAX_CACHE"):
+        return directory("BSS2JAX_CACHE", "")
+    return directory("XDG_CACHE_HOME", "~/.cache") / "bss2jax"
+
+
+def locate(original: Original) -> Path:
+    """The path of a verified copy of an original file.
+
+    It is looked for in `$BSS2JAX_DATA`, then among earlier downloads, then downloaded.
+
+    Args:
+        original: the file that is needed.
+
+    Returns:
+        The path of a file with the expected sha256, or that of a repack.
+
+    Raises:
+        DataError: `$BSS2JAX_DATA` is no directory, the file in it is not the expected one or cannot
+            be read, or the download failed.
+    """
+    return _given(original) or _downloaded(original)
+
+
+def _given(original: Original) -> Path | None:
+    """The file in `$BSS2JAX_DATA`; None where there is none."""
+    if not (variable := os.environ.get("BSS2JAX_DATA")):
+        return None
+    folder = directory("BSS2JAX_DATA", "")
+    if not folder.is_dir():
+        raise DataError(f"BSS2JAX_DATA={variable}: no such directory. Correct or unset it")
+    path = folder / original.path
+    advice = "Replace it, or remove it to have it downloaded"
+    try:
+        sha256 = pooch.file_hash(path)
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return None
+        raise DataError(f"{path}: a link to {path.readlink()}, which is not there") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}. {advice}") from None
+    if sha256 not in (original.sha256, *original.repacks):
+        raise DataError(
+            f"{path}: got {path.stat().st_size} bytes with sha256 {sha256}, expected "
+            f"{' or '.join((original.sha256, *original.repacks))}. {advice}"
+        )
+    return path
+
+
+def _downloaded(original: Original) -> Path:
+    """The file among the downloads, where pooch puts it if it is not there or is damaged."""
+    path = cache_directory() / "downloads" / original.path
+    given = os.environ.get("BSS2JAX_DATA") or "DIRECTORY"
+    try:
+        return Path(
+            pooch.retrieve(
+                original.url,
+                f"sha256:{original.sha256}",
+                path.name,
+                path.parent,
+                downloader=pooch.HTTPDownloader(timeout=_TIMEOUT),
+            )
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot download {original.url} to {path}: {error}. Try again, or put the file at "
+            f"{Path(given) / original.path} by hand and set BSS2JAX_DATA={given}"
+        ) from error
