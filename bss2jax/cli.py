@@ -129,7 +129,7 @@ def _parser():
     prepare = add("prepare", _data_prepare, "Read or download the original files once.")
     show = add("show", _data_show, "Count the classes and draw some samples of each.")
     for sub in (prepare, show):
-        sub.add_argument("name", help="of a data set")
+        sub.add_argument("name", help="a data set that `bss2jax data list` lists, or module:name")
     show.add_argument("--out", metavar="FILE", help="the picture, a PNG; default: NAME.png")
     return parser
 
@@ -346,7 +346,7 @@ def _data_show(arguments):
     from bss2jax.runs.directory import RunError
 
     dataset = _load(arguments.name)
-    path = Path(arguments.out or f"{arguments.name}.png")
+    path = Path(arguments.out or f"{dataset.name}.png")
     print(_class_counts(dataset))
     try:
         plot.save(plot.samples(dataset), path)

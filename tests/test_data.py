@@ -4,8 +4,11 @@ import gzip
 import hashlib
 import http.server
 import io
+import json
 import logging
 import os
+import re
+import sys
 import threading
 import zipfile
 from functools import partial
@@ -15,6 +18,7 @@ import pytest
 from PIL import Image
 
 from bss2jax import data
+from bss2jax.cli import main
 from bss2jax.data import eurosat, har, mnist, originals
 
 LAND = data.spec("eurosat").classes
@@ -404,6 +408,82 @@ def test_several_may_load_for_the_first_time_at_once(digits28, own_cache):
     for each in loaded:
         assert_equal(each, loaded[0])
     assert [path.name for path in own_cache.iterdir()] == ["mnist-v1.npz"]
+
+
+# Own sets
+
+MODULE = """
+import numpy as np
+from bss2jax.data import Dataset, Split
+
+made = []
+
+def blobs():
+    made.append(1)
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = (y[:, None] * 2.0 - 1 + 0.3 * rng.standard_normal((60, 4))).astype(">f4")
+    split = lambda part: Split(x[part], y[part])
+    parts = split(slice(40)), split(slice(40, 60))
+    return Dataset("blobs", *parts, ["low", 2], np.array([2, 2, 2, 2]))
+
+ready = blobs()
+number = 3
+
+def broken():
+    return {}["key"]
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The name of a module in the working directory, new for each test."""
+    monkeypatch.chdir(tmp_path)
+    name = f"own_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    yield name
+    sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("kind", ["blobs", "ready"])
+def test_an_own_set_is_named_by_its_place(own, kind):
+    place = f"{own}:{kind}"
+    known, loaded = data.spec(place), data.load(place)
+    assert len(sys.modules[own].made) == 1 + (kind == "blobs"), "made once for both"
+    assert known == data.Spec((4,), "float32", ("low", "2"), (2.0,) * 4, 40)
+    assert isinstance(loaded.train.x, np.ndarray) and loaded.train.x.dtype == np.float32
+    assert os.getcwd() not in sys.path
+
+
+def test_an_own_set_is_trained_on_by_its_name_in_a_config(own, tmp_path, capsys):
+    (tmp_path / "own.toml").write_text(
+        f'name = "own"\ndata.name = "{own}:blobs"\nrun.dir = "run"\n'
+        'layers = [{ kind = "signs" }, { kind = "flatten" }, { kind = "dense", outputs = 2 }]\n'
+        'phases = [{ on = "ideal", epochs = 3, batch_size = 12, learning_rate = 1 }]\n'
+    )
+    assert main(["train", "own.toml"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    # Classes 2 apart in each of four values, spread 0.3: all 20 right, 10 by chance.
+    assert summary["test_accuracy"]["ideal"] >= 0.9
+    assert main(["data", "show", f"{own}:ready"]) == 0 and (tmp_path / "blobs.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("nowhere_at_all:x", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("{own}:nothing", r"{own}\.py has no 'nothing'"),
+        ("{own}:number", "got 3, expected a bss2jax.data.Dataset"),
+        ("{own}:broken", r"KeyError: 'key' \(.*{own}\.py, line 20\)"),
+    ],
+)
+def test_an_own_set_that_is_none_is_one_line_that_names_the_key(own, name, said, capsys):
+    name, said = name.format(own=own), said.format(own=own)
+    assert main(["plan", "digits", f"data.name={name}"]) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(rf"bss2jax: data\.name: {name}: .*{said}.*\n", error), error
+    assert main(["data", "prepare", name]) == 2
+    assert re.search(said, capsys.readouterr().err)
 
 
 # The real sets

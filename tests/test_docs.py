@@ -12,7 +12,7 @@ from PIL import Image
 import bss2jax
 import bss2jax.nnx
 from bss2jax import calibration, config, data, networks, plot, report
-from bss2jax.cli import _parser
+from bss2jax.cli import _parser, main
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -21,10 +21,17 @@ DEAR = ("chip", "concepts", "data", "index", "network", "sweep")
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
+def titled(page, language):
+    """The code blocks of a page in a language, each with its title, the name of a file, or none."""
+    fence = re.compile(rf"^( *)```{language}([^\n]*)\n(.*?)^\1```", re.M | re.S)
+    for _, head, text in fence.findall(page.read_text(encoding="utf-8")):
+        title = re.search('title="(.*)"', head)
+        yield title and title[1], text
+
+
 def blocks(page, language):
     """The code blocks of a page in a language, as they stand."""
-    fence = re.compile(rf"^( *)```{language}[^\n]*\n(.*?)^\1```", re.M | re.S)
-    return [found[2] for found in fence.finditer(page.read_text(encoding="utf-8"))]
+    return [text for _, text in titled(page, language)]
 
 
 def having(language):
@@ -47,8 +54,17 @@ def test_it_builds_strictly(tmp_path):
 
 @pytest.mark.parametrize("page", having("python"))
 def test_python_runs(page, tmp_path, monkeypatch):
-    """The blocks of a page run one after the other in one namespace, in an empty directory."""
+    """The blocks of a page run one after the other in one namespace, in an empty directory.
+
+    Those that are files are written there, and configs among them trained.
+    """
     monkeypatch.chdir(tmp_path)
+    files = {title: text for title, text in titled(page, "(?:python|toml)") if title}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    for name in files:
+        if name.endswith(".toml") and any(title.endswith(".py") for title in files):
+            assert main(["train", name, f"run.dir={name}-run"]) == 0
     # One trial of a search shows as much as twenty.
     source = "\n".join(blocks(page, "python")).replace("n_trials=20", "n_trials=1")
     exec(compile(source, str(page), "exec"), {"__name__": page.stem})
@@ -90,7 +106,7 @@ def test_commands_are_commands(tmp_path, capsys):
             continue
         source = getattr(parsed, "config", None)
         if source and source.endswith(".toml"):
-            (own,) = (t for t in blocks(page, f'toml title="{source}"'))
+            own = dict(titled(page, "toml"))[source]
             source = tmp_path / source
             source.write_text(own)
         if source:

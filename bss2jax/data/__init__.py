@@ -3,7 +3,7 @@
 Each set has a module of its name with `splits() -> (train, test)`, or `(train, test, validation)`
 where its `Spec` says so. It is imported at first use: it may need scikit-learn or pillow, which
 importing this package does not. A set that comes from files is prepared once and then read from the
-array cache (`cache.py`).
+array cache (`cache.py`). A user's own set is named by its place: `load("mypackage.module:name")`.
 
 Environment:
     BSS2JAX_DATA: directory with the original files (`mnist/train-images-idx3-ubyte.gz`, ...). Files
@@ -12,7 +12,9 @@ Environment:
 """
 
 import difflib
+import os
 from dataclasses import replace
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import numpy as np
 
 from bss2jax.data.cache import cache_path, cached
 from bss2jax.data.dataset import DataError, Dataset, Spec, Split
+from bss2jax.extras import named, own_code
 
 __all__ = [
     "DataError",
@@ -85,18 +88,18 @@ def load(name: str) -> Dataset:
     """Loads a data set, preparing it first if this machine has never done so.
 
     Args:
-        name: one of `names()`.
-
-    Returns:
-        A `Dataset`.
+        name: one of `names()`, or the place of a user's own: `mypackage.module:name`, in the
+            current directory or on `sys.path`, is a `Dataset`, or a function that returns one.
 
     Raises:
-        ValueError: no set has this name.
+        ValueError: no set has this name, or the place holds none.
         DataError: a file is missing, wrong, or cannot be written.
     """
+    if ":" in name:
+        return _own(name)
     known = spec(name)
 
-    def splits():
+    def splits() -> tuple[Split, ...]:
         return import_module(f"bss2jax.data.{name}").splits()
 
     train, test, *rest = splits() if known.version is None else cached(name, known, splits)
@@ -111,7 +114,7 @@ def prepared(name: str) -> Path | None:
     """
     known = spec(name)
     path = None if known.version is None else cache_path(name, known)
-    return path if path is not None and path.is_file() else None
+    return path if path is not None and os.path.isfile(path) else None
 
 
 def random_like(name: str, train: int = 64, test: int = 32, seed: int = 0) -> Dataset:
@@ -132,7 +135,7 @@ def random_like(name: str, train: int = 64, test: int = 32, seed: int = 0) -> Da
     known = spec(name)
     rng = np.random.default_rng(seed)
 
-    def draw(samples):
+    def draw(samples: int) -> Split:
         shape = (samples, *known.shape)
         # One step beyond the scale for integers, which are cut to whole numbers.
         ends = np.add(known.full_scale, np.issubdtype(known.dtype, np.integer))
@@ -145,18 +148,35 @@ def random_like(name: str, train: int = 64, test: int = 32, seed: int = 0) -> Da
 
 
 def spec(name: str) -> Spec:
-    """What is known of a set without reading any file: a `Spec`.
+    """What is known of a set without reading any file; a user's own is loaded for it.
 
     Raises:
-        ValueError: no set has this name.
+        ValueError: no set has this name, or the place holds none.
     """
+    if ":" in name:
+        return _own(name).spec()
     if name in _SPECS:
         return _SPECS[name]
     near = difflib.get_close_matches(str(name), _SPECS, n=1, cutoff=0.0)[0]
     raise ValueError(
-        f"no data set {name!r}: expected one of {', '.join(names())}; the nearest is {near!r}"
+        f"no data set {name!r}: expected one of {', '.join(names())}; the nearest is {near!r}; "
+        "your own is named as mypackage.module:name"
     )
 
 
-def _dataset(name, known, train, test, validation=None):
+@lru_cache(maxsize=1)
+def _own(place: str) -> Dataset:
+    """A user's own set; what makes it is called once."""
+    found = named(place)
+    if callable(found):
+        with own_code(place):
+            found = found()
+    if not isinstance(found, Dataset):
+        raise ValueError(f"{place}: got {found!r:.40}, expected a bss2jax.data.Dataset")
+    return found
+
+
+def _dataset(
+    name: str, known: Spec, train: Split, test: Split, validation: Split | None = None
+) -> Dataset:
     return Dataset(name, train, test, known.classes, known.full_scale, validation)

@@ -15,7 +15,7 @@ class Split:
 
     Attributes:
         x: `[S, ...]` samples in the set's own type; images are uint8 `[S, H, W, C]`.
-        y: `[S]` int32 class labels, 0..classes-1.
+        y: `[S]` integer class labels, 0..classes-1.
         group: `[S]` int32 who or what a sample comes from, such as a person; None where the set
             does not say. Samples of one group resemble each other.
 
@@ -28,8 +28,15 @@ class Split:
     group: np.ndarray | None = None
 
     def __post_init__(self):
-        for name, values in (("y", self.y), ("group", self.group)):
-            if values is not None and values.shape != self.x.shape[:1]:
+        for name in ("x", "y", "group"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            values = np.asarray(values)
+            # In this machine's byte order, which is the only one that JAX takes.
+            values = values.astype(values.dtype.newbyteorder("="), copy=False)
+            object.__setattr__(self, name, values)
+            if values.shape[:1] != self.x.shape[:1] or (name != "x" and values.ndim != 1):
                 raise ValueError(
                     f"x has shape {self.x.shape} and {name} {values.shape}; expected {name} of "
                     f"shape {self.x.shape[:1]}, one a sample"
@@ -38,7 +45,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Spec:
-    """What is known of a set before any file is read.
+    """What is known of a set before any sample is read.
 
     Attributes:
         shape: of one sample, without the batch axis.
@@ -81,7 +88,26 @@ class Dataset:
     full_scale: float | tuple[float, ...]
     validation: Split | None = None
 
+    def __post_init__(self):
+        scale = np.asarray(self.full_scale, float)
+        object.__setattr__(
+            self, "full_scale", tuple(scale.tolist()) if scale.ndim else float(scale)
+        )
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one sample, without the batch axis."""
         return self.train.x.shape[1:]
+
+    def spec(self) -> Spec:
+        """Returns what could have been known of the set before it was loaded."""
+        return Spec(
+            self.shape,
+            self.train.x.dtype.name,
+            self.classes,
+            self.full_scale,
+            train=len(self.train.y),
+            splits=("train", "test", "validation")[: 2 + (self.validation is not None)],
+            grouped=self.train.group is not None,
+        )
