@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from stand_in import random_like
 
 from bss2jax import __version__, config
 from bss2jax.cli import main
@@ -280,7 +281,7 @@ def test_data_show_counts_the_classes_and_draws_a_picture(name, capsys, tmp_path
 
     from bss2jax import data
 
-    fake = data.random_like(name, train=30)
+    fake = random_like(name, train=30)
     monkeypatch.setattr(data, "load", lambda _: fake)
     monkeypatch.chdir(tmp_path)
     assert main(["data", "show", name]) == 0

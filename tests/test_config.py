@@ -10,6 +10,7 @@ import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_in import random_like
 
 from bss2jax import BSS2, Mismatch, config, data, experiment
 from bss2jax.config import ConfigError
@@ -457,7 +458,7 @@ def test_the_configs_scale_replaces_the_sets():
 def test_the_phone_signals_reach_one_chip_as_spikes():
     network = experiment.network_of(config.load("har_spiking")[0])
     assert network.plan.partitions == 1 and network.plan.input_events[0] <= BSS2.max_input_events
-    signals = data.random_like("har", train=4)
+    signals = random_like("har", train=4)
     values = network.encode(signals.train.x, signals.full_scale)
     assert values.shape == (4, 128, 9) and 0 <= values.min() <= values.max() <= 1
 
@@ -484,7 +485,7 @@ def test_a_shipped_config_trains_two_steps_a_phase(name, tmp_path):
     overrides = [f"phases.{i}.max_steps=2" for i in phases]
     overrides += [f"phases.{i}.batch_size=8" for i in phases]
     parsed, text = config.load(name, [*overrides, "data.validation=8", f"run.dir={tmp_path}/run"])
-    dataset = data.random_like(parsed.data.name)
+    dataset = random_like(parsed.data.name)
     prepared = experiment.prepare(parsed, dataset)
     # As many test as validation samples, whole groups where there are: measuring compiles once.
     held = len(prepared.validation.y)

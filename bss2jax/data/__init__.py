@@ -18,8 +18,6 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
-
 from bss2jax.data.cache import cache_path, cached
 from bss2jax.data.dataset import DataError, Dataset, Spec, Split
 from bss2jax.extras import named, own_code
@@ -32,7 +30,6 @@ __all__ = [
     "load",
     "names",
     "prepared",
-    "random_like",
     "spec",
 ]
 
@@ -115,36 +112,6 @@ def prepared(name: str) -> Path | None:
     known = spec(name)
     path = None if known.version is None else cache_path(name, known)
     return path if path is not None and os.path.isfile(path) else None
-
-
-def random_like(name: str, train: int = 64, test: int = 32, seed: int = 0) -> Dataset:
-    """A stand-in with the shapes, types and classes of a set, and random content. Reads no files.
-
-    Args:
-        name: one of `names()`.
-        train: samples in the training split.
-        test: samples in the test split, and in the validation split where the set has one.
-        seed: of the content.
-
-    Returns:
-        A `Dataset`; x is uniform over 0..full_scale, y over the classes, and independent of x.
-
-    Raises:
-        ValueError: no set has this name.
-    """
-    known = spec(name)
-    rng = np.random.default_rng(seed)
-
-    def draw(samples: int) -> Split:
-        shape = (samples, *known.shape)
-        # One step beyond the scale for integers, which are cut to whole numbers.
-        ends = np.add(known.full_scale, np.issubdtype(known.dtype, np.integer))
-        x = (rng.random(shape) * ends).astype(known.dtype)
-        y = rng.integers(0, len(known.classes), samples, np.int32)
-        return Split(x, y, rng.integers(0, 10, samples, np.int32) if known.grouped else None)
-
-    rest = (test,) if "validation" in known.splits else ()
-    return _dataset(name, known, *map(draw, (train, test, *rest)))
 
 
 def spec(name: str) -> Spec:
