@@ -112,7 +112,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.open and self.open[-1] in ("td", "th"):
-            self.tables[-1][-1][-1] += data.replace("\N{NO-BREAK SPACE}", " ")
+            self.tables[-1][-1][-1] += data
         self.sections[self._section] = self.sections.get(self._section, "") + data
 
     def row(self, name, column=0):
@@ -155,27 +155,27 @@ def test_the_numbers_are_those_of_the_run(run, undrawn):
     found = page(run)
     summary = read(run, "summary.json")
     for rung, accuracy in summary["test_accuracy"].items():
-        assert found.row(rung)[2] == f"{100 * accuracy:.2f} %"
-    assert found.row("tiny")[5] == f"{100 * summary['test_accuracy']['chip']:.2f} %, chip"
+        assert found.row(rung)[2] == f"{accuracy:.2%}"
+    assert found.row("tiny")[5] == f"{summary['test_accuracy']['chip']:.2%}, chip"
     confusion = read(run, "confusion.json")["test_confusion"]["chip"]
     for label, counts in enumerate(confusion):
         row = found.row(str(label))
-        assert row[1:3] == [str(sum(counts)), f"{100 * counts[label] / sum(counts):.2f} %"]
+        assert row[1:3] == [str(sum(counts)), f"{counts[label] / sum(counts):.2%}"]
     chips = np.array(CHIPS["test_accuracy"])
-    expected = [f"{100 * x:.2f} %" for x in (0.85, chips.std(ddof=1), 0.8, 0.9)]
+    expected = [f"{x:.2%}" for x in (0.85, chips.std(ddof=1), 0.8, 0.9)]
     assert any(row[1:] == ["3", *expected] for table in found.tables for row in table)
     last = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-1]
     shares = last["validation_saturation"]["a<b> $x$"]
     header = next(t for t in found.tables if t[0][:2] == ["phase", "layer"])[0]
     row = found.row("a<b> $x$", column=1)
-    assert dict(zip(header[2:], row[2:])) == {k: f"{100 * v:.2f} %" for k, v in shares.items()}
+    assert dict(zip(header[2:], row[2:])) == {k: f"{v:.2%}" for k, v in shares.items()}
 
 
 def test_cost_config_and_environment_are_those_of_the_run(run, undrawn):
     found = page(run)
     record = report.read_run(run)
     cost = estimate(record.network.plan)
-    assert found.row("runs of the chip")[1] == str(len(cost.runs))
+    assert found.row("configurations of the chip")[1] == str(len(cost.runs))
     assert found.row("chip time")[1] == f"{1e6 * cost.seconds:,.0f} µs"
     assert (run / "resolved.toml").read_text().strip() in found.sections["config"]
     environment = read(run, "environment.json")
@@ -197,7 +197,7 @@ def test_several_runs_are_side_by_side(run, tmp_path):
     assert "seed: 0, now 5" in found.sections["config"]
     ladder = found.pictures()[0]
     assert {"tiny", "other"} <= words(ladder)
-    assert any("60.00 %" in row for table in found.tables for row in table)
+    assert any("60.00%" in row for table in found.tables for row in table)
 
 
 def test_runs_of_the_same_name_are_told_by_their_paths(run, undrawn, tmp_path):
@@ -259,7 +259,7 @@ def test_a_broken_file_is_named_and_the_rest_is_shown(name, text, run, undrawn):
     (run / name).write_bytes(text.encode(errors="surrogateescape"))
     found = page(run)
     assert re.search(rf"{name}.* cannot be read: .", found.sections["summary"])
-    assert found.row("runs of the chip")
+    assert found.row("configurations of the chip")
 
 
 def test_a_config_of_another_version_costs_only_the_placement(run, undrawn):

@@ -3,18 +3,19 @@
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
 from bss2jax import plot
 from bss2jax.extras import require
+from bss2jax.networks.network import Network
 from bss2jax.plot.layout import grid
-from bss2jax.report.record import Record
+from bss2jax.report.record import Confusion, Record
 
 # Names come from files: a dollar is a dollar. Text stays text; equal figures are equal files.
 _SETTINGS = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "bss2jax"}
-_RUNS = 6  # of a placement
+_MOST = 6  # configurations that a picture of a placement shows
 _NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -24,23 +25,22 @@ def curves(record: Record, quantity: Literal["accuracy", "loss"]) -> str:
     return _on_axes(lambda ax: plot.learning_curves(records, quantity, ax=ax), 5.6, 3.0)
 
 
-def placement(record: Record) -> str:
-    """Draws the first runs of the network's plan."""
-    plan = record.network.plan
-    down, across = grid(plan, _RUNS)
+def placement(network: Network) -> str:
+    """Draws the first configurations of the network's plan."""
+    down, across = grid(network.plan, _MOST)
     size = 2.5 * across + 0.8, 1.8 * down + 0.8
-    return _picture(lambda figure: plot.placements(plan, most=_RUNS, figure=figure), *size)
+    return _picture(lambda figure: plot.placements(network.plan, most=_MOST, figure=figure), *size)
 
 
-def schedule(record: Record) -> str:
-    """Draws the runs of a sample over time."""
-    height = 1.6 + 0.3 * len(record.network.names)
-    return _on_axes(lambda ax: plot.schedule(record.network.plan, ax=ax), 5.6, height)
+def schedule(network: Network) -> str:
+    """Draws the configurations of a sample over time."""
+    height = 1.6 + 0.3 * len(network.names)
+    return _on_axes(lambda ax: plot.schedule(network.plan, ax=ax), 5.6, height)
 
 
-def confusion(record: Record, rung: str) -> str:
+def confusion(confusion: Confusion, rung: str) -> str:
     """Draws what the test samples were taken for."""
-    classes, matrix = record.confusion.classes, record.confusion.test_confusion[rung]
+    classes, matrix = confusion.classes, confusion.test_confusion[rung]
     size = 2.4 + 0.32 * min(len(classes), 30)
     return _on_axes(lambda ax: plot.confusion(matrix, classes, ax=ax), size + 1, size)
 
@@ -56,11 +56,11 @@ def over_chips(accuracy: Mapping[str, Sequence[float]], own: Mapping[str, float]
     return _on_axes(lambda ax: plot.accuracy_over_chips(accuracy, own, ax=ax), width, 3.6)
 
 
-def _on_axes(draw, width, height):
+def _on_axes(draw: Callable[[Any], object], width: float, height: float) -> str:
     return _picture(lambda figure: draw(figure.subplots()), width, height)
 
 
-def _picture(draw, width, height):
+def _picture(draw: Callable[[Any], object], width: float, height: float) -> str:
     """What is drawn on a figure of a size in inches, as the address of an SVG picture."""
     matplotlib = require("matplotlib", "report", "a report")
     figure = require("matplotlib.figure", "report", "a report").Figure

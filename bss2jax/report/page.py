@@ -1,11 +1,12 @@
 """The report's page: what its tables say, and the template that it is made of."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import jax
 import numpy as np
 
 from bss2jax import __version__
@@ -17,7 +18,8 @@ from bss2jax.mapping.populations import SpikingPlan
 from bss2jax.networks.layers import LI, Firing, Rated
 from bss2jax.plot.style import COLOURS, cycle
 from bss2jax.report import figures
-from bss2jax.report.record import Record
+from bss2jax.report.record import Confusion, Record
+from bss2jax.training.phase import Phase
 
 _PERCENT = {"inputs", "outputs", "sums", "weights"}
 
@@ -94,7 +96,7 @@ def render(records: Sequence[Record]) -> str:
     )
 
 
-def _names(records):
+def _names(records: Sequence[Record]) -> list[str]:
     """The directories' names, or their paths where two have the same."""
     names = [record.path.resolve().name for record in records]
     count = Counter(names)
@@ -102,11 +104,11 @@ def _names(records):
     return [name.encode(errors="backslashreplace").decode() for name in named]
 
 
-def _view(name, number, records):
+def _view(name: str, number: int, records: Sequence[Record]) -> View:
     record = records[number]
-    counts = record.confusion.test_confusion if record.confusion else {}
+    network, confusion = record.network, record.confusion
+    counts = confusion.test_confusion if confusion else {}
     rung = next((rung for rung in reversed(RUNGS) if rung in counts), None)
-    on_chip = record.network is not None
     return View(
         name,
         cycle(COLOURS, number),
@@ -114,17 +116,17 @@ def _view(name, number, records):
         record,
         accuracy=figures.curves(record, "accuracy") if record.metrics else None,
         loss=figures.curves(record, "loss") if record.metrics else None,
-        placement=figures.placement(record) if on_chip else None,
-        schedule=figures.schedule(record) if on_chip else None,
-        confusion=figures.confusion(record, rung) if rung else None,
+        placement=figures.placement(network) if network else None,
+        schedule=figures.schedule(network) if network else None,
+        confusion=figures.confusion(confusion, rung) if confusion and rung else None,
         saturation=_saturation(record),
-        classes=_classes(record.confusion, rung) if rung else None,
+        classes=_classes(confusion, rung) if confusion and rung else None,
         rung=rung,
         differences=_differences(records[0], record),
     )
 
 
-def _kind(record):
+def _kind(record: Record) -> str:
     if record.config is None:
         return "unknown"
     if any(isinstance(layer, Rated) for layer in record.config.layers):
@@ -133,18 +135,18 @@ def _kind(record):
     return "spiking" if spiking else "analog"
 
 
-def _differences(first, record):
+def _differences(first: Record, record: Record) -> tuple[str, ...]:
     if first is record or first.config is None or record.config is None:
         return ()
     return tuple(differences(first.config, record.config))
 
 
-def _summary(views):
+def _summary(views: Sequence[View]) -> Table:
     header = ("run", "data", "network", "phases", "state", "test accuracy", "seeds", "trained in")
     return Table(header, tuple(_summary_row(view) for view in views))
 
 
-def _summary_row(view):
+def _summary_row(view: View) -> tuple[str, ...]:
     record, config = view.record, view.record.config
     data = phases = seeds = "-"
     if config:
@@ -159,25 +161,25 @@ def _summary_row(view):
         seconds = record.summary.seconds.total
         found = record.summary.test_accuracy
         rung = next((rung for rung in reversed(RUNGS) if rung in found), None)
-        accuracy = f"{_percent(found[rung])}, {rung}" if rung else "-"
+        accuracy = f"{found[rung]:.2%}, {rung}" if rung else "-"
     state = "finished" if record.summary else "unfinished"
     if not record.summary and record.metrics:
         last = record.metrics[-1]
         state += f": phase {last.phase + 1}, epoch {last.epoch} done"
         seconds = sum(epoch.seconds for epoch in record.metrics)
-    trained = "-" if seconds is None else _duration(seconds)
+    trained = "-" if seconds is None else str(timedelta(seconds=round(seconds)))
     return (view.name, data, view.kind, phases, state, accuracy, seeds, trained)
 
 
-def _resampled(phase):
+def _resampled(phase: Phase) -> bool:
     return phase.on_chip and phase.chip == "resample"
 
 
-def _on(on):
+def _on(on: str | Mapping[str, str]) -> str:
     return on if isinstance(on, str) else "mixed"
 
 
-def _rungs(ladders):
+def _rungs(ladders: Mapping[str, Mapping[str, float]]) -> Table:
     known = [rung for rung in RUNGS if any(rung in rungs for rungs in ladders.values())]
     return Table(
         ("execution", "", *ladders),
@@ -185,14 +187,14 @@ def _rungs(ladders):
             (
                 rung,
                 RUNGS[rung],
-                *(_percent(found[rung]) if rung in found else "-" for found in ladders.values()),
+                *(f"{found[rung]:.2%}" if rung in found else "-" for found in ladders.values()),
             )
             for rung in known
         ),
     )
 
 
-def _saturation(record):
+def _saturation(record: Record) -> Table | None:
     """Shares and activity of the last epoch of each phase, a row a phase and layer."""
     last = {epoch.phase: epoch for epoch in record.metrics}
     order = record.network.names if record.network else ()
@@ -214,24 +216,24 @@ def _saturation(record):
     )
 
 
-def _in_order(by_layer, names):
+def _in_order(by_layer: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
     """What is known of layers, in the order of the network where that is known."""
     place = {name: i for i, name in enumerate(names)}
     return sorted(by_layer.items(), key=lambda item: place.get(item[0], len(place)))
 
 
-def _figure(kind, value):
+def _figure(kind: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return _percent(value) if kind in _PERCENT else f"{value:.3g}"
+    return f"{value:.2%}" if kind in _PERCENT else f"{value:.3g}"
 
 
-def _classes(confusion, rung):
+def _classes(confusion: Confusion, rung: str) -> Table:
     matrix = confusion.test_confusion[rung]
     rows = []
     for i, (name, counts) in enumerate(zip(confusion.classes, matrix)):
         total = sum(counts)
-        accuracy = _percent(counts[i] / total) if total else "-"
+        accuracy = f"{counts[i] / total:.2%}" if total else "-"
         wrong = [count if k != i else 0 for k, count in enumerate(counts)]
         most = max(range(len(wrong)), key=wrong.__getitem__)
         mistaken = f"{confusion.classes[most]} ({wrong[most]})" if wrong[most] else "-"
@@ -239,26 +241,25 @@ def _classes(confusion, rung):
     return Table(("class", "samples", "accuracy", "most often mistaken for"), tuple(rows))
 
 
-def _over_chips(views):
+def _over_chips(views: Sequence[View]) -> Table | None:
     rows = []
     for view in views:
         if view.record.chips:
             values = np.array(view.record.chips.test_accuracy)
-            std = _percent(values.std(ddof=1)) if len(values) > 1 else "-"
-            figures_of = (values.mean(), values.min(), values.max())
-            mean, worst, best = map(_percent, figures_of)
+            std = f"{values.std(ddof=1):.2%}" if len(values) > 1 else "-"
+            mean, worst, best = (f"{x:.2%}" for x in (values.mean(), values.min(), values.max()))
             rows.append((view.name, str(len(values)), mean, std, worst, best))
     header = ("run", "chips not seen", "mean", "std", "worst", "best")
     return Table(header, tuple(rows)) if rows else None
 
 
-def _cost(views):
-    planned = [view for view in views if view.record.network is not None]
-    if not planned:
+def _cost(views: Sequence[View]) -> Table | None:
+    plans = {view.name: view.record.network.plan for view in views if view.record.network}
+    if not plans:
         return None
     columns = []
-    for view in planned:
-        plan = view.record.network.plan
+    plan: Any
+    for plan in plans.values():
         spiking = isinstance(plan, SpikingPlan)
         cost = estimate_spiking(plan) if spiking else estimate(plan)
         least, most = (1e6 * joules for joules in cost.joules)
@@ -276,43 +277,33 @@ def _cost(views):
             )
         )
     names = (
-        "runs of the chip",
+        "configurations of the chip",
         "chip time",
         "energy of the chip",
         "in fast mode",
         "input events, at most",
     )
     rows = tuple((name, *cells) for name, cells in zip(names, zip(*columns)))
-    return Table(("per sample", *(view.name for view in planned)), rows)
+    return Table(("per sample", *plans), rows)
 
 
-def _environment(views):
+def _environment(views: Sequence[View]) -> Table | None:
     """What the runs began with, a row a quantity."""
-    trees = [_flat(view.record.environment) for view in views]
-    keys = dict.fromkeys(key for tree in trees for key in tree)
-    rows = tuple((key, *(tree.get(key, "-") for tree in trees)) for key in keys)
+    found = [
+        {
+            jax.tree_util.keystr(path, simple=True, separator="."): value
+            for path, value in jax.tree.leaves_with_path(
+                view.record.environment, is_leaf=lambda value: not isinstance(value, dict)
+            )
+        }
+        for view in views
+    ]
+    keys = dict.fromkeys(key for tree in found for key in tree)
+    rows = tuple((key, *(_text(tree.get(key)) for tree in found)) for key in keys)
     return Table(("", *(view.name for view in views)), rows) if rows else None
 
 
-def _flat(tree: dict[str, Any], prefix="") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            found[prefix + key] = " ".join(map(str, value))
-        else:
-            found[prefix + key] = "-" if value is None else str(value)
-    return found
-
-
-def _percent(share):
-    return f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
-
-
-def _duration(seconds):
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "-" if value is None else str(value)

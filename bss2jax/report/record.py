@@ -162,7 +162,7 @@ def read_run(path: str | Path) -> Record:
     )
 
 
-def _read(directory, name, kind, notes):
+def _read(directory: RunDirectory, name: str, kind: type[Any], notes: list[str]) -> Any:
     """A JSON file of the run; None, and a note, where it cannot be used; None where it is not."""
     if not (directory.path / name).is_file():
         return None
@@ -173,11 +173,11 @@ def _read(directory, name, kind, notes):
         return None
 
 
-def _read_metrics(directory, notes):
+def _read_metrics(directory: RunDirectory, notes: list[str]) -> tuple[Epoch, ...]:
     if not (directory.path / "metrics.jsonl").is_file():
         notes.append("There is no metrics.jsonl: no epoch is done.")
         return ()
-    found = []
+    found: list[Epoch] = []
     try:
         for line in directory.read("metrics.jsonl").splitlines():
             found.append(TypeAdapter(Epoch).validate_python(json.loads(line)))
@@ -186,7 +186,7 @@ def _read_metrics(directory, notes):
     return tuple(found)
 
 
-def _first(error):
+def _first(error: Exception) -> str:
     """What is wrong first, in one line."""
     if isinstance(error, ValidationError):
         wrong = error.errors()[0]
