@@ -6,9 +6,21 @@ Libraries that take seconds to import wait until the arguments are known to be g
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bss2jax import __version__
+
+if TYPE_CHECKING:
+    from bss2jax.config import Config
+    from bss2jax.data import Dataset
+    from bss2jax.training.loop import Result
+
+_Commands = argparse._SubParsersAction
+
+
+class CallError(Exception):
+    """What was called for cannot be done; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 128 + (signals.signal or 2)
 
 
-def _answer(parsed):
+def _answer(parsed: argparse.Namespace) -> int:
     """Runs a command; what is wrong is one line."""
     from bss2jax.chip.file import ChipError
     from bss2jax.config import ConfigError
@@ -42,7 +54,7 @@ def _answer(parsed):
     try:
         parsed.command(parsed)
         sys.stdout.flush()
-    except (ChipError, ConfigError, DataError, MissingExtra, RunError) as error:
+    except (CallError, ChipError, ConfigError, DataError, MissingExtra, RunError) as error:
         print(f"bss2jax: {error}", file=sys.stderr)
         return 2
     except Failed as error:
@@ -60,10 +72,10 @@ def _answer(parsed):
 class _Parser(argparse.ArgumentParser):
     """One line per wrong call, with the nearest known name, instead of the usage."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"bss2jax: {message}; see `{self.prog} --help`\n")
 
-    def _check_value(self, action, value):
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             from bss2jax.config import nearest
 
@@ -72,81 +84,79 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"no {what} {value!r}{nearest(value, known)}; known: {', '.join(known)}")
 
 
-def _parser():
+def _parser() -> "_Parser":
     parser = _Parser(
         prog="bss2jax",
         description="Simulate the BrainScaleS-2 analog chip and train networks on it.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-
-    def add(name, command, text):
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(command=command)
-        return sub
-
-    def add_config(sub, **settings):
-        text = "a TOML file, or the name of a shipped config"
-        sub.add_argument("config", help=text, **settings)
-        sub.add_argument(
-            "overrides",
-            nargs="*",
-            default=(),
-            metavar="key=value",
-            help="such as seed=1, chip.seed=2, phases.0.epochs=3, run.dir=DIR",
-        )
-
-    train = add("train", _train, "Train a config, or go on with a run that was stopped.")
-    add_config(train, nargs="?")
+    train = _add(commands, "train", _train, "Train a config, or go on with a stopped run.")
+    _add_config(train, nargs="?")
     train.add_argument("--resume", metavar="RUN", help="the directory of a run to go on with")
     train.add_argument(
         "--tensorboard", action="store_true", help="also write RUN/tensorboard, events to watch"
     )
     train.set_defaults(error=train.error)
-    evaluate = add("evaluate", _evaluate, "Measure a finished run on its own and on other chips.")
+    evaluate = _add(commands, "evaluate", _evaluate, "Measure a finished run, also on new chips.")
     evaluate.add_argument("run", help="a run directory")
     evaluate.add_argument(
-        "--chips", type=_count, default=0, metavar="N", help="chips the run has not seen"
+        "--chips", type=_count, default=0, metavar="N", help="how many chips the run has not seen"
     )
-    report = add("report", _report, "Write a report of runs, finished or not, as one HTML page.")
-    report.add_argument("runs", nargs="+", metavar="RUN", help="a run directory")
-    report.add_argument("--out", default="report.html", metavar="FILE", help="default: report.html")
-    plan = add("plan", _plan, "Show where a network goes on the chip and what it costs.")
-    add_config(plan)
+    report = _add(commands, "report", _report, "Write a report of runs as one HTML page.")
+    report.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, finished or not")
+    report.add_argument(
+        "--out", default="report.html", metavar="FILE", help="the page; default: report.html"
+    )
+    plan = _add(commands, "plan", _plan, "Show where a network goes on the chip and what it costs.")
+    _add_config(plan)
     plan.add_argument(
-        "--samples", type=_count, metavar="N", help="of an epoch; default: the training set"
+        "--samples",
+        type=_count,
+        metavar="N",
+        help="samples of an epoch; default: those of the training set",
     )
-    _add_chip(add("chip", None, "Draw, show, measure, calibrate and compare chips kept in files."))
-    add("configs", _configs, "List the configs that ship with bss2jax.")
-    completion = add("completion", _completion, "Print a script that completes commands by tab.")
+    _add_chip(commands)
+    _add(commands, "configs", _configs, "List the configs that ship with bss2jax.")
+    completion = _add(commands, "completion", _completion, "Print a script for the tab key.")
     shells = ("bash", "zsh", "fish")
     completion.add_argument("shell", metavar="SHELL", choices=shells, help=" or ".join(shells))
-
-    text = "List, prepare and show data sets."
-    sets = commands.add_parser("data", help=text, description=text)
-    commands = sets.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
-    add("list", _data_list, "List the data sets, and whether they are prepared on this machine.")
-    prepare = add("prepare", _data_prepare, "Read or download the original files once.")
-    show = add("show", _data_show, "Count the classes and draw some samples of each.")
-    for sub in (prepare, show):
-        sub.add_argument("name", help="a data set that `bss2jax data list` lists, or module:name")
-    show.add_argument("--out", metavar="FILE", help="the picture, a PNG; default: NAME.png")
+    _add_data(commands)
     return parser
 
 
-def _add_chip(parser):
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+def _add(
+    commands: _Commands, name: str, command: Callable[[Any], None] | None, text: str
+) -> argparse.ArgumentParser:
+    """Adds a command to those of a parser."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=command)
+    return parser
 
-    def add(name, command, text, *files, seed=None):
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(command=command)
-        for file in files:
-            sub.add_argument(file)
-        if seed:
-            sub.add_argument("--seed", type=_seed, default=0, metavar="N", help=seed)
-        return sub
 
-    sample = add("sample", _chip_sample, "Draw a chip into a file.", "file")
+def _add_config(parser: argparse.ArgumentParser, **settings: Any) -> None:
+    text = "a TOML file, or the name of a shipped config"
+    parser.add_argument("config", help=text, **settings)
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=(),
+        metavar="key=value",
+        help="such as seed=1, chip.seed=2, phases.0.epochs=3, run.dir=DIR",
+    )
+
+
+def _add_chip(commands: _Commands) -> None:
+    text = "Draw, show, measure, calibrate and compare chips kept in files."
+    chip = _add(commands, "chip", None, text)
+    actions = chip.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    sample = _add(actions, "sample", _chip_sample, "Draw a chip into a file.")
+    show = _add(actions, "show", _chip_show, "Show the quantities of a chip.")
+    characterise = _add(actions, "characterise", _chip_characterise, "Measure a chip on a bench.")
+    calibrate = _add(actions, "calibrate", _chip_calibrate, "Set a chip's analog cells, measured.")
+    compare = _add(actions, "compare", _chip_compare, "Compare two chips, place by place.")
+    for parser in (sample, show, characterise, calibrate, compare):
+        parser.add_argument("file", help="a chip's file")
     sample.add_argument(
         "overrides",
         nargs="*",
@@ -154,27 +164,38 @@ def _add_chip(parser):
         help="such as seed=3, preset=uncalibrated, offset=5, or measured=FILE with a lab's own "
         "gain, offset and noise_std (npz or csv)",
     )
-    add("show", _chip_show, "Show the quantities of a chip.", "file")
-    noise = "of the trial noise"
-    add("characterise", _chip_characterise, "Measure a chip, as on a bench.", "file", seed=noise)
-    calibrate = "Set a chip's analog cells, by measurement."
-    add("calibrate", _chip_calibrate, calibrate, "file", "out", seed=f"{noise}, and of the cells")
-    add("compare", _chip_compare, "Compare two chips, place by place.", "file", "other")
+    calibrate.add_argument("out", help="the file for the calibrated chip")
+    compare.add_argument("other", help="the other chip's file")
+    for parser in (characterise, calibrate):
+        parser.add_argument(
+            "--seed", type=_seed, default=0, metavar="N", help="the seed of noise and cells"
+        )
 
 
-def _seed(text):
+def _add_data(commands: _Commands) -> None:
+    data = _add(commands, "data", None, "List, prepare and show data sets.")
+    actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    _add(actions, "list", _data_list, "List the data sets, and which are prepared here.")
+    prepare = _add(actions, "prepare", _data_prepare, "Read or download the original files once.")
+    show = _add(actions, "show", _data_show, "Count the classes and draw some samples of each.")
+    for parser in (prepare, show):
+        parser.add_argument("name", help="a data set of `bss2jax data list`, or your module:name")
+    show.add_argument("--out", metavar="FILE", help="the picture, a PNG; default: NAME.png")
+
+
+def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 4294967295, got {text!r}")
     return int(text)
 
 
-def _count(text):
+def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100_000:
         raise argparse.ArgumentTypeError(f"expected a number from 1 to 100000, got {text!r}")
     return int(text)
 
 
-def _train(arguments):
+def _train(arguments: argparse.Namespace) -> None:
     if (arguments.config is None) == (arguments.resume is None):
         arguments.error("expected a config, or --resume with a run's directory")
     import json
@@ -197,11 +218,11 @@ def _train(arguments):
     print(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
 
 
-def _chip_name(config):
+def _chip_name(config: "Config") -> str | int:
     return config.chip.file or config.chip.seed
 
 
-def _evaluate(arguments):
+def _evaluate(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from bss2jax import config, experiment
@@ -221,25 +242,25 @@ def _evaluate(arguments):
         raise config.ConfigError(f"--chips: this network runs on {', '.join(all_known)} only")
     if arguments.chips:
         accuracy = experiment.over_chips(prepared, params, arguments.chips)
-        rows = [
+        figures = [
             ("mean", f"{accuracy.mean():.2%}"),
             ("std", f"{accuracy.std(ddof=int(arguments.chips > 1)):.2%}"),
             ("worst", f"{accuracy.min():.2%}"),
             ("best", f"{accuracy.max():.2%}"),
         ]
-        print("\n" + table((f"{arguments.chips} other chips", "test accuracy"), rows))
+        print("\n" + table((f"{arguments.chips} other chips", "test accuracy"), figures))
         first = prepared.config.chip.seed + 1
         seeds = list(range(first, first + arguments.chips))
         directory.write("chips.json", {"chip_seeds": seeds, "test_accuracy": accuracy.tolist()})
 
 
-def _report(arguments):
+def _report(arguments: argparse.Namespace) -> None:
     from bss2jax import report
 
     print(report.write(arguments.runs, arguments.out))
 
 
-def _confusion_table(result, classes, on):
+def _confusion_table(result: "Result", classes: Sequence[str], on: str) -> str:
     """Accuracy per class, and how many samples of it were taken for each class."""
     from bss2jax.text import table
 
@@ -250,7 +271,7 @@ def _confusion_table(result, classes, on):
     return table((f"class, on {on}", "accuracy", *map(str, range(len(classes)))), rows)
 
 
-def _plan(arguments):
+def _plan(arguments: argparse.Namespace) -> None:
     from bss2jax import config, experiment
 
     parsed, _ = config.load(arguments.config, arguments.overrides)
@@ -259,7 +280,7 @@ def _plan(arguments):
     print(experiment.plan_text(network, samples, batch), end="")
 
 
-def _chip_sample(arguments):
+def _chip_sample(arguments: argparse.Namespace) -> None:
     import jax
 
     from bss2jax import Chip, config, sample_chip, save_chip
@@ -272,14 +293,14 @@ def _chip_sample(arguments):
     print(f"chip {specimen.seed} is in {arguments.file}")
 
 
-def _chip_show(arguments):
+def _chip_show(arguments: argparse.Namespace) -> None:
     from bss2jax import load_chip
     from bss2jax.calibration.report import describe_chip
 
     print(describe_chip(load_chip(arguments.file)))
 
 
-def _chip_characterise(arguments):
+def _chip_characterise(arguments: argparse.Namespace) -> None:
     import jax
 
     from bss2jax import load_chip
@@ -289,7 +310,7 @@ def _chip_characterise(arguments):
     print(describe_characterisation(chip, jax.random.key(arguments.seed)))
 
 
-def _chip_calibrate(arguments):
+def _chip_calibrate(arguments: argparse.Namespace) -> None:
     import jax
 
     from bss2jax import load_chip, save_chip
@@ -300,14 +321,14 @@ def _chip_calibrate(arguments):
     print(f"{describe_calibration(done)}\n\nthe calibrated chip is in {arguments.out}")
 
 
-def _chip_compare(arguments):
+def _chip_compare(arguments: argparse.Namespace) -> None:
     from bss2jax import load_chip
     from bss2jax.calibration.report import compare_chips
 
     print(compare_chips(load_chip(arguments.file), load_chip(arguments.other)))
 
 
-def _configs(arguments):
+def _configs(arguments: argparse.Namespace) -> None:
     from bss2jax import config
     from bss2jax.text import table
 
@@ -315,13 +336,13 @@ def _configs(arguments):
     print(table(("config", ""), rows))
 
 
-def _completion(arguments):
+def _completion(arguments: argparse.Namespace) -> None:
     from bss2jax import completion
 
     print(completion.script(_parser(), arguments.shell))
 
 
-def _data_list(arguments):
+def _data_list(arguments: argparse.Namespace) -> None:
     from bss2jax import data
     from bss2jax.text import table
 
@@ -335,15 +356,14 @@ def _data_list(arguments):
     print(table(("data set", "sample", "type", "classes", "prepared"), rows))
 
 
-def _data_prepare(arguments):
+def _data_prepare(arguments: argparse.Namespace) -> None:
     print(_class_counts(_load(arguments.name)))
 
 
-def _data_show(arguments):
+def _data_show(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from bss2jax import plot
-    from bss2jax.runs.directory import RunError
 
     dataset = _load(arguments.name)
     path = Path(arguments.out or f"{dataset.name}.png")
@@ -351,22 +371,20 @@ def _data_show(arguments):
     try:
         plot.save(plot.samples(dataset), path)
     except OSError as error:
-        raise RunError(f"{path}: {error.strerror or error}") from None
+        raise CallError(f"{path}: {error.strerror or error}") from None
     print(f"\n{path}")
 
 
-def _load(name):
+def _load(name: str) -> "Dataset":
     from bss2jax import data
-    from bss2jax.config import ConfigError
 
     try:
-        data.spec(name)
+        return data.load(name)
     except ValueError as error:
-        raise ConfigError(str(error)) from None
-    return data.load(name)
+        raise CallError(str(error)) from None
 
 
-def _class_counts(dataset):
+def _class_counts(dataset: "Dataset") -> str:
     """How many samples of each class are in each split."""
     import numpy as np
 

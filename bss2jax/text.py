@@ -11,7 +11,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         all(row[i][:1].isdigit() or row[i] == "-" for row in rows) for i in range(len(header))
     ]
 
-    def align(line):
+    def align(line: Sequence[str]) -> str:
         cells = zip(line, widths, numbers, strict=True)
         return "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in cells).rstrip()
 

@@ -27,7 +27,7 @@ class Split:
     y: np.ndarray
     group: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("x", "y", "group"):
             values = getattr(self, name)
             if values is None:
@@ -88,7 +88,7 @@ class Dataset:
     full_scale: float | tuple[float, ...]
     validation: Split | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         scale = np.asarray(self.full_scale, float)
         object.__setattr__(
             self, "full_scale", tuple(scale.tolist()) if scale.ndim else float(scale)

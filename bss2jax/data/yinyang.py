@@ -36,11 +36,13 @@ def classify(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(dot, 2, np.where(yin, 0, 1)).astype(np.int32)
 
 
-def _draw(seed, samples):
+def _draw(seed: int, samples: int) -> Split:
     """Draws points until every class has its share: the classes differ in area."""
     rng = np.random.default_rng(seed)
     share = [samples // 3 + (k < samples % 3) for k in range(3)]
-    points, labels, counts = [], [], [0, 0, 0]
+    points: list[tuple[float, ...]] = []
+    labels: list[int] = []
+    counts = [0, 0, 0]
     while len(labels) < samples:
         x, y = rng.random(2)
         if np.hypot(x - _RADIUS, y - _RADIUS) > _RADIUS:

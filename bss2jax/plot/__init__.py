@@ -6,10 +6,10 @@ and returns the axes. Colours are Okabe and Ito's, with marks or hatches beside;
 
 from bss2jax.plot.chip import chip_map
 from bss2jax.plot.classes import class_map
-from bss2jax.plot.dataset import samples, save
 from bss2jax.plot.layout import count_runs, placement, placements
 from bss2jax.plot.learning import learning_curves
 from bss2jax.plot.products import vmm
+from bss2jax.plot.samples import samples, save
 from bss2jax.plot.scores import accuracy_over_chips, confusion, ladder
 from bss2jax.plot.spikes import raster, traces
 from bss2jax.plot.timing import schedule

@@ -1,19 +1,31 @@
 """What a network takes the points of the Yin-Yang circle for."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from bss2jax.data import yinyang
 from bss2jax.extras import require
 from bss2jax.plot.style import COLOURS, GREY, MARKERS, axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NAMES = ("yin", "yang", "dot")
 # Two of the palette and a pale grey: dark, middle and light, so that print keeps them apart.
 _COLOURS = (COLOURS[0], COLOURS[1], "#f2f2f2")
 
 
-def class_map(classify: Callable, x=None, y=None, *, resolution: int = 150, ax=None):
+def class_map(
+    classify: Callable[[np.ndarray], npt.ArrayLike],
+    x: npt.ArrayLike | None = None,
+    y: npt.ArrayLike | None = None,
+    *,
+    resolution: int = 150,
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Draws the Yin-Yang class map: what each point of the circle is taken for, true borders above.
 
     Args:
@@ -30,7 +42,8 @@ def class_map(classify: Callable, x=None, y=None, *, resolution: int = 150, ax=N
     Raises:
         ValueError: `classify` returns something else, or there are not as many labels as samples.
     """
-    if (x is None) != (y is None) or (x is not None and len(x) != len(y)):
+    samples = [np.asarray(values) for values in (x, y) if values is not None]
+    if len(samples) == 1 or len({len(values) for values in samples}) > 1:
         raise ValueError("x and y: expected as many labels as samples, or neither")
     edges = np.linspace(0, 1, resolution + 1)
     centres = (edges[1:] + edges[:-1]) / 2
@@ -49,8 +62,8 @@ def class_map(classify: Callable, x=None, y=None, *, resolution: int = 150, ax=N
     ax.plot(0.5 + 0.5 * np.cos(turn), 0.5 + 0.5 * np.sin(turn), color="black", linewidth=0.8)
     for name, colour in zip(_NAMES, _COLOURS, strict=True):
         ax.plot([], [], "s", color=colour, markeredgecolor=GREY, markersize=9, label=name)
-    if x is not None:
-        _mark(ax, classify, np.asarray(x), np.asarray(y))
+    if samples:
+        _mark(ax, classify, *samples)
     ax.set(
         aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
         xlabel="x (input value)", ylabel="y (input value)",
@@ -59,7 +72,7 @@ def class_map(classify: Callable, x=None, y=None, *, resolution: int = 150, ax=N
     return ax
 
 
-def _labels(classify, points):
+def _labels(classify: Callable[[np.ndarray], npt.ArrayLike], points: np.ndarray) -> np.ndarray:
     """The labels `[S]` of points `[S, 2]`."""
     found = np.asarray(classify(np.concatenate([points, 1 - points], axis=1).astype(np.float32)))
     if found.shape not in ((len(points),), (len(points), len(_NAMES))):
@@ -70,7 +83,12 @@ def _labels(classify, points):
     return found if found.ndim == 1 else found.argmax(axis=1)
 
 
-def _mark(ax, classify, x, y):
+def _mark(
+    ax: "Axes",
+    classify: Callable[[np.ndarray], npt.ArrayLike],
+    x: np.ndarray,
+    y: np.ndarray,
+) -> None:
     points = x[:, :2]
     wrong = _labels(classify, points) != y
     for label, (name, colour) in enumerate(zip(_NAMES, _COLOURS, strict=True)):

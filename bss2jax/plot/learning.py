@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bss2jax.plot.style import COLOURS, GREY, MARKERS, axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # What is drawn of each epoch, and in what unit.
 _QUANTITIES = {"accuracy": (100, "accuracy (%)"), "loss": (1, "loss (nats)")}
@@ -16,8 +19,8 @@ def learning_curves(
     records: Sequence[Mapping[str, Any]],
     quantity: Literal["accuracy", "loss"] = "accuracy",
     *,
-    ax=None,
-):
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Draws what a run learned, epoch by epoch, its phases one after the other.
 
     Args:
@@ -62,7 +65,7 @@ def learning_curves(
         )  # fmt: skip
         epoch += len(group)
     ax.set(xlim=(0.5, epoch - 0.5), xlabel="epoch (number)", ylabel=label)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params("x", integer=True)
     ax.grid(axis="y", alpha=0.3)
     ax.legend(frameon=False, fontsize=8)
     return ax

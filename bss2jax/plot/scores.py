@@ -1,11 +1,15 @@
 """How well a network does: per class, per chip, per rung of the ladder."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bss2jax.plot.style import COLOURS, MAP, MARKERS, axes, cycle, require_shape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NUMBERS = 12  # classes of which counts are written into the squares
 RUNGS = {
@@ -16,7 +20,9 @@ RUNGS = {
 }
 
 
-def confusion(matrix, classes: Sequence[str] | None = None, *, ax=None):
+def confusion(
+    matrix: npt.ArrayLike, classes: Sequence[str] | None = None, *, ax: "Axes | None" = None
+) -> "Axes":
     """Draws what samples were taken for: rows are labels, and each row sums to 100 %.
 
     Args:
@@ -57,7 +63,12 @@ def confusion(matrix, classes: Sequence[str] | None = None, *, ax=None):
     return ax
 
 
-def accuracy_over_chips(accuracy, own: Mapping[str, float] | float | None = None, *, ax=None):
+def accuracy_over_chips(
+    accuracy: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+    own: Mapping[str, float] | float | None = None,
+    *,
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Draws the accuracy on every chip, with mean and standard deviation beside.
 
     Args:
@@ -110,7 +121,9 @@ def accuracy_over_chips(accuracy, own: Mapping[str, float] | float | None = None
     return ax
 
 
-def ladder(accuracy: Mapping[str, float] | Mapping[str, Mapping[str, float]], *, ax=None):
+def ladder(
+    accuracy: Mapping[str, float] | Mapping[str, Mapping[str, float]], *, ax: "Axes | None" = None
+) -> "Axes":
     """Draws what becomes of the accuracy on the way onto the chip.
 
     Args:
@@ -133,8 +146,10 @@ def ladder(accuracy: Mapping[str, float] | Mapping[str, Mapping[str, float]], *,
     for i, (name, rungs) in enumerate(runs.items()):
         there = [(place, 100 * rungs[r]) for place, r in enumerate(known) if r in rungs]
         x, y = zip(*there) if there else ((), ())
-        look = {"color": cycle(COLOURS, i), "marker": cycle(MARKERS, i)}
-        ax.plot(x, y, markersize=6, label=name or None, **look)
+        ax.plot(
+            x, y, color=cycle(COLOURS, i), marker=cycle(MARKERS, i), markersize=6,
+            label=name or None,
+        )  # fmt: skip
         if len(runs) == 1:
             for place, percent in there:
                 ax.annotate(

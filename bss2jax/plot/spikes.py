@@ -1,8 +1,10 @@
 """Spikes and membranes over time."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from bss2jax.plot.style import (
     COLOURS,
@@ -15,10 +17,18 @@ from bss2jax.plot.style import (
     time_unit,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _LEGEND = 8  # more entries say nothing
 
 
-def raster(spikes, *, dt: float = 1e-6, ax=None):
+def raster(
+    spikes: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+    *,
+    dt: float = 1e-6,
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Draws the spikes of one sample: a row a neuron, populations one above the other.
 
     Args:
@@ -32,9 +42,9 @@ def raster(spikes, *, dt: float = 1e-6, ax=None):
     Raises:
         ValueError: an array is not `[T, N]`: take one sample of a batch `[T, B, N]`.
     """
-    populations = spikes if isinstance(spikes, Mapping) else {None: spikes}
+    populations = spikes if isinstance(spikes, Mapping) else {"": spikes}
     arrays = {
-        name: require_shape("spikes" if name is None else f"spikes of {name}", z, "T N")
+        name: require_shape(f"spikes of {name}" if name else "spikes", z, "T N")
         for name, z in populations.items()
     }
     if not arrays:
@@ -60,7 +70,7 @@ def raster(spikes, *, dt: float = 1e-6, ax=None):
         xlabel=f"time ({unit})",
         ylabel="neuron (index)",
     )
-    if None not in arrays:
+    if "" not in arrays:
         names = ax.secondary_yaxis("right")
         names.set_yticks(middles, list(arrays))
         names.tick_params(length=0)
@@ -70,16 +80,16 @@ def raster(spikes, *, dt: float = 1e-6, ax=None):
 
 
 def traces(
-    v,
-    spikes=None,
+    v: npt.ArrayLike,
+    spikes: npt.ArrayLike | None = None,
     *,
     dt: float = 1e-6,
     threshold: float | None = None,
     reset: float | None = None,
     labels: Sequence[str] | None = None,
     unit: str = "software units",
-    ax=None,
-):
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Draws membranes over time, with threshold, reset and spikes.
 
     Args:

@@ -1,8 +1,16 @@
 """What the plots share: axes, colours and marks that stay apart in print, units of time."""
 
+from typing import TYPE_CHECKING, TypeVar
+
 import numpy as np
+import numpy.typing as npt
 
 from bss2jax.extras import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_T = TypeVar("_T")
 
 # Okabe and Ito's palette, told apart with any colour vision: blue, orange, green, vermilion,
 # purple, sky, yellow, black.
@@ -23,7 +31,7 @@ GREY, PALE = "#6b6b6b", "#e4e4e4"
 MAP = "cividis"  # perceptually uniform, alike with and without colour vision
 
 
-def axes(ax=None, width: float = 6.0, height: float = 3.5):
+def axes(ax: "Axes | None" = None, width: float = 6.0, height: float = 3.5) -> "Axes":
     """Returns the axes to draw on: those given, or new ones.
 
     Args:
@@ -39,7 +47,7 @@ def axes(ax=None, width: float = 6.0, height: float = 3.5):
     return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def cycle(values: tuple, i: int):
+def cycle(values: tuple[_T, ...], i: int) -> _T:
     """Returns entry i of a palette that begins again at its end."""
     return values[i % len(values)]
 
@@ -51,7 +59,7 @@ def time_unit(seconds: float) -> tuple[float, str]:
     return (1e3, "ms") if seconds < 2 else (1.0, "s")
 
 
-def require_shape(name: str, values, *shapes: str) -> np.ndarray:
+def require_shape(name: str, values: npt.ArrayLike, *shapes: str) -> np.ndarray:
     """Returns values as an array, of any shape whose number of axes is one of those given.
 
     Args:

@@ -65,7 +65,7 @@ class Confusion:
     classes: tuple[str, ...]
     test_confusion: dict[str, tuple[tuple[Count, ...], ...]]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for rung, matrix in self.test_confusion.items():
             if {len(self.classes)} != {len(matrix), *map(len, matrix)}:
                 raise ValueError(f"test_confusion.{rung}: expected a row and a column a class")
@@ -82,7 +82,7 @@ class Chips:
     chip_seeds: tuple[int, ...]
     test_accuracy: tuple[Share, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.test_accuracy or len(self.chip_seeds) != len(self.test_accuracy):
             raise ValueError("expected at least one chip, and as many seeds as accuracies")
 

@@ -1,16 +1,21 @@
 """A figure of a data set."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bss2jax.data import Dataset
 from bss2jax.extras import require
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _COLUMNS = 8  # samples of a class
 
 
-def samples(dataset: Dataset):
+def samples(dataset: Dataset) -> "Figure":
     """Draws the first samples of each class in the training split, a row a class.
 
     Args:
@@ -40,7 +45,7 @@ def samples(dataset: Dataset):
     return figure
 
 
-def save(figure, path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
     """Writes a figure as a PNG file.
 
     Raises:
@@ -49,7 +54,7 @@ def save(figure, path: Path) -> None:
     figure.savefig(path, dpi=110, format="png")
 
 
-def _draw(cell, x, full_scale):
+def _draw(cell: "Axes", x: np.ndarray, full_scale: float | tuple[float, ...]) -> None:
     values = x / np.asarray(full_scale)
     match x.ndim:
         case 3:
