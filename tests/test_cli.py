@@ -1,5 +1,7 @@
 """The command line: what it prints, what it leaves, and what it says when a call is wrong."""
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -31,15 +33,23 @@ def bss2jax(*arguments, cwd):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("place")
+def answer(*arguments):
+    """Runs the command line in this process; returns what it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main([str(argument) for argument in arguments]) == 0
+    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
-def trained(place):
-    """`bss2jax train digits`, an epoch a phase, run directory by default."""
-    return bss2jax("train", "digits", *QUICK, "noise.std=1", cwd=place)
+def run(tmp_path_factory):
+    """The directory of the run of `trained`."""
+    return tmp_path_factory.mktemp("place") / "run"
+
+
+@pytest.fixture(scope="module")
+def trained(run):
+    """What `bss2jax train digits` prints, an epoch a phase."""
+    return answer("train", "digits", *QUICK, "noise.std=1", f"run.dir={run}")
 
 
 @pytest.fixture
@@ -63,39 +73,35 @@ def wrong(capsys, *arguments):
     return err
 
 
-def test_train_writes_a_run_and_prints_its_ladder(trained, place):
-    assert trained.returncode == 0, trained.stderr
-    summary = json.loads((place / "runs" / "digits-0" / "summary.json").read_text())
+def test_train_writes_a_run_and_prints_its_ladder(trained, run):
+    summary = json.loads((run / "summary.json").read_text())
     for name, accuracy in summary["test_accuracy"].items():
-        assert re.search(rf"^{name} +{accuracy:.2%} ", trained.stdout, re.MULTILINE)
-    assert "runs/digits-0" in trained.stdout.splitlines()[-1]
-    resolved = (place / "runs" / "digits-0" / "resolved.toml").read_text()
+        assert re.search(rf"^{name} +{accuracy:.2%} ", trained, re.MULTILINE)
+    assert str(run) in trained.splitlines()[-1]
+    resolved = (run / "resolved.toml").read_text()
     assert "std = 1\n" in resolved or "std = 1.0\n" in resolved
 
 
-def test_piped_output_is_plain_lines(trained):
-    assert trained.stdout.isascii()
-    assert not re.search(r"[^\n\x20-\x7e]", trained.stdout)
-    lines = [line for line in trained.stdout.splitlines() if line.startswith("phase")]
+def test_output_to_no_terminal_is_plain_lines(trained):
+    assert not re.search(r"[^\n\x20-\x7e]", trained)
+    lines = [line for line in trained.splitlines() if line.startswith("phase")]
     assert [line[:17] for line in lines] == ["phase 1/2 float  ", "phase 2/2 chip   "]
     for line in lines:
         assert re.search(rf"epoch +1  loss \d+\.\d+  accuracy {NUMBER}  validation {NUMBER}", line)
 
 
-def test_evaluate_measures_a_run_on_its_own_and_on_other_chips(trained, place):
-    done = bss2jax("evaluate", "runs/digits-0", "--chips", 3, cwd=place)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads((place / "runs" / "digits-0" / "summary.json").read_text())
-    own, classes, others = done.stdout.split("\n\n")
+def test_evaluate_measures_a_run_on_its_own_and_on_other_chips(trained, run):
+    summary = json.loads((run / "summary.json").read_text())
+    own, classes, others = answer("evaluate", run, "--chips", 3).split("\n\n")
     for name in ("float", "ideal", "chip"):
         assert re.search(rf"^{name} +{NUMBER} +{NUMBER}$", own, re.MULTILINE)
     chip = (summary[f"test_{kind}"]["chip"] for kind in ("accuracy", "balanced_accuracy"))
     assert re.search("^chip +{:.2%} +{:.2%}$".format(*chip), own, re.MULTILINE)
-    counts = json.loads((place / "runs" / "digits-0" / "confusion.json").read_text())
+    counts = json.loads((run / "confusion.json").read_text())
     for line, row in zip(classes.splitlines()[-10:], counts["test_confusion"]["chip"]):
         assert line.split()[2:] == [str(count) for count in row]
     assert others.startswith("3 other chips")
-    kept = json.loads((place / "runs" / "digits-0" / "chips.json").read_text())
+    kept = json.loads((run / "chips.json").read_text())
     assert kept["chip_seeds"] == [1, 2, 3]
     chips = kept["test_accuracy"]
     figures = (statistics.mean(chips), statistics.stdev(chips), min(chips), max(chips))
@@ -135,7 +141,8 @@ def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path)
 
 
 @pytest.mark.slow  # test_kills stops trainings in every run of the tests
-def test_a_stopped_training_says_how_to_go_on_and_does(place):
+def test_a_stopped_training_says_how_to_go_on_and_does(tmp_path):
+    place = tmp_path
     (place / "stop.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
     process = subprocess.Popen(
         [sys.executable, "-m", "bss2jax", "train", "stop.toml", "run.dir=stopped"],
@@ -172,11 +179,10 @@ def test_a_stopped_training_says_how_to_go_on_and_does(place):
     assert again.returncode == 143
 
 
-def test_configs_lists_what_ships(place):
-    done = bss2jax("configs", cwd=place)
-    assert done.returncode == 0
+def test_configs_lists_what_ships():
+    listed = answer("configs")
     for name in config.shipped():
-        assert f"\n{name} " in done.stdout
+        assert f"\n{name} " in listed
 
 
 def test_plan_shows_places_and_costs(capsys):

@@ -1,10 +1,9 @@
 """Original files: found or downloaded, checked against their sha256, and never used unchecked."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-import pooch
 
 from bss2jax.data.dataset import DataError
 
@@ -81,7 +80,8 @@ def _given(original: Original) -> Path | None:
     path = folder / original.path
     advice = "Replace it, or remove it to have it downloaded"
     try:
-        sha256 = pooch.file_hash(path)
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         if not path.is_symlink():
             return None
@@ -98,6 +98,8 @@ def _given(original: Original) -> Path | None:
 
 def _downloaded(original: Original) -> Path:
     """The file among the downloads, where pooch puts it if it is not there or is damaged."""
+    import pooch  # few need it: it takes a tenth of a second
+
     path = cache_directory() / "downloads" / original.path
     given = os.environ.get("BSS2JAX_DATA") or "DIRECTORY"
     try:
