@@ -1,26 +1,54 @@
-# Everything lives in .venv; nothing else on the machine is touched.
+# Everything lives in .venv and its kin; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := -m pip install --quiet --disable-pip-version-check
+TESTS ?= tests
+PYTEST := -m pytest -n 2 --dist worksteal $(TESTS)
 
-.PHONY: demo test docs test-slow kills fuzz bench notebooks format clean
+.PHONY: demo lint test test-kernels test-system test-slow test-lowest test-newest
+.PHONY: docs kills fuzz bench notebooks format clean
 
 demo: .venv/demo
 	$(BIN)/bss2jax train configs/digits.toml
 
-test: .venv/test
+test: lint
+	$(BIN)/python $(PYTEST) -m "not slow"
+
+lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+
+# From the chip to networks and training; then from configs to the command line and the wheel.
+test-kernels: .venv/test
+	$(BIN)/python $(PYTEST) -m "not slow and not system"
+
+test-system: .venv/test
+	$(BIN)/python $(PYTEST) -m "not slow and system"
+
+test-slow: .venv/test
+	$(BIN)/python -m pytest -m slow
+
+# The lowest versions that pyproject.toml declares, and the newest that pip finds: for example
+# `make test-newest PYTHON=python3.13`. An environment each; TESTS="tests/test_vmm.py" for less.
+test-lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python $(PIP) uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python \
+		--resolution lowest-direct --editable ".[test]"
+	.venv-lowest/bin/python $(PYTEST) -m "not slow"
+
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python $(PIP) --upgrade pip
+	.venv-newest/bin/python $(PIP) --upgrade --editable ".[test]"
+	.venv-newest/bin/python $(PYTEST) -m "not slow"
 
 # The pages in site/, and every piece of code in them run.
 docs: .venv/test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest -m "slow or not slow" tests/test_docs.py
-
-test-slow: .venv/test
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -m slow
 
 kills: .venv/test
 	$(BIN)/python tests/kills.py
@@ -41,20 +69,20 @@ format: .venv/test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-lowest .venv-newest
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python $(PIP) --upgrade pip
 
 .venv/demo: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python $(PIP) --editable .
 	touch $@
 
 .venv/test: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	$(BIN)/python $(PIP) --editable ".[test]"
 	touch $@
 
 .venv/notebooks: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[notebooks]"
+	$(BIN)/python $(PIP) --editable ".[notebooks]"
 	touch $@

@@ -1,14 +1,15 @@
-"""What several test files need: a drawn chip, as the package and as the NumPy twins see it."""
+"""What several test files need: the compiler, a drawn chip, as the package and as the twins see it.
+
+Kernels, execution, networks and runs are compiled as users compile them. What only calls them, and
+says nothing of their numbers, is compiled without most optimisations, in half the time.
+"""
 
 import gc
 import os
-import subprocess
-import sys
+import resource
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiles in half the time. `make test-slow` compiles as users do.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # What one worker, command line or notebook has compiled the others load; empty at first.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     COMPILED = tempfile.TemporaryDirectory(prefix="bss2jax-compiled-")
@@ -18,15 +19,6 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA's own lines about what it loads
     }
-    # XLA's older way to write loops compiles in two thirds of the time again. An XLA that does not
-    # know a flag aborts, so that another process asks.
-    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
-        flags = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
-        ask = "from jaxlib import xla_client; xla_client.CompileOptions()"
-        environment = os.environ | {"XLA_FLAGS": flags}
-        answer = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True)
-        if answer.returncode == 0:
-            os.environ["XLA_FLAGS"] = flags
 
 import jax
 import pytest
@@ -35,6 +27,16 @@ from hypothesis import settings
 
 from bss2jax import Mismatch, sample_chip
 
+# From the command line's side: `make test-system`. The others are `make test-kernels`.
+SYSTEM = {
+    f"test_{name}"
+    for name in (
+        "cli", "completion", "config", "data", "docs", "docstrings", "experiment", "experiments",
+        "fuzz", "import", "kills", "layering", "notebooks", "packaging", "plot", "report", "runs",
+    )
+}  # fmt: skip
+TRUE_COMPILER = {"test_experiment", "test_kills", "test_runs"}
+
 # The same examples every time; compiling a new shape takes longer than hypothesis' deadline.
 settings.register_profile("bss2jax", deadline=None, derandomize=True, database=None)
 settings.load_profile("bss2jax")
@@ -42,6 +44,36 @@ settings.load_profile("bss2jax")
 # What is imported stays: no collection need look at it again, and few find anything.
 gc.freeze()
 gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.module.__name__ in SYSTEM:
+            item.add_marker("system")
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        session.config.workeroutput["peak"] = peak
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    print(f"\n{node.gateway.id}: {node.workeroutput.get('peak', 0):.1f} GiB at most")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler(request):
+    """Which compiler a module's tests, and the processes they start, have; frees what it made."""
+    name = request.module.__name__
+    quick = name in SYSTEM - TRUE_COMPILER
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
+        jax.config.update("jax_disable_most_optimizations", quick)
+        yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

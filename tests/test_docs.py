@@ -115,16 +115,6 @@ def test_commands_are_commands(tmp_path, capsys):
             config.load_specimen(parsed.overrides)
 
 
-def test_a_command_that_is_none_is_found(monkeypatch, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("    $ bss2jax train digits seed=0\n```\nbss2jax tain digits  # no\n```\n")
-    monkeypatch.setattr(sys.modules[__name__], "PAGES", [page])
-    assert [words for _, words in calls()] == [["train", "digits", "seed=0"], ["tain", "digits"]]
-    with pytest.raises(SystemExit) as exit:
-        _parser().parse_args(["tain", "digits"])
-    assert exit.value.code == 2
-
-
 def test_scripts_and_targets_are_there():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
