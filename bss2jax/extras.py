@@ -18,9 +18,9 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Imports a library that not every user needs.
 
     Args:
-        module: to import.
-        extra: of the package that brings it.
-        purpose: what needs it, such as "drawing".
+        module: the library's name.
+        extra: the extra of bss2jax that brings it.
+        purpose: work that needs it, such as "drawing".
 
     Raises:
         MissingExtra: it is not installed.

@@ -65,7 +65,7 @@ def read_npz(
     """Reads the arrays of an npz file; nothing in it is unpickled.
 
     Args:
-        path: of the file.
+        path: the file.
         expected: the shape and the type of each array, None where an axis may have any length. The
             file is then one that `numpy.savez` wrote: not compressed, so that nothing unpacks to
             more than it is. None: any arrays, compressed or not.

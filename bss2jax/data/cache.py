@@ -24,7 +24,7 @@ def cached(name: str, spec: Spec, splits: Callable[[], tuple[Split, ...]]) -> tu
     A damaged cache file is reported as a warning and rebuilt.
 
     Args:
-        name: of the set.
+        name: the set's name.
         spec: what is known of the set; shapes and types are checked against it.
         splits: makes the set's splits in the spec's order; called only if the cache cannot be used.
 

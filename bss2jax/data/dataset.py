@@ -48,14 +48,14 @@ class Spec:
     """What is known of a set before any sample is read.
 
     Attributes:
-        shape: of one sample, without the batch axis.
-        dtype: of the samples.
-        classes: what each label means.
+        shape: the shape of one sample, without the batch axis.
+        dtype: the samples' type.
+        classes: the meaning of each label.
         full_scale: the value of x that means 1.0; one for all, or one for each channel.
-        train: samples in its training split.
-        version: of the cached arrays; raised when what is stored changes. None: the set is embedded
-            in a package and needs no cache.
-        splits: the names of its splits.
+        train: number of samples in its training split.
+        version: the version of the cached arrays, raised when what is stored changes; None where
+            the set needs no cache.
+        splits: the names of its splits, in the order that they are made.
         grouped: whether the splits say which group a sample belongs to.
     """
 
@@ -74,11 +74,11 @@ class Dataset:
     """A loaded set; `x / full_scale` is the value as a number up to 1.0.
 
     Attributes:
-        name: of the set.
-        train, test: its splits.
-        classes: what each label means.
+        name: the set's name.
+        train, test: the two splits that every set has.
+        classes: the meaning of each label.
         full_scale: the value of x that means 1.0; one for all, or one for each channel.
-        validation: None where the set has no such split of its own.
+        validation: the split that validates; None where the set has none of its own.
     """
 
     name: str

@@ -72,7 +72,7 @@ def divide(paths: Sequence[str]) -> dict[str, list[str]]:
     """Divides the images of one class into splits by the rule above; each keeps its order.
 
     Args:
-        paths: of the images, in any order.
+        paths: the images' paths, in any order.
 
     Returns:
         Paths by the name of their split.

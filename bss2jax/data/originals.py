@@ -15,9 +15,9 @@ class Original:
     """An original file as its authors publish it.
 
     Attributes:
-        path: below the data directory, e.g. `mnist/train-images-idx3-ubyte.gz`.
-        url: where it is downloaded from.
-        sha256: hex digest.
+        path: place below the data directory, e.g. `mnist/train-images-idx3-ubyte.gz`.
+        url: address that it is downloaded from.
+        sha256: hex digest of the content.
         repacks: digests of other archives of the same data, which are as good where they are found;
             a download is always the original.
     """
@@ -32,7 +32,7 @@ def directory(variable: str, default: str) -> Path:
     """The directory that an environment variable names, `~` being the user's home.
 
     Args:
-        variable: of the environment.
+        variable: a variable of the environment.
         default: the directory where the variable is not set.
 
     Raises:

@@ -34,7 +34,7 @@ def class_map(
         x: `[S, 2 or 4]` samples to mark, or None.
         y: `[S]` their labels. Samples that are taken for another class have a cross.
         resolution: points along the diameter.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new ones.
 
     Returns:
         The axes: the two coordinates.

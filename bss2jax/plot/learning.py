@@ -24,10 +24,10 @@ def learning_curves(
     """Draws what a run learned, epoch by epoch, its phases one after the other.
 
     Args:
-        records: of the epochs, in order: the lines of a run's `metrics.jsonl`. Used are `phase`
+        records: the epochs in order, as the lines of a run's `metrics.jsonl`. Used are `phase`
             (from 0 on), `on`, and `train_` and `validation_` with the quantity.
         quantity: `accuracy`, or `loss`.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new ones.
 
     Returns:
         The axes: epoch, counted through all phases, against the quantity.

@@ -19,7 +19,7 @@ def samples(dataset: Dataset) -> "Figure":
     """Draws the first samples of each class in the training split, a row a class.
 
     Args:
-        dataset: of images `[H, W, 1 or 3]`, signals `[T, C]` or vectors `[K]`.
+        dataset: a set of images `[H, W, 1 or 3]`, signals `[T, C]` or vectors `[K]`.
 
     Returns:
         A matplotlib figure: pictures; curves over time, a colour a channel; or bars.

@@ -28,7 +28,7 @@ def confusion(
     Args:
         matrix: `[N, N]` counts by label (row) and by what a sample was taken for (column).
         classes: names; by default numbers.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new ones.
 
     Returns:
         The axes: taken for against label.
@@ -74,7 +74,7 @@ def accuracy_over_chips(
     Args:
         accuracy: `[chips]` shares 0..1, or such arrays by the names of trainings.
         own: accuracy on the chip of the training, or by name; marked apart.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new ones.
 
     Returns:
         The axes: training against accuracy.
@@ -129,7 +129,7 @@ def ladder(
     Args:
         accuracy: shares 0..1 by rung: `float`, `ideal`, `transfer` (moved to the chip) and `chip`
             (trained in the loop), as in a run's `summary.json`; or such mappings by run.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new ones.
 
     Returns:
         The axes: rung against accuracy. A run that lacks a rung has none drawn.

@@ -34,7 +34,7 @@ def raster(
     Args:
         spikes: `[T, N]`, not 0 where a neuron spikes; or such arrays by the names of populations.
         dt: s a step.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new ones.
 
     Returns:
         The axes: time against neuron.
@@ -94,13 +94,13 @@ def traces(
 
     Args:
         v: `[T]` or `[T, N]` membranes of a sample, in `unit`.
-        spikes: of the same shape, not 0 where a neuron spikes: a mark at the threshold, or above
+        spikes: the same shape, not 0 where a neuron spikes: a mark at the threshold, or above
             all membranes where none is given.
         dt: s a step; of a CADC trace its period.
         threshold, reset: potentials of all neurons, in `unit`.
-        labels: of the neurons; by default their numbers.
-        unit: of the membranes, such as `LSB`.
-        ax: to draw on; by default new axes.
+        labels: names of the neurons; by default their numbers.
+        unit: the membranes' unit, such as `LSB`.
+        ax: the axes to draw on; by default new ones.
 
     Returns:
         The axes: time against membrane.

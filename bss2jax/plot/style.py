@@ -35,8 +35,8 @@ def axes(ax: "Axes | None" = None, width: float = 6.0, height: float = 3.5) -> "
     """Returns the axes to draw on: those given, or new ones.
 
     Args:
-        ax: those given, or None.
-        width, height: of new ones, inches.
+        ax: the axes that were given, or None.
+        width, height: size of new axes, inches.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -63,8 +63,8 @@ def require_shape(name: str, values: npt.ArrayLike, *shapes: str) -> np.ndarray:
     """Returns values as an array, of any shape whose number of axes is one of those given.
 
     Args:
-        name: of the argument.
-        values: to look at.
+        name: the argument's name.
+        values: array of any shape.
         shapes: such as "T N", an axis a word.
 
     Raises:

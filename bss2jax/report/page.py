@@ -37,14 +37,14 @@ class View:
     """What the page shows of one run. Pictures are addresses, None where there is nothing to draw.
 
     Attributes:
-        name: among the runs of the page; `colour` marks it.
-        kind: of its network.
-        record: all that was read.
+        name: the run's name on the page; `colour` marks it.
+        kind: the kind of its network.
+        record: all that was read of the run.
         accuracy, loss, placement, schedule, confusion: pictures.
-        saturation: a table.
+        saturation: shares and activity of each layer.
         classes: accuracy per class.
-        rung: which rung `confusion` and `classes` are of.
-        differences: from the config of the first run of the page.
+        rung: the rung that `confusion` and `classes` show.
+        differences: what differs from the config of the first run of the page.
     """
 
     name: str

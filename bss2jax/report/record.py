@@ -55,7 +55,7 @@ class Confusion:
     """confusion.json: counts by rung, label (row) and what a sample was taken for (column).
 
     Attributes:
-        classes: what each label means.
+        classes: the meaning of each label.
         test_confusion: the counts, a row and a column a class.
 
     Raises:
@@ -92,15 +92,15 @@ class Record:
     """One run.
 
     Attributes:
-        path: of its directory.
-        config: what it was made with, and `config_text` as it is in its file; or None.
+        path: the run's directory.
+        config: the config that it was made with, or None; `config_text` is its file.
         network: where it goes on the chip; None without a config.
         environment: versions, device, commit, command.
         plan: placement and cost as text.
-        metrics: of its epochs so far.
+        metrics: the epochs that are done.
         summary, confusion: None where it has not come so far.
         chips: None where `bss2jax evaluate --chips` has not been run on it.
-        notes: what is missing, and why, a sentence each.
+        notes: sentences that say what is missing, and why.
     """
 
     path: Path
