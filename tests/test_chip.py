@@ -100,7 +100,9 @@ def test_sampled_quantities_have_the_mean_and_spread_of_the_mismatch(stack, fiel
 def test_each_parameter_of_the_mismatch_spreads_its_own_quantity_only():
     small = replace(BSS2, rows=2, columns=4)
     for field, parameter in PARAMETERS.items():
-        arrays = fields_of(sample_chip(jax.random.key(0), replace(NONE, **{parameter: 0.1}), small))
+        arrays = fields_of(
+            sample_chip(jax.random.key(0), replace(NONE, **{parameter: 0.1}), substrate=small)
+        )
         drawn = {name for name, array in arrays.items() if np.unique(array).size > 1}
         assert arrays["compression"] is None
         assert drawn == {field}
