@@ -70,16 +70,8 @@ def measure_threshold(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2
 
 
 def measure_tau_mem(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
-    """Fits the decay of membranes that were raised by about one unit and let go.
-
-    Returns:
-        `[H, C]` time constants over the nominal one.
-    """
-    c = chip.circuits
-    time = substrate.cadc_period * jnp.arange(60, dtype=jnp.float32)[:, None, None]
-    v = c.leak + jnp.exp(-time / (TAU_MEM * c.tau_mem))
-    trace = _read(v, key, substrate)
-    return _decay(trace, substrate.cadc_period) / TAU_MEM
+    """Fits the decay of membranes that were raised and let go: `[H, C]` over the nominal one."""
+    return _decay(chip, TAU_MEM, chip.circuits.tau_mem, key, substrate)
 
 
 def measure_synaptic_input(
@@ -137,11 +129,17 @@ def measure_inhibitory_strength(
     return measure_synaptic_input(chip, key, sign=-1, substrate=substrate)[1]
 
 
-def _decay(trace: jax.Array, period: float) -> jax.Array:
-    """Time constant of an exponential decay to an unknown rest: `[T, H, C]` to `[H, C]`, s.
+def _decay(
+    chip: Chip, nominal: float, factor: jax.Array, key: jax.Array, substrate: Substrate
+) -> jax.Array:
+    """Time constants `[H, C]` over the nominal one, of what was raised by one unit and let go.
 
-    Reads of an exponential that falls by q from one to the next add up to the first over 1 - q.
+    Reads of an exponential that falls by q from one to the next add up to the first over 1 - q. The
+    last of them are taken for the rest.
     """
+    period = substrate.cadc_period * max(round(nominal / (3.5 * substrate.cadc_period)), 1)
+    time = period * jnp.arange(60, dtype=jnp.float32)[:, None, None]
+    trace = _read(chip.circuits.leak + jnp.exp(-time / (nominal * factor)), key, substrate)
     raised = trace - trace[-12:].mean(0)
     q = 1 - raised[0] / raised.sum(0)
-    return -period / jnp.log(jnp.clip(q, 1e-3, 1 - 1e-3))
+    return -period / jnp.log(jnp.clip(q, 1e-3, 1 - 1e-3)) / nominal

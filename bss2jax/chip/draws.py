@@ -21,7 +21,7 @@ from jax import lax
 
 
 def pinned(key: jax.Array) -> jax.Array:
-    """Returns the threefry key of a seed, of a key of any implementation.
+    """Returns threefry keys of the same seeds, of keys of any shape and implementation.
 
     `jax.random.key(n)` has the same first two words in all implementations that JAX has, and so do
     keys split or folded from it, except with `unsafe_rbg`.
@@ -30,7 +30,7 @@ def pinned(key: jax.Array) -> jax.Array:
 
 
 def folded(key: jax.Array, *numbers: int) -> jax.Array:
-    """Returns a threefry key that numbers have been folded into, one after the other."""
+    """Returns a threefry key, a scalar, that numbers were folded into one after the other."""
     for number in numbers:
         key = jax.random.fold_in(key, number)
     return key

@@ -89,33 +89,42 @@ class Deviation(Kind):
 
 @dataclass(frozen=True)
 class Factor(Kind):
-    """A factor, normal around 1 and cut below; a cell shifts its logarithm."""
+    """A factor, normal around 1 and cut below; its attributes are as `Kind` has them."""
 
     unit: str = "factor"
     least: float = 0.0
     nominal: ClassVar[float] = 1.0
 
     def moved(self, values: jax.Array, by: jax.Array) -> jax.Array:
+        """Returns values, of any shape, whose logarithm a cell has shifted."""
         return values * jnp.exp(by)
 
 
 @dataclass(frozen=True)
 class Amount(Kind):
-    """An amount that only an ideal chip has none of: half normal."""
+    """An amount that an ideal chip has none of: attributes as `Kind` has them."""
 
     least: float = 0.0
 
     def draw(self, key: jax.Array, std: float, shift: float, shape: tuple[int, ...]) -> jax.Array:
+        """Draws absolute values of normal numbers.
+
+        Args: those of `Kind.draw`.
+        """
         return std * jnp.abs(draws.normal(key, shape)) + shift
 
 
 @dataclass(frozen=True)
 class Noise(Kind):
-    """A standard deviation from trial to trial, the same at all places."""
+    """A standard deviation from trial to trial: attributes as `Kind` has them."""
 
     least: float = 0.0
 
     def draw(self, key: jax.Array, std: float, shift: float, shape: tuple[int, ...]) -> jax.Array:
+        """Returns the same value at all places.
+
+        Args: those of `Kind.draw`.
+        """
         return jnp.full(shape, std + shift, jnp.float32)
 
 
@@ -206,7 +215,7 @@ class Quantity:
             substrate: whose sizes the chip has.
 
         Returns:
-            A float32 array of the shape of its site, or None.
+            A float32 array, `[...]` of its site's axes, or None.
         """
         std = getattr(mismatch, self.spread)
         if self.optional and not std:
@@ -216,7 +225,7 @@ class Quantity:
         return self.kind.draw(draws.folded(key, *self.key), std, shift, shape)
 
     def ideal(self, substrate: Substrate) -> jax.Array | None:
-        """Returns its values on an ideal chip: of the shape of its site, or None."""
+        """Returns its values on an ideal chip: float32, `[...]` of its site's axes, or None."""
         if self.optional:
             return None
         return jnp.full(self.site.shape(substrate), self.kind.nominal, jnp.float32)

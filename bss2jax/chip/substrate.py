@@ -1,4 +1,7 @@
-"""The numbers of the BrainScaleS-2 substrate, each with its source."""
+"""The numbers of the BrainScaleS-2 substrate, each with its source.
+
+References: beside the numbers; in full in `Substrate`.
+"""
 
 from dataclasses import dataclass, fields
 from typing import Any
