@@ -8,7 +8,8 @@ import math
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ import tomli_w
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, Discriminator, TypeAdapter, ValidationError
 
-from bss2jax.chip.chip import Mismatch
+from bss2jax.chip.chip import SPREADS, Mismatch
 from bss2jax.networks.layers import Layer, Soft, Spiking
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
@@ -31,12 +32,10 @@ _EXPECTED = {
     "too_long": "{max_length} items or fewer",
     "string_too_short": "some text",
 }
-Spread = Annotated[float, Ge(0), Lt(float("inf"))]
 Preset = Literal["calibrated", "uncalibrated", "none"]
 _PRESETS = typing.get_args(Preset)
 Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
 Scale = Annotated[float, Gt(0), Lt(float("inf"))]
-Share = Annotated[float, Ge(0), Le(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
@@ -99,59 +98,39 @@ class ChipSeed:
     file: Annotated[str, AfterValidator(_path)] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spreads:
-    """How far chips spread: a preset of `bss2jax.Mismatch`, and what differs from it."""
+def _declared(table: str, *others: tuple[str, Any, Any]) -> Any:
+    """A dataclass with a number, or None, for each field of `Mismatch` that is in a table."""
+    numbers = [
+        (key, Annotated[float, Ge(spread.least), Le(spread.most)] | None, None)
+        for spread in SPREADS.values()
+        for place, key in [spread.config.split(".")]
+        if place == table
+    ]
+    return make_dataclass(table, [*others, *numbers], frozen=True, kw_only=True)
 
-    __pydantic_config__ = _STRICT
 
-    preset: Preset = "calibrated"
-    synapse: Spread | None = None
-    driver: Spread | None = None
-    gain: Spread | None = None
-    offset: Spread | None = None
-    inhibitory: Spread | None = None
-    inhibitory_shift: float | None = None
-    compression: Spread | None = None
-    dead_synapses: Share | None = None
-    dead_neurons: Share | None = None
-    temperature: float | None = None
-    leak: Spread | None = None
-    reset: Spread | None = None
-    threshold: Spread | None = None
-    threshold_shift: Spread | None = None
-    tau_mem: Spread | None = None
-    tau_syn: Spread | None = None
-    strength: Spread | None = None
+_Mismatch: Any = _declared("mismatch", ("preset", Preset, "calibrated"))
+_Noise: Any = _declared("noise")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
-    """Trial-to-trial noise, by default that of the preset.
+class Spreads(_Mismatch):
+    """How far chips spread: a `preset` of `bss2jax.Mismatch`, and what differs from it.
 
-    Attributes:
-        std, send: of one readout and of each send, LSB.
-        threshold, membrane: a share of the way from leak to threshold.
-        jitter: of spike times, s.
+    Its other keys are the fields of `Mismatch`, but for the noise, which has a table of its own.
     """
 
     __pydantic_config__ = _STRICT
 
-    std: Spread | None = None
-    send: Spread | None = None
-    threshold: Spread | None = None
-    membrane: Spread | None = None
-    jitter: Spread | None = None
 
+@dataclass(frozen=True, kw_only=True)
+class Noise(_Noise):
+    """Trial-to-trial noise, by default that of the preset.
 
-# The noise of a config and of a `Mismatch`.
-_NOISE = {
-    "std": "noise_std",
-    "send": "send_noise",
-    "threshold": "threshold_noise",
-    "membrane": "membrane_noise",
-    "jitter": "jitter",
-}
+    Its keys are those that fields of `Mismatch` are declared with, such as `std` of `noise_std`.
+    """
+
+    __pydantic_config__ = _STRICT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,27 +186,19 @@ class Config:
     phases: Annotated[tuple[Phase, ...], MinLen(1)]
     run: Run = Run()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # What was left to the preset is written out: the config says all of it.
         preset = getattr(Mismatch, self.mismatch.preset)()
-        for table, names in (
-            ("mismatch", {name: name for name in _names(Spreads) if name != "preset"}),
-            ("noise", _NOISE),
-        ):
-            given = getattr(self, table)
-            missing = {
-                name: getattr(preset, attribute)
-                for name, attribute in names.items()
-                if getattr(given, name) is None
-            }
-            object.__setattr__(self, table, dataclasses.replace(given, **missing))
+        for name, spread in SPREADS.items():
+            table, key = spread.config.split(".")
+            if getattr(given := getattr(self, table), key) is None:
+                whole = dataclasses.replace(given, **{key: getattr(preset, name)})
+                object.__setattr__(self, table, whole)
 
     @property
     def spreads(self) -> Mismatch:
         """What `sample_chip` takes: the spreads and the noise."""
-        spreads = {name: value for name, value in vars(self.mismatch).items() if name != "preset"}
-        noise = {attribute: getattr(self.noise, name) for name, attribute in _NOISE.items()}
-        return Mismatch(**spreads, **noise)
+        return Mismatch(**{n: attrgetter(s.config)(self) for n, s in SPREADS.items()})
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str]:
@@ -287,7 +258,7 @@ def load_specimen(overrides: Sequence[str]) -> Specimen:
     for override in overrides:
         _override(tree, override)
     seed, preset = tree.pop("seed", 0), tree.pop("preset", "calibrated")
-    measured, known = tree.pop("measured", None), _names(Mismatch)
+    measured, known = tree.pop("measured", None), ["seed", "preset", "measured", *SPREADS]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed: got {_show(seed)}, expected an integer from 0 to 4294967295")
     if preset not in _PRESETS:
@@ -297,7 +268,6 @@ def load_specimen(overrides: Sequence[str]) -> Specimen:
         )
     for key in tree:
         if key not in known:
-            known = ["seed", "preset", "measured", *known]
             hint = nearest(key, known)
             raise ConfigError(f"{key}: unknown key{hint}; known: {', '.join(known)}")
     try:

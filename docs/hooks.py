@@ -1,7 +1,8 @@
 """What pages take from elsewhere when they are built, so that every fact is written once.
 
 `<!-- heads -->` becomes the heads of all shipped configs, `<!-- experiments -->` the committed
-results of all experiments, with their figures.
+results of all experiments, with their figures, `<!-- quantities -->` what the fields of a chip and
+of its mismatch declare.
 """
 
 import re
@@ -9,6 +10,9 @@ import tomllib
 from pathlib import Path
 
 from mkdocs.structure.files import File
+
+from bss2jax.chip.chip import QUANTITIES, SPREADS, Mismatch
+from bss2jax.chip.quantities import CIRCUIT, INPUT
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -24,6 +28,7 @@ def on_files(files, config):
 def on_page_markdown(markdown, **_):
     """Replaces the marks of a page by what they stand for."""
     markdown = markdown.replace("<!-- heads -->", heads())
+    markdown = markdown.replace("<!-- quantities -->", quantities())
     return markdown.replace("<!-- experiments -->", experiments())
 
 
@@ -57,6 +62,45 @@ def head(name):
 def description(name):
     """The one line of a config."""
     return tomllib.loads(_text(name))["description"]
+
+
+def quantities():
+    """Two tables: the quantities of a chip, and what acts on several of them."""
+    rows = []
+    for name, declared in QUANTITIES.items():
+        spread = SPREADS[declared.spread]
+        axes = ", ".join("2" if axis == "S" else axis for axis in declared.site.axes)
+        rows.append(
+            (f"`{name}`", declared.meaning, f"{declared.site.name} `[{axes}]`", declared.kind.unit,
+             *_spread(declared.spread), joined(declared), spread.source)
+        )  # fmt: skip
+    header = ("quantity", "what it is", "where", "unit", "config key", "calibrated",
+              "uncalibrated", "joined circuits", "source")  # fmt: skip
+    spreading = {declared.spread for declared in QUANTITIES.values()}
+    others = [
+        (f"`{name}`", spread.meaning, spread.unit, *_spread(name), spread.source)
+        for name, spread in SPREADS.items()
+        if name not in spreading
+    ]
+    second = ("field of `Mismatch`", *header[1:2], *header[3:7], "source")
+    return f"{_table(header, rows)}\n\n{_table(second, others)}"
+
+
+def joined(declared):
+    """How circuits combine, in words."""
+    if declared.site not in (CIRCUIT, INPUT):
+        return "-"
+    return declared.joined.__name__.replace("_", " ")
+
+
+def _spread(name):
+    spread, calibrated = SPREADS[name], getattr(Mismatch(), name)
+    return f"`{spread.config}`", f"{calibrated:g}", f"{spread.uncalibrated:g}"
+
+
+def _table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def experiments():

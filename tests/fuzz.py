@@ -47,6 +47,7 @@ READERS = ["bss2jax.config", "bss2jax.data", "bss2jax.chip", "bss2jax.runs", "to
 READERS += ["bss2jax.files", "zipfile"]
 with atheris.instrument_imports(include=READERS) if GUIDED else contextlib.nullcontext():
     from bss2jax import Substrate, config, data, experiment, report, sample_chip
+    from bss2jax.chip.chip import QUANTITIES
     from bss2jax.chip.file import load_chip, save_chip
     from bss2jax.chip.measurements import ChipError, read_measurements
     from bss2jax.config import ConfigError
@@ -301,7 +302,11 @@ def draw_only(draw, width, height):
 
 SMALL = Substrate(rows=2, columns=3)
 CHIP = [
-    file_of(lambda path: save_chip(sample_chip(jax.random.key(0), substrate=SMALL), path, SMALL))
+    file_of(
+        lambda path: save_chip(
+            sample_chip(jax.random.key(0), substrate=SMALL), path, substrate=SMALL
+        )
+    )
 ]
 # A name each, as the reader goes by it.
 LAB = [b"gain,offset\n" + b"1.0,0.5\n" * 6]
@@ -327,21 +332,21 @@ TARGETS = {
     "environment": Target(changed(ENVIRONMENT), read_environment, (RunError,), 0.1, ENVIRONMENT),
     "chip": Target(
         changed(CHIP),
-        in_file(lambda path: load_chip(path, SMALL), "chip.npz"),
+        in_file(lambda path: load_chip(path, substrate=SMALL), "chip.npz"),
         (ChipError,),
         0.1,
         CHIP,
     ),
     "measured-csv": Target(
         changed(LAB),
-        in_file(lambda path: read_measurements(path, SMALL), "lab.csv"),
+        in_file(lambda path: read_measurements(path, QUANTITIES, substrate=SMALL), "lab.csv"),
         (ChipError,),
         0.1,
         LAB,
     ),
     "measured-npz": Target(
         changed(LAB_NPZ),
-        in_file(lambda path: read_measurements(path, SMALL), "lab.npz"),
+        in_file(lambda path: read_measurements(path, QUANTITIES, substrate=SMALL), "lab.npz"),
         (ChipError,),
         0.1,
         LAB_NPZ,

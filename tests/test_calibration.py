@@ -19,7 +19,7 @@ COLUMNS, RUNS = 64, 30
 
 @pytest.fixture(scope="module")
 def chip():
-    return sample_chip(jax.random.key(1), Mismatch(), SMALL)
+    return sample_chip(jax.random.key(1), Mismatch(), substrate=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_characterising_tells_noise_from_pattern_and_sees_saturation(chip, sweep
 
 def test_the_reference_measures_the_nominal_gain_and_noise_of_an_ideal_chip():
     gain, noise = products.measure_gain_and_noise(
-        ideal_chip(SMALL, 2.0), jax.random.key(0), num_sends=3, substrate=SMALL
+        ideal_chip(substrate=SMALL, noise_std=2.0), jax.random.key(0), num_sends=3, substrate=SMALL
     )
     # Truncation costs half an LSB of 63; the median of 3200 integers adds half one at most.
     assert abs(gain / 0.006 - 1 + 0.5 / 63) < 0.6 / 63
@@ -77,7 +77,7 @@ def test_the_reference_measures_the_nominal_gain_and_noise_of_an_ideal_chip():
 
 def test_the_spreads_a_chip_was_drawn_with_are_recovered_from_measurements():
     drawn = Mismatch(driver=0.06, gain=0.08, offset=4.0, dead_synapses=0.01)
-    chip = sample_chip(jax.random.key(4), drawn, SMALL)
+    chip = sample_chip(jax.random.key(4), drawn, substrate=SMALL)
     found = products.estimate_mismatch(chip, jax.random.key(5), substrate=SMALL)
     # Five spreads of a std over as many places as there are; of the two noises, over 3840 runs.
     for name, places in {
@@ -97,13 +97,13 @@ def test_the_spreads_a_chip_was_drawn_with_are_recovered_from_measurements():
 
 
 def test_cells_in_the_middle_change_nothing_and_codes_move_monotonously(chip):
-    curvature = draw_cells(jax.random.key(0), SMALL)
-    same = configure(chip, curvature, middle(SMALL))
+    curvature = draw_cells(jax.random.key(0), substrate=SMALL)
+    same = configure(chip, curvature, middle(substrate=SMALL))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), same, chip)
     codes = jnp.arange(1024, dtype=jnp.int32)
 
     def offset(code):
-        settings = middle(SMALL)
+        settings = middle(substrate=SMALL)
         settings["offset"] = jnp.full_like(settings["offset"], code)
         return configure(chip, curvature, settings).offset
 
@@ -135,8 +135,8 @@ def calibrated():
     """Two small chips, as drawn and calibrated."""
     done = []
     for seed in range(2):
-        chip = sample_chip(jax.random.key(seed), Mismatch.uncalibrated(), SMALL)
-        done.append((chip, calibrate(chip, jax.random.key(100 + seed), SMALL)))
+        chip = sample_chip(jax.random.key(seed), Mismatch.uncalibrated(), substrate=SMALL)
+        done.append((chip, calibrate(chip, jax.random.key(100 + seed), substrate=SMALL)))
     return done
 
 
@@ -166,7 +166,7 @@ def test_a_dead_column_is_reported_as_out_of_reach(calibrated):
         column_gain=chip.column_gain * dead,
         circuits=replace(chip.circuits, strength=strength),
     )
-    done = calibrate(broken, jax.random.key(0), SMALL)
+    done = calibrate(broken, jax.random.key(0), substrate=SMALL)
     for name in ("gain", "inhibitory", "tau_syn", "excitatory"):
         assert done.unreachable[name][1, 7], name
     text = describe_calibration(done)
@@ -177,7 +177,7 @@ def test_a_dead_column_is_reported_as_out_of_reach(calibrated):
 
 def test_matrix_products_are_calibrated_alone(calibrated):
     chip, _ = calibrated[0]
-    done = calibrate(chip, jax.random.key(3), SMALL, cells=PRODUCTS)
+    done = calibrate(chip, jax.random.key(3), substrate=SMALL, cells=PRODUCTS)
     assert tuple(done.ratios()) == PRODUCTS
     for name in PRODUCTS:
         ratio = np.std(QUANTITIES[name](done.chip)) / np.std(QUANTITIES[name](chip))
@@ -186,7 +186,7 @@ def test_matrix_products_are_calibrated_alone(calibrated):
     np.testing.assert_allclose(done.chip.circuits.leak, chip.circuits.leak, atol=1e-6)
     np.testing.assert_allclose(done.chip.circuits.tau_mem, chip.circuits.tau_mem, rtol=1e-5)
     with pytest.raises(ValueError, match="cells: expected some of offset, gain, .*'offsets'"):
-        calibrate(chip, jax.random.key(3), SMALL, cells=["offsets"])
+        calibrate(chip, jax.random.key(3), substrate=SMALL, cells=["offsets"])
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """A chip is a value: drawn as its mismatch says, different for every key, and mapped over."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,48 +9,31 @@ import numpy as np
 import pytest
 
 from bss2jax import BSS2, Chip, Mismatch, Substrate, ideal_chip, matmul, program, sample_chip
+from bss2jax.chip.chip import QUANTITIES, SPREADS
+from bss2jax.chip.quantities import CIRCUIT, COLUMN, Deviation, Factor, Noise
 
+# By the place that has a value of its own.
 SHAPES = {
-    "synapse_gain": (2, 2, 128, 256),
-    "driver_gain": (2, 128),
-    "column_gain": (2, 256),
-    "offset": (2, 256),
-    "noise_std": (2, 256),
-    "send_noise": (2, 256),
-    "inhibitory_gain": (2, 256),
-    "compression": (2, 256),
+    "synapse": (2, 2, 128, 256),
+    "driver": (2, 128),
+    "column": (2, 256),
+    "circuit": (2, 256),
+    "synaptic input": (2, 2, 256),
+    "chip": (),
 }
-
-
-CIRCUITS = {
-    "leak": (2, 256),
-    "reset": (2, 256),
-    "threshold": (2, 256),
-    "tau_mem": (2, 256),
-    "tau_syn": (2, 256),
-    "strength": (2, 2, 256),
-    "threshold_noise": (2, 256),
-    "jitter": (),
-}
-FACTORS = {"synapse_gain", "driver_gain", "column_gain", "tau_mem", "tau_syn", "strength"}
-FACTORS |= {"inhibitory_gain"}
+FACTORS = {name for name, declared in QUANTITIES.items() if isinstance(declared.kind, Factor)}
 NONE = Mismatch.none()
-
-
-def fields_of(chip):
-    """All arrays of a chip, its circuits' among them, by name."""
-    arrays = {name: getattr(chip, name) for name in SHAPES}
-    return arrays | {name: getattr(chip.circuits, name) for name in CIRCUITS}
 
 
 def test_an_ideal_chip_is_ones_and_zeros():
     for noise_std in (0.0, 2.0):
-        arrays = fields_of(ideal_chip(noise_std=noise_std))
-        assert arrays["compression"] is None  # costs nothing
-        for name, shape in (SHAPES | CIRCUITS).items() - {("compression", (2, 256))}:
-            assert arrays[name].shape == shape and arrays[name].dtype == jnp.float32
+        arrays = ideal_chip(noise_std).quantities()
+        optional = {name for name, declared in QUANTITIES.items() if declared.optional}
+        assert arrays.keys() == QUANTITIES.keys() - optional  # what is not there costs nothing
+        for name, array in arrays.items():
+            assert array.shape == SHAPES[QUANTITIES[name].site.name] and array.dtype == jnp.float32
             expected = noise_std if name == "noise_std" else float(name in FACTORS)
-            assert (arrays[name] == expected).all()
+            assert (array == expected).all()
 
 
 def test_chips_are_pytrees():
@@ -58,36 +41,32 @@ def test_chips_are_pytrees():
     leaves, treedef = jax.tree.flatten(chip)
     again = jax.tree.unflatten(treedef, leaves)
     assert isinstance(again, Chip)
-    assert len(leaves) == len(SHAPES | CIRCUITS)
-    for name, array in fields_of(again).items():
-        assert array is fields_of(chip)[name]
+    assert len(leaves) == len(chip.quantities())
+    for name, array in again.quantities().items():
+        assert array is chip.quantities()[name]
 
 
-# What is drawn, by which parameter.
+# What is drawn normal, by which parameter.
 PARAMETERS = {
-    "synapse_gain": "synapse",
-    "driver_gain": "driver",
-    "column_gain": "gain",
-    "offset": "offset",
-    "inhibitory_gain": "inhibitory",
-    **{name: name for name in ("leak", "reset", "threshold", "tau_mem", "tau_syn", "strength")},
+    name: declared.spread
+    for name, declared in QUANTITIES.items()
+    if isinstance(declared.kind, Factor | Deviation)
 }
-SPREADS = dict(zip(PARAMETERS.values(), np.linspace(0.03, 0.12, len(PARAMETERS)).tolist()))
+WIDTHS = dict(zip(PARAMETERS.values(), np.linspace(0.03, 0.12, len(PARAMETERS)).tolist()))
 
 
 @pytest.fixture(scope="module")
 def stack():
     """Eight chips on which every quantity has a spread of its own, and no shift."""
-    mismatch = replace(NONE, **SPREADS)
-    return fields_of(
-        jax.vmap(lambda k: sample_chip(k, mismatch))(jax.random.split(jax.random.key(1), 8))
-    )
+    mismatch = replace(NONE, **WIDTHS)
+    chips = jax.vmap(lambda k: sample_chip(k, mismatch))(jax.random.split(jax.random.key(1), 8))
+    return chips.quantities()
 
 
 @pytest.mark.parametrize(("field", "parameter"), PARAMETERS.items())
 def test_sampled_quantities_have_the_mean_and_spread_of_the_mismatch(stack, field, parameter):
     # 5 sigma: the mean of n normals spreads by std / sqrt(n), their variance by std^2 sqrt(2 / n).
-    spread, mean = SPREADS[parameter], float(field in FACTORS)
+    spread, mean = WIDTHS[parameter], float(field in FACTORS)
     values = np.asarray(stack[field], np.float64)
     n = values.size
     assert abs(values.mean() - mean) < 5 * spread / np.sqrt(n)
@@ -95,15 +74,6 @@ def test_sampled_quantities_have_the_mean_and_spread_of_the_mismatch(stack, fiel
     # Normal in its tails too: a binomial count beyond two spreads, p = 0.0455.
     beyond = (np.abs(values - mean) > 2 * spread).sum()
     assert abs(beyond - 0.0455003 * n) < 5 * np.sqrt(0.0455 * 0.9545 * n)
-
-
-def test_each_parameter_of_the_mismatch_spreads_its_own_quantity_only():
-    small = replace(BSS2, rows=2, columns=4)
-    for field, parameter in PARAMETERS.items():
-        arrays = fields_of(sample_chip(jax.random.key(0), replace(NONE, **{parameter: 0.1}), small))
-        drawn = {name for name, array in arrays.items() if np.unique(array).size > 1}
-        assert arrays["compression"] is None
-        assert drawn == {field}
 
 
 def test_trial_noise_and_shifts_are_the_same_everywhere():
@@ -116,14 +86,14 @@ def test_trial_noise_and_shifts_are_the_same_everywhere():
         jitter=60e-9,
         threshold_shift=0.05,
     )
-    arrays = fields_of(sample_chip(jax.random.key(0), mismatch))
+    arrays = sample_chip(jax.random.key(0), mismatch).quantities()
     for name, value in (
         ("noise_std", 3.0),
         ("send_noise", 0.5),
         ("inhibitory_gain", 0.9),
-        ("threshold_noise", 0.015),
-        ("jitter", 60e-9),
-        ("threshold", 0.05),
+        ("circuits.threshold_noise", 0.015),
+        ("circuits.jitter", 60e-9),
+        ("circuits.threshold", 0.05),
     ):
         np.testing.assert_allclose(arrays[name], value, rtol=1e-6)
 
@@ -205,40 +175,33 @@ def test_excitatory_and_inhibitory_and_the_hemispheres_are_drawn_apart():
 
 
 def test_quantities_are_drawn_apart():
-    arrays = fields_of(sample_chip(jax.random.key(3)))
-    rows = {"synapse_gain": arrays["synapse_gain"][:, 0, 0], "strength": arrays["strength"][0]}
-    names = ("column_gain", "offset", "inhibitory_gain", "compression")
-    names += ("leak", "reset", "threshold", "tau_mem", "tau_syn")
-    rows |= {name: arrays[name] for name in names}
-    values = np.corrcoef(np.stack([np.asarray(row).ravel() for row in rows.values()]))
+    arrays = sample_chip(jax.random.key(3)).quantities()
+    rows = [
+        np.ravel(arrays[name])
+        for name, declared in QUANTITIES.items()
+        if declared.site in (COLUMN, CIRCUIT) and not isinstance(declared.kind, Noise)
+    ]
+    rows += [np.ravel(arrays["synapse_gain"][:, 0, 0]), np.ravel(arrays["circuits.strength"][0])]
+    values = np.corrcoef(np.stack(rows))
+    assert len(rows) > 10
     assert np.abs(values[np.triu_indices(len(rows), 1)]).max() < 5 / np.sqrt(512)
 
 
 def test_a_chip_belongs_to_its_key():
-    first, again, other = (fields_of(sample_chip(jax.random.key(k))) for k in (4, 4, 5))
-    for name in (SHAPES | CIRCUITS).keys() - {"noise_std", "send_noise"}:
+    first, again, other = (sample_chip(jax.random.key(k)).quantities() for k in (4, 4, 5))
+    for name in first:
         np.testing.assert_array_equal(first[name], again[name])
-        if name not in ("threshold_noise", "jitter"):
+        if not isinstance(QUANTITIES[name].kind, Noise):
             assert np.asarray(first[name] != other[name]).mean() > 0.99
 
 
 def test_gains_are_never_negative_and_time_constants_never_zero():
-    names = ("synapse", "driver", "gain", "inhibitory", "strength", "tau_mem", "tau_syn")
-    wide = Mismatch(**dict.fromkeys(names, 2.0))
-    arrays = fields_of(sample_chip(jax.random.key(0), wide))
-    for name in FACTORS - {"tau_mem", "tau_syn"}:
+    wide = Mismatch(**{QUANTITIES[name].spread: 2.0 for name in FACTORS})
+    arrays = sample_chip(jax.random.key(0), wide).quantities()
+    times = {"circuits.tau_mem", "circuits.tau_syn"}
+    for name in FACTORS - times:
         assert float(arrays[name].min()) == 0.0
-    assert float(arrays["tau_mem"].min()) > 0 and float(arrays["tau_syn"].min()) > 0
-
-
-def test_a_stack_of_chips_is_the_chips_of_its_keys():
-    keys = jax.vmap(jax.random.key)(jnp.arange(3))
-    stack = fields_of(jax.vmap(sample_chip)(keys))
-    for i in range(3):
-        single = fields_of(sample_chip(jax.random.key(i)))
-        for name, shape in (SHAPES | CIRCUITS).items():
-            assert stack[name].shape == (3, *shape)
-            np.testing.assert_allclose(stack[name][i], single[name], rtol=1e-5, atol=1e-6)
+    assert all(float(arrays[name].min()) > 0 for name in times)
 
 
 def test_products_over_a_stack_of_chips_equal_the_loop():
@@ -282,12 +245,11 @@ def test_a_chip_has_the_sizes_of_its_substrate():
     assert chip.circuits.strength.shape == (2, 2, 8)
 
 
-SIGNED = {"temperature", "inhibitory_shift"}
 NO_SPREADS = [
-    (field.name, value)
-    for field in fields(Mismatch)
+    (name, value)
+    for name in SPREADS
     for value in (-0.1, float("nan"), float("inf"), "0.1", None)
-    if value != -0.1 or field.name not in SIGNED
+    if value != -0.1 or name not in ("temperature", "inhibitory_shift")
 ]
 
 

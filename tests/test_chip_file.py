@@ -23,31 +23,39 @@ def assert_same(one, other):
 @pytest.fixture
 def path(tmp_path):
     file = tmp_path / "chip.npz"
-    save(sample_chip(jax.random.key(3), Mismatch.uncalibrated(), SMALL), file, SMALL)
+    save(
+        sample_chip(jax.random.key(3), Mismatch.uncalibrated(), substrate=SMALL),
+        file,
+        substrate=SMALL,
+    )
     return file
 
 
 @pytest.mark.parametrize("mismatch", [Mismatch.uncalibrated(), Mismatch.none()])
 def test_a_chip_survives_a_file_bit_for_bit(tmp_path, mismatch):
-    chip = sample_chip(jax.random.key(3), mismatch, SMALL)
-    save(chip, tmp_path / "chip", SMALL)
+    chip = sample_chip(jax.random.key(3), mismatch, substrate=SMALL)
+    save(chip, tmp_path / "chip", substrate=SMALL)
     assert [file.name for file in tmp_path.iterdir()] == ["chip"]
-    assert_same(load_chip(tmp_path / "chip", SMALL), chip)
-    save(sample_chip(jax.random.key(4), mismatch, SMALL), tmp_path / "chip", SMALL)
-    assert (load_chip(tmp_path / "chip", SMALL).circuits.leak == chip.circuits.leak).all() == (
-        mismatch == Mismatch.none()
+    assert_same(load_chip(tmp_path / "chip", substrate=SMALL), chip)
+    save(
+        sample_chip(jax.random.key(4), mismatch, substrate=SMALL),
+        tmp_path / "chip",
+        substrate=SMALL,
     )
+    assert (
+        load_chip(tmp_path / "chip", substrate=SMALL).circuits.leak == chip.circuits.leak
+    ).all() == (mismatch == Mismatch.none())
 
 
 def test_another_substrate_is_refused(path):
     with pytest.raises(ChipError, match=r"chip\.npz: .*4 rows, 6 columns.*128 rows, 256 columns"):
         load_chip(path)
-    chip = load_chip(path, SMALL)
+    chip = load_chip(path, substrate=SMALL)
     with pytest.raises(ChipError, match="expected float32"):
         save(chip, path)
     stack = jax.tree.map(lambda leaf: leaf[None], chip)
     with pytest.raises(ChipError, match="expected float32"):
-        save(stack, path, SMALL)
+        save(stack, path, substrate=SMALL)
 
 
 def test_damage_is_noticed_anywhere(path):
@@ -55,7 +63,7 @@ def test_damage_is_noticed_anywhere(path):
     for place in range(0, len(whole), 97):
         path.write_bytes(whole[:place])
         with pytest.raises(ChipError, match=r"chip\.npz: "):
-            load_chip(path, SMALL)
+            load_chip(path, substrate=SMALL)
     # A bit that turns is noticed, or lies where nothing is read (a date in the zip).
     intact = load_chip_bytes(path, whole)
     for place in range(0, len(whole), 97):
@@ -69,7 +77,7 @@ def test_damage_is_noticed_anywhere(path):
 
 def load_chip_bytes(path, content):
     path.write_bytes(content)
-    return load_chip(path, SMALL)
+    return load_chip(path, substrate=SMALL)
 
 
 def rewrite(path, **changes):
@@ -101,7 +109,7 @@ HEAD = {"format": "bss2jax chip", "version": 2, "hemispheres": 2, "rows": 4, "co
 def test_what_is_no_chip_is_refused_by_name(path, changes, message):
     rewrite(path, **changes)
     with pytest.raises(ChipError, match=message):
-        load_chip(path, SMALL)
+        load_chip(path, substrate=SMALL)
 
 
 def test_files_that_are_not_there_or_something_else(tmp_path, path):
@@ -114,9 +122,9 @@ def test_files_that_are_not_there_or_something_else(tmp_path, path):
         (".", "directory"),
     ):
         with pytest.raises(ChipError, match=message):
-            load_chip(tmp_path / name, SMALL)
+            load_chip(tmp_path / name, substrate=SMALL)
     with pytest.raises(ChipError, match="No such file"):
-        save(load_chip(path, SMALL), tmp_path / "no" / "where", SMALL)
+        save(load_chip(path, substrate=SMALL), tmp_path / "no" / "where", substrate=SMALL)
 
 
 MEASURED = {
@@ -142,8 +150,8 @@ def test_a_chip_is_made_of_a_labs_measurements(tmp_path, kind, flat):
     np.testing.assert_allclose(chip.offset, MEASURED["offset"], rtol=1e-6)
     np.testing.assert_allclose(chip.noise_std, MEASURED["noise_std"], rtol=1e-6)
     assert (chip.synapse_gain == 1).all() and (chip.send_noise == 0).all()
-    like = sample_chip(jax.random.key(0), Mismatch(), SMALL)
-    mine = Chip.from_measurements(path, like, SMALL)
+    like = sample_chip(jax.random.key(0), Mismatch(), substrate=SMALL)
+    mine = Chip.from_measurements(path, like, substrate=SMALL)
     assert_same(mine.circuits, like.circuits)
     assert_same(mine.synapse_gain, like.synapse_gain)
     np.testing.assert_array_equal(mine.offset, chip.offset)

@@ -15,7 +15,6 @@ from bss2jax.mapping.populations import (
     Population,
     circuit_pattern,
     describe_populations,
-    joined,
     plan_populations,
     share_runs,
     synapse_strength,
@@ -164,19 +163,6 @@ def test_recurrent_inputs_follow_on_the_others(chip):
     place = Population(130 + 4, 4, recurrent=True)
     whole = synapse_strength(chip, place, 134)
     np.testing.assert_array_equal(synapse_strength(chip, place, 130), whole[:, :130])
-
-
-def test_a_joined_neuron_is_the_mean_of_its_circuits(chip):
-    place = Population(300, 3, first_circuit=20)
-    mean = joined(chip.circuits, place)
-    for name in ("leak", "reset", "threshold", "tau_mem", "tau_syn", "threshold_noise", "strength"):
-        pattern = np.asarray(getattr(chip.circuits, name), np.float64)
-        for j in range(3):
-            members = [20 + 4 * j + i for i in range(4)]
-            expected = np.mean([pattern[..., c % 2, c // 2] for c in members], axis=0)
-            got = np.asarray(getattr(mean, name))[..., j]
-            np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
-    assert mean.jitter == chip.circuits.jitter
 
 
 def test_a_smaller_substrate_has_smaller_circuits():

@@ -45,7 +45,7 @@ def uncounted(monkeypatch):
 def train(network, substrate, key):
     """Two steps of one phase; augmentation and chips are drawn too."""
     task = Task(network, 31.0, NOISY, substrate, augmentation=Augmentation(shift=1, rotation=5))
-    chip = sample_chip(jax.random.key(9), NOISY, substrate)
+    chip = sample_chip(jax.random.key(9), NOISY, substrate=substrate)
     return loop.train(task, PHASE, network.init(jax.random.key(1)), chip, DATA, DATA, key)
 
 

@@ -167,7 +167,7 @@ def test_rngs_decide_the_kernel():
     ],
 )
 def test_every_layer_runs_on_another_substrate(make, size, positions):
-    chip = bss2jax.ideal_chip(SMALL, noise_std=2)
+    chip = bss2jax.ideal_chip(substrate=SMALL, noise_std=2)
     layer = make(substrate=SMALL, rngs=nnx.Rngs(0))
     assert run(layer, activations(2, *size), chip, KEY).shape == (2, *positions)
 

@@ -3,8 +3,9 @@
 import inspect
 import re
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from bss2jax import BSS2, Chip, plan, plot
-from bss2jax.chip.chip import Circuits
+from bss2jax.chip.chip import QUANTITIES
+from bss2jax.chip.quantities import built
 from bss2jax.cli import main
 from bss2jax.data import yinyang
 from bss2jax.extras import MissingExtra, require
@@ -58,14 +60,8 @@ def ax():
 def small():
     """A chip with another value in every place."""
     rng = np.random.default_rng(5)
-    h, r, c = SMALL.hemispheres, SMALL.rows, SMALL.columns
-    shapes = {"synapse_gain": (h, 2, r, c), "driver_gain": (h, r), "strength": (2, h, c)}
-
-    def draw(cls):
-        names = [field.name for field in fields(cls) if field.name not in ("circuits", "jitter")]
-        return {name: rng.normal(1, 0.1, shapes.get(name, (h, c))) for name in names}
-
-    return Chip(**draw(Chip), circuits=Circuits(**draw(Circuits), jitter=np.zeros(())))
+    shapes = {name: declared.site.shape(SMALL) for name, declared in QUANTITIES.items()}
+    return built(Chip, {name: rng.normal(1, 0.1, shape) for name, shape in shapes.items()})
 
 
 def spikes(steps, neurons, seed=0):
@@ -242,16 +238,12 @@ def test_chip_map_has_synapse_row_0_next_to_the_neurons(small, ax):
     assert ticks[0.5] == "0" and ticks[7.5] == "7" and ticks[-7.5] == "7"
 
 
-def test_chip_map_has_every_quantity_with_places(small):
-    names = {f.name for cls in (Chip, Circuits) for f in fields(cls)} - {"circuits", "jitter"}
-    for name in names:
-        ax = chip_map(small, name, ax=Figure().subplots())
-        value = getattr(small, name, None)
-        value = getattr(small.circuits, name) if value is None else value
-        drawn = np.sort(ax.collections[0].get_array().ravel())
-        np.testing.assert_array_equal(drawn, np.sort(np.ravel(value)))
+def test_chip_map_refuses_what_it_cannot_draw(small):
     with pytest.raises(ValueError, match="quantity: expected one of synapse_gain"):
         chip_map(small, "gian")
+    stack = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), small)
+    with pytest.raises(ValueError, match=r"chip: expected one chip, got column_gain of"):
+        chip_map(stack)
 
 
 @pytest.mark.parametrize("planned", [ANALOG, SPIKING, FIELDS, plan({"w": (5, 3)}, SMALL)])

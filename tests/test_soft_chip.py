@@ -131,7 +131,7 @@ def on_small(layers, shape, params, x, chip):
 def test_neurons_of_all_runs_meet_the_same_circuits():
     """Twelve equal neurons on eight circuits: two runs, of which the second begins anew."""
     layers = (SoftLIF(outputs=12), Linear(outputs=2))
-    chip = sample_chip(jax.random.key(0), Mismatch(leak=0.3), SMALL)
+    chip = sample_chip(jax.random.key(0), Mismatch(leak=0.3), substrate=SMALL)
     params = {
         "soft_lif_0": {"weight": jnp.ones((4, 12)), "bias": jnp.full(12, 0.3)},
         "linear_1": {"weight": jnp.ones((12, 2)), "bias": jnp.zeros(2)},
@@ -145,7 +145,7 @@ def test_neurons_of_all_runs_meet_the_same_circuits():
 def test_positions_of_all_runs_meet_the_same_circuits():
     """Three channels on eight circuits: two positions a run."""
     layers = (ConvSoftLIF(outputs=3, window=1), Linear(outputs=2))
-    chip = sample_chip(jax.random.key(1), Mismatch(leak=0.3), SMALL)
+    chip = sample_chip(jax.random.key(1), Mismatch(leak=0.3), substrate=SMALL)
     params = {
         "conv_soft_lif_0": {"weight": jnp.ones((1, 3, 3)), "bias": jnp.full(3, 0.3)},
         "linear_1": {"weight": jnp.ones((15, 2)), "bias": jnp.zeros(2)},

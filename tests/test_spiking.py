@@ -51,7 +51,7 @@ def drawn():
 
 def small_chip(**spreads):
     """A small chip with the default spreads, but for those given."""
-    return sample_chip(jax.random.key(21), replace(Mismatch(), **spreads), SMALL)
+    return sample_chip(jax.random.key(21), replace(Mismatch(), **spreads), substrate=SMALL)
 
 
 def close(a, b, rtol=1e-5):
@@ -270,7 +270,7 @@ def unrolled_of(w):
 def test_on_a_chip_a_field_has_its_neurons_strength(shared):
     spikes, w, dz = fields_drawn(shared)
     place = FIELD_PLACES["by position"]
-    chip = sample_chip(jax.random.key(33), Mismatch(), place.substrate)
+    chip = sample_chip(jax.random.key(33), Mismatch(), substrate=place.substrate)
     circuits = joined(chip.circuits, place)
     got, pull = jax.vjp(lambda w: run(spikes, w, LIFParams(), chip, population=place), w)
     for first in range(0, POSITIONS, 2):
@@ -311,7 +311,11 @@ def test_coded_fields_are_their_raster(shared, on):
     place = FIELD_PLACES["by position"]
     values = jnp.float32(np.random.default_rng(35).random((B, POSITIONS, FIELD)) / 2)
     coded = Coded(values, T, Level(T))
-    chip = sample_chip(jax.random.key(33), Mismatch(), place.substrate) if on == "chip" else None
+    chip = (
+        sample_chip(jax.random.key(33), Mismatch(), substrate=place.substrate)
+        if on == "chip"
+        else None
+    )
 
     def outcome(spikes):
         return jax.vjp(
@@ -337,7 +341,9 @@ def test_windows_are_what_they_see(on, coded):
     place = Population(12, 4 * CHANNELS, positions=4, substrate=replace(SMALL, columns=4))
     assert (place.positions_per_run, place.channels_per_run, place.runs) == (1, 2, 8)
     noisy = Mismatch(threshold_noise=0.1, membrane_noise=0.1)
-    chip = sample_chip(jax.random.key(33), noisy, place.substrate) if on == "chip" else None
+    chip = (
+        sample_chip(jax.random.key(33), noisy, substrate=place.substrate) if on == "chip" else None
+    )
     key = jax.random.key(34)
     dz = jnp.float32(rng.normal(size=(T, B, 4, CHANNELS)))
 
@@ -366,7 +372,9 @@ def test_positions_in_other_runs_meet_the_same_circuits_and_other_noise():
     spikes, w, _ = fields_drawn(shared=True)
     spikes = jnp.broadcast_to(spikes[:, :, :1], spikes.shape)
     place = FIELD_PLACES["by position"]  # positions 0 and 1, 2 and 3, 4
-    chip = sample_chip(jax.random.key(33), Mismatch(threshold_noise=0.2, jitter=0), place.substrate)
+    chip = sample_chip(
+        jax.random.key(33), Mismatch(threshold_noise=0.2, jitter=0), substrate=place.substrate
+    )
     quiet = run(spikes, w, LIFParams(), chip, population=place)
     np.testing.assert_array_equal(quiet[:, :, :2], quiet[:, :, 2:4])
     np.testing.assert_array_equal(quiet[:, :, 0], quiet[:, :, 4])
@@ -411,7 +419,7 @@ def test_unfitting_fields_are_refused():
 
 
 def test_a_chip_without_mismatch_is_ideal_with_or_without_key():
-    chip = sample_chip(jax.random.key(0), Mismatch.none(), SMALL)
+    chip = sample_chip(jax.random.key(0), Mismatch.none(), substrate=SMALL)
     z, gradients = with_gradient(CUT)
     for key in (None, jax.random.key(1)):
         z_chip, gradients_chip = with_gradient(CUT, chip, key)
@@ -483,7 +491,9 @@ def test_noise_is_of_the_key_and_no_key_draws_no_random_bits():
 def test_threshold_noise_makes_a_neuron_fire_with_the_chance_of_a_normal():
     """One step of a membrane half a deviation below, above and at the threshold."""
     trials, std = 4000, 0.1
-    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), threshold_noise=std), SMALL)
+    chip = sample_chip(
+        jax.random.key(0), replace(Mismatch.none(), threshold_noise=std), substrate=SMALL
+    )
     gain = 1 - math.exp(-1 / 6)
     w = jnp.full((K, N), 1.0) * (1 + std * jnp.linspace(-1.5, 1.5, N)) / (K * gain)
     u = np.round(64 * np.asarray(w[0])) / 64 * K * gain
@@ -499,7 +509,9 @@ def test_threshold_noise_makes_a_neuron_fire_with_the_chance_of_a_normal():
 
 def test_threshold_noise_stays_for_a_trial():
     """A membrane that settles near the threshold is above it for good, or never."""
-    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), threshold_noise=0.1), SMALL)
+    chip = sample_chip(
+        jax.random.key(0), replace(Mismatch.none(), threshold_noise=0.1), substrate=SMALL
+    )
     fast = LIFParams(tau_mem=1e-8, tau_syn=1e-8)  # forgets all in a step: v = input
     z = run(
         jnp.ones((T, 100, 1)), jnp.full((1, 2), 63 / 64), fast, chip, jax.random.key(3),
@@ -512,7 +524,9 @@ def test_threshold_noise_stays_for_a_trial():
 def test_membrane_noise_spreads_membranes_at_rest_and_is_forgotten_with_tau_mem():
     """Integrators without input, read in every step: the CADC's period is the step."""
     std, steps, trials, dt = 0.2, 40, 400, BSS2.cadc_period
-    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), membrane_noise=std), LARGE)
+    chip = sample_chip(
+        jax.random.key(0), replace(Mismatch.none(), membrane_noise=std), substrate=LARGE
+    )
     read = jax.jit(
         lambda key: integrate(
             jnp.zeros((steps, trials, K)), jnp.zeros((K, N)), LIParams(), chip, key,
@@ -538,7 +552,9 @@ def test_membrane_noise_spreads_membranes_at_rest_and_is_forgotten_with_tau_mem(
 def test_membrane_noise_makes_silent_neurons_fire():
     """In the first step the noise is what one step adds."""
     std, trials = 0.4, 2000
-    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), membrane_noise=std), LARGE)
+    chip = sample_chip(
+        jax.random.key(0), replace(Mismatch.none(), membrane_noise=std), substrate=LARGE
+    )
     params = LIFParams(leak=0.0, threshold=1.0)
     low = replace(chip.circuits, threshold=jnp.full_like(chip.circuits.threshold, 0.1 - 1))
     z = run(
@@ -588,7 +604,7 @@ def test_spikes_that_meet_are_one_and_none_leaves_the_axis():
 
 
 def test_jitter_is_in_what_is_recorded_and_lets_the_gradient_through():
-    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), jitter=300e-9), SMALL)
+    chip = sample_chip(jax.random.key(0), replace(Mismatch.none(), jitter=300e-9), substrate=SMALL)
     z, gradients = with_gradient(CUT)
     moved, gradients_moved = with_gradient(CUT, chip, jax.random.key(4))
     assert (moved != z).any() and moved.sum() <= z.sum()

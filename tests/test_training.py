@@ -20,7 +20,7 @@ from bss2jax.training.phase import Augmentation, Objective, Phase, make_optimize
 SMALL = Substrate(rows=16, columns=8)
 NETWORK = build([Dense(outputs=3)], (12,), SMALL)
 TASK = Task(NETWORK, 31.0, Mismatch(), SMALL)
-CHIP = sample_chip(jax.random.key(1), TASK.mismatch, SMALL)
+CHIP = sample_chip(jax.random.key(1), TASK.mismatch, substrate=SMALL)
 KEY = jax.random.key(0)
 
 
@@ -273,7 +273,7 @@ def test_evaluation_without_a_key_is_silent_and_with_one_repeats():
 
 def test_accuracy_over_chips_is_the_accuracy_on_each():
     keys = jax.random.split(jax.random.key(4), 3)
-    chips = jax.vmap(lambda key: sample_chip(key, TASK.mismatch, SMALL))(keys)
+    chips = jax.vmap(lambda key: sample_chip(key, TASK.mismatch, substrate=SMALL))(keys)
     many = loop.accuracy_over_chips(TASK, START, VALIDATION, chips, KEY, on="chip")
     for i, key in enumerate(jax.random.split(KEY, 3)):
         chip = jax.tree.map(lambda leaf: leaf[i], chips)  # noqa: B023
@@ -558,7 +558,7 @@ def test_phases_that_are_equal_share_their_compiled_step():
     assert first == same and hash(first) == hash(same)
     assert first != phase(on={"dense_0": "chip"})
     reported = []
-    for chip in (CHIP, sample_chip(jax.random.key(2), TASK.mismatch, SMALL)):
+    for chip in (CHIP, sample_chip(jax.random.key(2), TASK.mismatch, substrate=SMALL)):
         settings = phase(on={"dense_0": "chip"}, epochs=1)
         step = loop.compiled_step(TASK, settings, 96)
         loop.train(TASK, settings, START, chip, TRAINING, VALIDATION, KEY)

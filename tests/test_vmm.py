@@ -594,6 +594,6 @@ def test_the_substrates_numbers_are_used():
     ]
     expected = np.clip(np.clip(chunks, -128, 127).sum(0), -128, 127)
     np.testing.assert_array_equal(compiled(x, w, None, substrate=small), expected)
-    y = compiled(x, w, ideal_chip(small), substrate=small)
+    y = compiled(x, w, ideal_chip(substrate=small), substrate=small)
     np.testing.assert_array_equal(y, expected)
     assert Placement(40, 20, small).configurations == 9

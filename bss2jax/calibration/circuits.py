@@ -22,29 +22,29 @@ _REPEATS = 64
 _INPUT = 2.0  # units of one strong input
 
 
-def _read(v, key, substrate, repeats=_REPEATS):
+def _read(v: jax.Array, key: jax.Array, substrate: Substrate, repeats: int = _REPEATS) -> jax.Array:
     """The mean of some reads of membranes `v`, in units; half an LSB added, as it truncates."""
 
-    def one(total, key):
-        noisy = _CENTRE + _SCALE * v + _NOISE * jax.random.normal(key, v.shape)
+    def one(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        noisy = _CENTRE + _SCALE * v + _NOISE * jax.random.normal(key, v.shape, jnp.float32)
         code = jnp.clip(jnp.floor(noisy), substrate.readout_min, substrate.readout_max)
         return total + code, None
 
-    total, _ = jax.lax.scan(one, jnp.zeros(v.shape), jax.random.split(key, repeats))
+    total, _ = jax.lax.scan(one, jnp.zeros_like(v), jax.random.split(key, repeats))
     return (total / repeats + 0.5 - _CENTRE) / _SCALE
 
 
-def measure_leak(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
+def measure_leak(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
     """Reads membranes at rest: `[H, C]`, in units, 0 = nominal."""
     return _read(chip.circuits.leak, key, substrate)
 
 
-def measure_reset(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
+def measure_reset(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
     """Reads membranes of neurons held in their refractory state: `[H, C]`, in units."""
     return _read(chip.circuits.reset, key, substrate)
 
 
-def measure_threshold(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
+def measure_threshold(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
     """Raises the membranes by a constant current and reads where half of the trials spike.
 
     The current is searched by bisection, 32 trials a step, up to 3 units.
@@ -55,10 +55,12 @@ def measure_threshold(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -
     c = chip.circuits
     k_search, k_read = jax.random.split(key)
 
-    def halve(bounds, key):
+    def halve(
+        bounds: tuple[jax.Array, jax.Array], key: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         low, high = bounds
         current = (low + high) / 2
-        noise = c.threshold_noise * jax.random.normal(key, (32, *current.shape))
+        noise = c.threshold_noise * jax.random.normal(key, (32, *current.shape), jnp.float32)
         fires = (c.leak + current > 1.0 + c.threshold + noise).mean(0) > 0.5
         return (jnp.where(fires, low, current), jnp.where(fires, current, high)), None
 
@@ -67,31 +69,23 @@ def measure_threshold(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -
     return _read(c.leak + (low + high) / 2, k_read, substrate) - 1.0
 
 
-def measure_tau_mem(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
-    """Fits the decay of membranes that were raised by about one unit and let go.
-
-    Returns:
-        `[H, C]` time constants over the nominal one.
-    """
-    c = chip.circuits
-    time = substrate.cadc_period * jnp.arange(60)[:, None, None]
-    v = c.leak + jnp.exp(-time / (TAU_MEM * c.tau_mem))
-    trace = _read(v, key, substrate)
-    return _decay(trace, substrate.cadc_period) / TAU_MEM
+def measure_tau_mem(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
+    """Fits the decay of membranes that were raised and let go: `[H, C]` over the nominal one."""
+    return _decay(chip, TAU_MEM, chip.circuits.tau_mem, key, substrate)
 
 
 def measure_synaptic_input(
-    chip: Chip, key: jax.Array, sign: int = 1, substrate: Substrate = BSS2
+    chip: Chip, key: jax.Array, *, sign: int = 1, substrate: Substrate = BSS2
 ) -> tuple[jax.Array, jax.Array]:
     """Sends one strong input and takes the moments of the response.
 
     A response of two exponentials has its mean at tau_mem + tau_syn and the area strength tau_syn.
 
     Args:
-        chip: to measure, its membranes as they are.
-        key: of the trial noise.
+        chip: the chip to measure.
+        key: decides the trial noise.
         sign: 1 for an excitatory, -1 for an inhibitory input.
-        substrate: of the chip.
+        substrate: whose array sizes the chip has.
 
     Returns:
         `[H, C]` time constants, and strengths, over the nominal ones; nan where the response is too
@@ -101,28 +95,51 @@ def measure_synaptic_input(
     c, steps, reads = chip.circuits, 32, 40
     dt = substrate.cadc_period / steps
     strength = c.strength[0 if sign > 0 else 1].reshape(-1)
-    drive = jnp.zeros((reads * steps, 1, strength.size)).at[0].set(sign * _INPUT)
+    drive = jnp.zeros((reads * steps, 1, strength.size), jnp.float32).at[0].set(sign * _INPUT)
     params = LIParams(
         TAU_MEM * c.tau_mem.reshape(-1), TAU_SYN * c.tau_syn.reshape(-1), c.leak.reshape(-1)
     )
     v = li(params, drive * strength, dt=dt)[::steps, 0].reshape(reads, *c.leak.shape)
     rest = _read(c.leak, k_rest, substrate, 32 * _REPEATS)
     response = _read(v, k_trace, substrate) - rest
-    time = substrate.cadc_period * jnp.arange(reads)[:, None, None]
+    time = substrate.cadc_period * jnp.arange(reads, dtype=jnp.float32)[:, None, None]
     area = sign * response.sum(0)
     nominal = _INPUT * TAU_SYN / substrate.cadc_period
     area = jnp.where(area > nominal / 6, area, jnp.nan)
     mean = sign * (response * time).sum(0) / area
-    tau_mem = measure_tau_mem(chip, k_tau, substrate) * TAU_MEM
+    tau_mem = measure_tau_mem(chip, k_tau, substrate=substrate) * TAU_MEM
     tau_syn = jnp.maximum(mean - tau_mem, 0.05 * TAU_SYN)
     return tau_syn / TAU_SYN, area * substrate.cadc_period / (_INPUT * tau_syn)
 
 
-def _decay(trace, period):
-    """Time constant of an exponential decay to an unknown rest: `[T, H, C]` to `[H, C]`, s.
+def measure_tau_syn(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
+    """Measures the time constants of excitatory inputs: `[H, C]` over the nominal one."""
+    return measure_synaptic_input(chip, key, substrate=substrate)[0]
 
-    Reads of an exponential that falls by q from one to the next add up to the first over 1 - q.
+
+def measure_excitatory(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
+    """Measures the strength of excitatory inputs: `[H, C]` over the nominal one."""
+    return measure_synaptic_input(chip, key, substrate=substrate)[1]
+
+
+def measure_inhibitory_strength(
+    chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2
+) -> jax.Array:
+    """Measures the strength of inhibitory inputs: `[H, C]` over the nominal one."""
+    return measure_synaptic_input(chip, key, sign=-1, substrate=substrate)[1]
+
+
+def _decay(
+    chip: Chip, nominal: float, factor: jax.Array, key: jax.Array, substrate: Substrate
+) -> jax.Array:
+    """Time constants `[H, C]` over the nominal one, of what was raised by one unit and let go.
+
+    Reads of an exponential that falls by q from one to the next add up to the first over 1 - q. The
+    last of them are taken for the rest.
     """
+    period = substrate.cadc_period * max(round(nominal / (3.5 * substrate.cadc_period)), 1)
+    time = period * jnp.arange(60, dtype=jnp.float32)[:, None, None]
+    trace = _read(chip.circuits.leak + jnp.exp(-time / (nominal * factor)), key, substrate)
     raised = trace - trace[-12:].mean(0)
     q = 1 - raised[0] / raised.sum(0)
-    return -period / jnp.log(jnp.clip(q, 1e-3, 1 - 1e-3))
+    return -period / jnp.log(jnp.clip(q, 1e-3, 1 - 1e-3)) / nominal

@@ -3,6 +3,7 @@
 References: brainscales2-demos tp_01 (the sweep); hxtorch `perceptron` (gain and noise).
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from bss2jax.kernels.readout import nominal_scale
 
 # Deflections that are sure to be linear: within 80 LSB.
 _LINEAR = 60.0
+_RUNS = 100  # repetitions of a readout
 
 
 @jax.tree_util.register_dataclass
@@ -73,12 +75,12 @@ def characterise(
     """Sweeps the weights -63..63 of all columns at constant inputs, as tp_01 does.
 
     Args:
-        chip: to measure.
-        key: of the trial noise.
-        activation: of all rows.
+        chip: the chip to measure.
+        key: decides the trial noise.
+        activation: the input of all rows.
         runs: repetitions of each weight.
         num_sends: times each input is sent.
-        substrate: of the chip.
+        substrate: whose array sizes the chip has.
 
     Returns:
         A `Characterisation`. A column that gives nothing has gain 0 and no ratio (nan).
@@ -87,11 +89,11 @@ def characterise(
     """
     rows = substrate.rows
     weights = jnp.arange(-substrate.weight_max, substrate.weight_max + 1, dtype=jnp.float32)
-    x = jnp.full((runs, rows), float(activation))
+    x = jnp.full((runs, rows), float(activation), jnp.float32)
     shape = (substrate.hemispheres, substrate.columns)
-    settings = {"num_sends": num_sends, "substrate": substrate}
+    settings: dict[str, Any] = {"num_sends": num_sends, "substrate": substrate}
 
-    def at(weight_and_key):
+    def at(weight_and_key: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         weight, key = weight_and_key
         w = jnp.full((rows, shape[0] * shape[1]), weight)
         y = matmul(x, w, chip, key, **settings).reshape(runs, *shape)
@@ -104,7 +106,7 @@ def characterise(
     linear = in_range & (jnp.abs(mean - silent) < _LINEAR)
     # Least squares of offset and two slopes, column by column.
     basis = jnp.stack([jnp.ones_like(product), jnp.maximum(product, 0), jnp.minimum(product, 0)])
-    used = basis[:, :, None, None] * linear
+    used = jnp.where(linear[None], basis[:, :, None, None], 0.0)
     normal = jnp.einsum("awhc,bw->hcab", used, basis)
     target = jnp.einsum("awhc,whc->hca", used, mean)
     fit = jnp.linalg.solve(normal, target[..., None])[..., 0]
@@ -113,7 +115,7 @@ def characterise(
         basis[1][:, None, None] * positive + basis[2][:, None, None] * negative
     )  # of a membrane that does not saturate
     residual = jnp.where(linear, mean - offset - deflection, 0.0)
-    variance = jnp.where(linear, std**2, 0.0).sum(0) / linear.sum(0) - 1 / 12
+    variance = jnp.where(linear, std**2, 0.0).sum(0) / linear.sum(0, dtype=jnp.float32) - 1 / 12
     # e_measured = e / (1 + c e), so e - e_measured = c e e_measured: least squares again.
     excess = jnp.abs(deflection) - substrate.linear_range
     measured = jnp.abs(mean - offset) - substrate.linear_range
@@ -151,9 +153,9 @@ def measure_gain_and_noise(
     """
     k_keep, k_search, k_measure = jax.random.split(key, 3)
     rows, columns = substrate.rows, substrate.hemispheres * substrate.columns
-    shares = 0.85 ** jnp.arange(30)[:, None]
-    kept = jax.random.uniform(k_keep, (30, rows)) < shares
-    x, w = jnp.where(kept, 15.5, 0.0), jnp.full((rows, columns), 21.0)
+    shares = 0.85 ** jnp.arange(30, dtype=jnp.float32)[:, None]
+    kept = jax.random.uniform(k_keep, (30, rows), jnp.float32) < shares
+    x, w = jnp.where(kept, jnp.float32(15.5), 0.0), jnp.full((rows, columns), 21.0, jnp.float32)
     settings: dict[str, Any] = {"num_sends": num_sends, "substrate": substrate}
     median = jnp.median(matmul(x, w, chip, k_search, **settings), axis=1)
     best = x[jnp.argmin(jnp.abs(median - 63))]
@@ -178,17 +180,56 @@ def measure_synapses(
         `[H, R, C]` strength over the nominal one: of synapse, driver and column together.
     """
     shape = (substrate.hemispheres, substrate.columns)
-    w = jnp.full((substrate.rows, shape[0] * shape[1]), float(sign * substrate.weight_max))
-    lone = substrate.activation_max * jnp.eye(substrate.rows)
-    x = jnp.concatenate([lone, jnp.zeros((1, substrate.rows))])
+    weight = float(sign * substrate.weight_max)
+    w = jnp.full((substrate.rows, shape[0] * shape[1]), weight, jnp.float32)
+    # Each row by itself, and none.
+    x = substrate.activation_max * jnp.eye(substrate.rows + 1, substrate.rows, dtype=jnp.float32)
 
-    def run(total, key):
+    def run(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         return total + matmul(x, w, chip, key, num_sends=8, substrate=substrate), None
 
-    total, _ = jax.lax.scan(run, jnp.zeros((len(x), w.shape[1])), jax.random.split(key, runs))
+    total, _ = jax.lax.scan(
+        run, jnp.zeros((len(x), w.shape[1]), jnp.float32), jax.random.split(key, runs)
+    )
     y = total / runs
-    nominal = nominal_scale(8, substrate) * substrate.activation_max * w[0, 0]
+    nominal = nominal_scale(8, substrate) * substrate.activation_max * weight
     return jnp.moveaxis(((y[:-1] - y[-1]) / nominal).reshape(-1, *shape), 0, 1)
+
+
+def measure_offset(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
+    """Measures the mean readout without input: `[H, C]`, LSB."""
+    return _mean_readout(chip, 0.0, key, substrate)
+
+
+def measure_gain(
+    chip: Chip, key: jax.Array, *, sign: int = 1, substrate: Substrate = BSS2
+) -> jax.Array:
+    """Measures the deflection at weights of one sign, about 40 LSB.
+
+    Args:
+        chip: the chip to measure.
+        key: decides the trial noise.
+        sign: 1 for positive, -1 for negative weights.
+        substrate: whose array sizes the chip has.
+
+    Returns:
+        `[H, C]` deflection over the nominal one.
+    """
+    weight = sign * 20.0
+    activation = math.ceil(40 / (nominal_scale(1, substrate) * substrate.rows * 20))
+    activation = min(activation, substrate.activation_max)
+    k_on, k_off = jax.random.split(key)
+    y = _mean_readout(chip, weight, k_on, substrate, activation)
+    nominal = nominal_scale(1, substrate) * substrate.rows * activation * weight
+    return (y - _mean_readout(chip, 0.0, k_off, substrate)) / nominal
+
+
+measure_inhibitory = partial(measure_gain, sign=-1)
+
+
+def measure_driver(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
+    """Measures the strength of each row, the mean of its columns: `[H, R]` over the nominal."""
+    return measure_synapses(chip, key, runs=10, substrate=substrate).mean(2)
 
 
 def estimate_mismatch(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> Mismatch:
@@ -237,6 +278,16 @@ def estimate_mismatch(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2
     )
 
 
-def _less(std, by):
+def _less(std: float | np.floating[Any], by: float) -> float:
     """A std without what another, independent one has added to it."""
     return float(np.sqrt(max(std**2 - by**2, 0.0)))
+
+
+def _mean_readout(
+    chip: Chip, weight: float, key: jax.Array, substrate: Substrate, activation: int = 0
+) -> jax.Array:
+    shape = (substrate.hemispheres, substrate.columns)
+    x = jnp.full((_RUNS, substrate.rows), float(activation), jnp.float32)
+    w = jnp.full((substrate.rows, shape[0] * shape[1]), weight, jnp.float32)
+    y = matmul(x, w, chip, key, substrate=substrate)
+    return y.mean(0).reshape(shape) + 0.5  # the CADC truncates

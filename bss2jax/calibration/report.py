@@ -48,7 +48,7 @@ def compare_chips(one: Chip, other: Chip) -> str:
     return table(("quantity", "std, first", "std, second", "difference", "correlation"), rows)
 
 
-def describe_characterisation(chip: Chip, key: jax.Array, substrate: Substrate = BSS2) -> str:
+def describe_characterisation(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> str:
     """Measures a chip and returns what came out: columns, noise and pattern, spreads."""
     k_sweep, k_gain, k_spreads = jax.random.split(key, 3)
     sweep = characterise(chip, k_sweep, substrate=substrate)
@@ -90,5 +90,5 @@ def describe_sweep(sweep: Characterisation) -> str:
     )
 
 
-def _numbers(chip):
+def _numbers(chip: Chip) -> dict[str, np.ndarray]:
     return {name: np.asarray(array, np.float64) for name, array in chip.quantities().items()}

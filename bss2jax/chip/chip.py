@@ -26,48 +26,47 @@ brainscales2-demos tp_01; calix; Weis et al. 2020, arXiv 2006.13177; DelGrad,
 """
 
 import math
-from dataclasses import dataclass, fields, replace
-from numbers import Real
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from bss2jax.chip import draws
 from bss2jax.chip.measurements import read_measurements
+from bss2jax.chip.quantities import (
+    CHIP,
+    CIRCUIT,
+    COLUMN,
+    DRIVER,
+    INPUT,
+    SHARE,
+    SYNAPSE,
+    Amount,
+    Cell,
+    Deviation,
+    Factor,
+    Noise,
+    arrays_of,
+    averaged_noise,
+    built,
+    group,
+    quantities_of,
+    quantity,
+    spread,
+    spreads_of,
+)
 from bss2jax.chip.substrate import BSS2, Substrate
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """How far specimens spread, as standard deviations where nothing else is said.
+    """How far specimens spread: what the quantities of a chip are drawn with.
 
-    Attributes:
-        synapse: of one synapse's strength, relative; excitatory and inhibitory drawn apart.
-        driver: of one synapse driver's pulse, relative, shared by a signed row.
-        gain: of one column's gain, relative.
-        offset: of one column's readout offset, LSB per read.
-        noise_std: trial-to-trial noise of one readout, LSB; not a spread over specimens, but it
-            belongs to what is injected. The part that does not depend on `num_sends`.
-        send_noise: the part that each send adds, LSB: the variance of a readout is
-            noise_std^2 + num_sends send_noise^2.
-        inhibitory: of one column's gain for negative weights against that for positive ones,
-            relative.
-        inhibitory_shift: by how much it differs on all columns; may be negative.
-        compression: scale of one column's soft saturation beyond the linear range, 1/LSB: an excess
-            e becomes e / (1 + c e), with c half normal.
-        dead_synapses, dead_neurons: shares 0..1 that give nothing.
-        temperature: how much warmer the chip is than when it was calibrated, K; may be negative.
-            See `at_temperature`.
-        leak, reset: of a neuron circuit's potentials, as a share of the way from leak to threshold.
-        threshold: of its threshold, likewise.
-        threshold_shift: by how much all thresholds lie too high, likewise.
-        tau_mem, tau_syn: of its time constants, relative.
-        strength: of its synaptic input, relative; excitatory and inhibitory drawn apart.
-        threshold_noise: trial-to-trial noise of its threshold, as a share of the same way.
-        jitter: trial-to-trial noise of a spike's time, s.
-        membrane_noise: trial-to-trial noise of a membrane at rest, as a share of the same way; it
-            fluctuates as fast as the membrane does.
+    Numbers are the standard deviations of the quantities that they spread, or as their declaration
+    says; see `quantity` for the quantities. Those that are a share 0..1, a shift or a temperature
+    act on several.
 
     Raises:
         ValueError: a value is not finite, negative where it cannot be, or a share above 1.
@@ -76,29 +75,45 @@ class Mismatch:
     module; the others are assumed.
     """
 
-    synapse: float = 0.10
-    driver: float = 0.04
-    gain: float = 0.03
-    offset: float = 1.5
-    noise_std: float = 0.6
-    send_noise: float = 0.75
-    inhibitory: float = 0.10
-    inhibitory_shift: float = -0.15
-    compression: float = 0.01
-    dead_synapses: float = 0.0
-    dead_neurons: float = 0.0
-    temperature: float = 0.0
+    synapse: float = spread(0.10)
+    driver: float = spread(0.04, 0.10, source="calix, two thirds of its limit")
+    gain: float = spread(0.03, 0.20, source="tp_01")
+    offset: float = spread(1.5, 15.0, source="tp_01")
+    noise_std: float = spread(0.6, source="Summ26", config="noise.std")
+    send_noise: float = spread(0.75, source="Summ26", config="noise.send")
+    inhibitory: float = spread(0.10, 0.20, source="fitted to Weis et al. 2020")
+    inhibitory_shift: float = spread(
+        -0.15,
+        source="fitted to Weis et al. 2020",
+        meaning="by how much the gain of negative weights differs on all columns",
+        unit="factor",
+        least=-math.inf,
+    )
+    compression: float = spread(0.01)
+    dead_synapses: float = spread(
+        0.0, 1e-4, meaning="synapses that give nothing", unit="share", most=1.0
+    )
+    dead_neurons: float = spread(0.0, meaning="neurons that give nothing", unit="share", most=1.0)
+    temperature: float = spread(
+        0.0,
+        source="Summ26, in part",
+        meaning="how much warmer the chip is than when it was calibrated",
+        unit="K",
+        least=-math.inf,
+    )
 
-    leak: float = 0.03
-    reset: float = 0.03
-    threshold: float = 0.031
-    threshold_shift: float = 0.05
-    tau_mem: float = 0.10
-    tau_syn: float = 0.10
-    strength: float = 0.10
-    threshold_noise: float = 0.015
-    jitter: float = 60e-9
-    membrane_noise: float = 0.0
+    leak: float = spread(0.03, 0.25)
+    reset: float = spread(0.03, 0.25)
+    threshold: float = spread(0.031, 0.25, source="DelGrad")
+    threshold_shift: float = spread(
+        0.05, source="DelGrad", meaning="by how much all thresholds lie too high", unit=SHARE
+    )
+    tau_mem: float = spread(0.10, 0.35)
+    tau_syn: float = spread(0.10, 0.35)
+    strength: float = spread(0.10, 0.30)
+    threshold_noise: float = spread(0.015, source="DelGrad", config="noise.threshold")
+    jitter: float = spread(60e-9, source="DelGrad", config="noise.jitter")
+    membrane_noise: float = spread(0.0, config="noise.membrane")
 
     @classmethod
     def calibrated(cls) -> "Mismatch":
@@ -108,177 +123,184 @@ class Mismatch:
     @classmethod
     def uncalibrated(cls) -> "Mismatch":
         """Returns the spreads of a chip whose analog cells are all set alike."""
-        return cls(
-            driver=0.10,
-            gain=0.20,
-            offset=15.0,
-            inhibitory=0.20,
-            dead_synapses=1e-4,
-            leak=0.25,
-            reset=0.25,
-            threshold=0.25,
-            tau_mem=0.35,
-            tau_syn=0.35,
-            strength=0.30,
-        )
+        return cls(**{name: declared.uncalibrated for name, declared in SPREADS.items()})
 
     @classmethod
     def none(cls) -> "Mismatch":
         """Returns no spread and no noise: chips drawn with it are ideal."""
-        return cls(**{field.name: 0.0 for field in fields(cls)})
+        return cls(**dict.fromkeys(SPREADS, 0.0))
 
-    def __post_init__(self):
-        for field in fields(self):
-            value, name = getattr(self, field.name), field.name
-            signed, share = name in _SIGNED, name.startswith("dead_")
-            low, high = (-math.inf if signed else 0), (1 if share else math.inf)
-            if not (isinstance(value, Real) and math.isfinite(value) and low <= value <= high):
-                expected = "" if signed else " from 0 to 1" if share else " >= 0"
-                raise ValueError(
-                    f"Mismatch.{name}: expected a finite number{expected}, got {value!r}"
-                )
+    def __post_init__(self) -> None:
+        for name, declared in SPREADS.items():
+            object.__setattr__(self, name, declared.checked(name, getattr(self, name)))
 
 
-_SIGNED = ("inhibitory_shift", "temperature")
+SPREADS = spreads_of(Mismatch)
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Circuits:
-    """The fixed pattern of the neuron circuits in spiking operation, by place: each `[H, C]`.
+    """The fixed pattern of the neuron circuits in spiking operation, by place.
 
-    Attributes:
-        leak, reset, threshold: deviations, as shares of the way from leak to threshold.
-        tau_mem, tau_syn: factors, 1 = nominal.
-        strength: `[2, H, C]` factor of excitatory and of inhibitory input, 1 = nominal.
-        threshold_noise: std from trial to trial, a share of the same way.
-        jitter: `[]` std of a spike's time from trial to trial, s.
-        membrane_noise: std of the membrane at rest, a share of the same way; None where there is
-            none, which costs nothing.
+    Arrays are `[H, C]`, of the synaptic inputs `[2, H, C]`; see `quantity` for what a declaration
+    says. Shares are of the way from leak to threshold.
+
+    References: DelGrad, 10.1038/s41467-025-63120-y.
     """
 
-    leak: jax.Array
-    reset: jax.Array
-    threshold: jax.Array
-    tau_mem: jax.Array
-    tau_syn: jax.Array
-    strength: jax.Array
-    threshold_noise: jax.Array
-    jitter: jax.Array
-    membrane_noise: jax.Array | None
+    leak: jax.Array = quantity(
+        "leak potential", CIRCUIT, Deviation(SHARE), key=(1, 0),
+        cells=(Cell("leak", number=4, bits=10, span=1.2, tolerance=0.03, limit=0.3),),
+    )  # fmt: skip
+    reset: jax.Array = quantity(
+        "reset potential", CIRCUIT, Deviation(SHARE), key=(1, 1),
+        cells=(Cell("reset", number=5, bits=10, span=1.2, tolerance=0.03, limit=0.2),),
+    )  # fmt: skip
+    threshold: jax.Array = quantity(
+        "threshold", CIRCUIT, Deviation(SHARE), key=(1, 2), shift="threshold_shift",
+        cells=(Cell("threshold", number=6, bits=10, span=1.2, tolerance=0.03, limit=0.35),),
+    )  # fmt: skip
+    # A time constant of zero would divide by zero; a tenth of the target is beyond any setting.
+    tau_mem: jax.Array = quantity(
+        "membrane time constant", CIRCUIT, Factor(least=0.1), key=(1, 3),
+        cells=(Cell("tau_mem", number=7, bits=10, span=3.5, tolerance=0.1, limit=0.45),),
+    )  # fmt: skip
+    tau_syn: jax.Array = quantity(
+        "synaptic time constant", CIRCUIT, Factor(least=0.1), key=(1, 4),
+        cells=(Cell("tau_syn", number=9, bits=10, span=3.5, tolerance=0.15, limit=0.2),),
+    )  # fmt: skip
+    strength: jax.Array = quantity(
+        "synaptic input", INPUT, Factor(), key=(1, 5),
+        cells=(
+            Cell("excitatory", number=8, bits=6, span=1.2, tolerance=0.15),
+            Cell("inhibitory_strength", number=10, bits=6, span=1.2, tolerance=0.15),
+        ),
+    )  # fmt: skip
+    threshold_noise: jax.Array = quantity("threshold noise", CIRCUIT, Noise(SHARE))
+    jitter: jax.Array = quantity("jitter of spike times", CHIP, Noise("s"))
+    membrane_noise: jax.Array | None = quantity(
+        "membrane noise at rest", CIRCUIT, Noise(SHARE), joined=averaged_noise, optional=True
+    )
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chip:
     """The fixed pattern of one chip: what differs from place to place and stays.
 
-    H hemispheres, R signed rows, C columns; the two signs are (excitatory, inhibitory). Layers and
-    blocks that run one after the other on the same array meet the same pattern. A stack of chips
-    is this same pytree with a leading axis: draw one with `jax.vmap(sample_chip)(keys)`.
-
-    Attributes:
-        synapse_gain: `[H, 2, R, C]` strength of each synapse, 1 = nominal.
-        driver_gain: `[H, R]` pulse length of each row's driver, 1 = nominal.
-        column_gain: `[H, C]` gain of each column's neuron and readout, 1 = nominal.
-        offset: `[H, C]` added to each readout, LSB.
-        noise_std: `[H, C]` standard deviation of each readout from trial to trial, LSB.
-        send_noise: `[H, C]` what each send adds to it, LSB, as the root of a sum of squares.
-        inhibitory_gain: `[H, C]` gain of negative weights over that of positive ones, 1 = nominal.
-        compression: `[H, C]` soft saturation beyond the linear range, 1/LSB; None where there is
-            none, which costs nothing.
-        circuits: what the neuron circuits do in spiking operation.
+    H hemispheres, R signed rows, C columns; the two signs are (excitatory, inhibitory). Synapses
+    are `[H, 2, R, C]`, drivers `[H, R]`, columns `[H, C]`; see `quantity` for what a declaration
+    says. Layers and blocks that run one after the other on the same array meet the same pattern. A
+    stack of chips is this same pytree with a leading axis: draw one with
+    `jax.vmap(sample_chip)(keys)`. Two chips are equal where they are the same object.
     """
 
-    synapse_gain: jax.Array
-    driver_gain: jax.Array
-    column_gain: jax.Array
-    offset: jax.Array
-    noise_std: jax.Array
-    send_noise: jax.Array
-    inhibitory_gain: jax.Array
-    compression: jax.Array | None
-    circuits: Circuits
+    synapse_gain: jax.Array = quantity(
+        "strength of the synapses", SYNAPSE, Factor(), spread="synapse", key=(0,)
+    )
+    driver_gain: jax.Array = quantity(
+        "pulse length of the drivers", DRIVER, Factor(), spread="driver", key=(1,),
+        # Drivers are told apart by all columns together, which takes equal ones, and move their
+        # gain a little.
+        cells=(
+            Cell("driver", number=2, bits=5, span=0.4, tolerance=0.06, limit=0.3,
+                 disturbs=("gain",)),
+        ),
+    )  # fmt: skip
+    column_gain: jax.Array = quantity(
+        "gain", COLUMN, Factor(), spread="gain", key=(2,), measured="gain",
+        cells=(Cell("gain", number=1, bits=10, span=1.2, tolerance=0.03, limit=0.3),),
+    )  # fmt: skip
+    offset: jax.Array = quantity(
+        "offset of a read", COLUMN, Deviation("LSB"), key=(3,), measured="offset",
+        cells=(Cell("offset", number=0, bits=10, span=70.0, tolerance=1.0, limit=0.3),),
+    )  # fmt: skip
+    noise_std: jax.Array = quantity("noise of a read", COLUMN, Noise("LSB"), measured="noise_std")
+    # The variance of a readout is noise_std^2 + num_sends send_noise^2.
+    send_noise: jax.Array = quantity("noise of a send", COLUMN, Noise("LSB"))
+    inhibitory_gain: jax.Array = quantity(
+        "inhibitory over excitatory gain", COLUMN, Factor(), spread="inhibitory", key=(16,),
+        shift="inhibitory_shift",
+        cells=(Cell("inhibitory", number=3, bits=10, span=1.2, tolerance=0.03, limit=0.3),),
+    )  # fmt: skip
+    # Beyond the linear range an excess e becomes e / (1 + c e).
+    compression: jax.Array | None = quantity(
+        "compression", COLUMN, Amount("1/LSB"), key=(17,), optional=True
+    )
+    circuits: Circuits = group(Circuits)
 
     def quantities(self) -> dict[str, jax.Array]:
         """Returns all arrays that there are by name, those of the circuits as `circuits.NAME`."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "circuits"}
-        circuits = {
-            f"circuits.{f.name}": getattr(self.circuits, f.name) for f in fields(self.circuits)
-        }
-        return {name: array for name, array in (own | circuits).items() if array is not None}
+        return {name: array for name, array in arrays_of(self).items() if array is not None}
+
+    def having(self, arrays: Mapping[str, jax.Array]) -> "Chip":
+        """Returns the chip with other arrays, of any shape, by the names of `quantities`."""
+        return built(Chip, arrays_of(self) | dict(arrays))
 
     @classmethod
     def from_measurements(
-        cls, path: str | Path, like: "Chip | None" = None, substrate: Substrate = BSS2
+        cls, path: str | Path, like: "Chip | None" = None, *, substrate: Substrate = BSS2
     ) -> "Chip":
         """Makes a chip of what a laboratory measured of its own: some of gain, offset and noise.
 
         Args:
             path: an npz or csv: see `read_measurements`.
-            like: what all else is; by default an ideal chip.
-            substrate: of which it is.
+            like: a chip that has all else, by default an ideal one.
+            substrate: whose array sizes the chip has.
 
         Raises:
             ChipError: the file cannot be read, a name is unknown, a shape or a value impossible.
         """
-        measured = read_measurements(path, substrate)
-        arrays: dict[str, Any] = {name: jnp.asarray(array) for name, array in measured.items()}
+        measured = read_measurements(path, QUANTITIES, substrate=substrate)
+        arrays = {name: jnp.asarray(array) for name, array in measured.items()}
         if "noise_std" in arrays:  # what was measured is all the noise there is
             arrays["send_noise"] = jnp.zeros_like(arrays["noise_std"])
-        return replace(like or ideal_chip(substrate), **arrays)
+        return (like or ideal_chip(substrate=substrate)).having(arrays)
 
 
-def ideal_chip(substrate: Substrate = BSS2, noise_std: float = 0.0) -> Chip:
+QUANTITIES = quantities_of(Chip)
+# What acts on several quantities has a key too.
+_DEAD, _DRIFT = 18, 19
+
+
+def ideal_chip(noise_std: float = 0.0, *, substrate: Substrate = BSS2) -> Chip:
     """Returns a chip without fixed pattern.
 
     With `noise_std=2` and a key in the product it is the reference's software mode.
 
     Args:
-        substrate: whose sizes the chip has.
         noise_std: trial noise of every readout, LSB.
+        substrate: whose array sizes the chip has.
     """
-    return sample_chip(jax.random.key(0), replace(Mismatch.none(), noise_std=noise_std), substrate)
+    chip = built(Chip, {name: declared.ideal(substrate) for name, declared in QUANTITIES.items()})
+    return replace(chip, noise_std=jnp.full_like(chip.noise_std, noise_std))
 
 
 def sample_chip(
-    key: jax.Array, mismatch: Mismatch = Mismatch(), substrate: Substrate = BSS2
+    key: jax.Array, mismatch: Mismatch = Mismatch(), *, substrate: Substrate = BSS2
 ) -> Chip:
-    """Draws a chip: every quantity normal around its nominal value, gains cut at 0.
+    """Draws a chip: every quantity as it is declared, with a key of its own.
+
+    The specimen depends on nothing but the seed: not on other quantities, on JAX's precision, on
+    the implementation of keys that is the default, nor on `jax_threefry_partitionable`. Keys that
+    `jax.random.split` made depend on the last of these by themselves.
 
     Args:
         key: decides the specimen; `jax.random.key(n)` is chip number n everywhere in bss2jax.
         mismatch: the spreads.
-        substrate: whose sizes the chip has.
+        substrate: whose array sizes the chip has.
 
     Returns:
         A `Chip` of float32 arrays.
     """
-    h, r, c = substrate.hemispheres, substrate.rows, substrate.columns
-    k_synapse, k_driver, k_gain, k_offset = jax.random.split(key, 4)
-    # Folded, not split: what was drawn before does not depend on what else there is. From 16 on,
-    # as key i of a split is what folding with i makes.
-    k_circuits, k_inhibitory, k_compression, k_dead, k_drift = (
-        jax.random.fold_in(key, i) for i in (1, 16, 17, 18, 19)
-    )
-    compression = mismatch.compression * jnp.abs(jax.random.normal(k_compression, (h, c)))
-    chip = Chip(
-        synapse_gain=_factors(k_synapse, mismatch.synapse, (h, 2, r, c)),
-        driver_gain=_factors(k_driver, mismatch.driver, (h, r)),
-        column_gain=_factors(k_gain, mismatch.gain, (h, c)),
-        offset=mismatch.offset * jax.random.normal(k_offset, (h, c)),
-        noise_std=jnp.full((h, c), mismatch.noise_std, jnp.float32),
-        send_noise=jnp.full((h, c), mismatch.send_noise, jnp.float32),
-        inhibitory_gain=_factors(
-            k_inhibitory, mismatch.inhibitory, (h, c), 1.0 + mismatch.inhibitory_shift
-        ),
-        compression=compression if mismatch.compression else None,
-        circuits=_sample_circuits(k_circuits, mismatch, (h, c)),
-    )
+    key = draws.pinned(key)
+    drawn = {name: q.sample(key, mismatch, substrate) for name, q in QUANTITIES.items()}
+    chip = built(Chip, drawn)
     if mismatch.dead_synapses or mismatch.dead_neurons:
-        chip = _with_dead(chip, k_dead, mismatch)
+        chip = _with_dead(chip, draws.folded(key, _DEAD), mismatch)
     if mismatch.temperature:
-        chip = at_temperature(chip, mismatch.temperature, k_drift)
+        chip = at_temperature(chip, mismatch.temperature, draws.folded(key, _DRIFT))
     return chip
 
 
@@ -291,63 +313,36 @@ def at_temperature(chip: Chip, kelvin: float, key: jax.Array) -> Chip:
     .1 % and its offset by .1 LSB per K, as standard deviations.
 
     Args:
-        chip: as calibrated, at 300 K.
-        kelvin: how much warmer, K; negative for colder.
-        key: of the specimen: the direction in which each column drifts.
+        chip: the chip as calibrated, at 300 K.
+        kelvin: how much warmer it is, K; negative for colder.
+        key: decides the specimen: the direction in which each column drifts.
     """
-    k_gain, k_offset = jax.random.split(key)
-    shape = chip.offset.shape
-    drift = 1.0 - 0.002 * kelvin + 0.001 * kelvin * jax.random.normal(k_gain, shape)
-    noisier = jnp.sqrt(jnp.maximum(1.0 + kelvin / 300.0, 0.0))
+    key, shape = draws.pinned(key), chip.offset.shape
+    drift = draws.around(draws.folded(key, 0), 0.001 * kelvin, shape, 1.0 - 0.002 * kelvin)
+    noisier = jnp.sqrt(jnp.maximum(jnp.asarray(1.0 + kelvin / 300.0, jnp.float32), 0.0))
     return replace(
         chip,
         column_gain=jnp.maximum(chip.column_gain * drift, 0.0),
-        offset=chip.offset + 0.1 * kelvin * jax.random.normal(k_offset, shape),
+        offset=chip.offset + draws.around(draws.folded(key, 1), 0.1 * kelvin, shape),
         noise_std=chip.noise_std * noisier,
         send_noise=chip.send_noise * noisier,
     )
 
 
-def _with_dead(chip, key, mismatch):
+def _with_dead(chip: Chip, key: jax.Array, mismatch: Mismatch) -> Chip:
     """Synapses without strength; neurons that no synapse reaches: they never spike or deflect."""
-    k_synapses, k_neurons = jax.random.split(key)
-    synapse = jax.random.bernoulli(k_synapses, 1 - mismatch.dead_synapses, chip.synapse_gain.shape)
-    neuron = jax.random.bernoulli(k_neurons, 1 - mismatch.dead_neurons, chip.offset.shape)
+    synapses, neurons = chip.synapse_gain, chip.column_gain
+    dead_synapses, dead_neurons = (
+        draws.uniform(draws.folded(key, i), shape) >= 1 - share
+        for i, shape, share in (
+            (0, synapses.shape, mismatch.dead_synapses),
+            (1, neurons.shape, mismatch.dead_neurons),
+        )
+    )
+    strength = jnp.where(dead_neurons[None], 0.0, chip.circuits.strength)
     return replace(
         chip,
-        synapse_gain=chip.synapse_gain * synapse,
-        column_gain=chip.column_gain * neuron,
-        circuits=replace(chip.circuits, strength=chip.circuits.strength * neuron),
+        synapse_gain=jnp.where(dead_synapses, 0.0, synapses),
+        column_gain=jnp.where(dead_neurons, 0.0, neurons),
+        circuits=replace(chip.circuits, strength=strength),
     )
-
-
-def _sample_circuits(key, mismatch, shape):
-    keys = iter(jax.random.split(key, 6))
-
-    def deviation(std):
-        return std * jax.random.normal(next(keys), shape)
-
-    return Circuits(
-        leak=deviation(mismatch.leak),
-        reset=deviation(mismatch.reset),
-        threshold=mismatch.threshold_shift + deviation(mismatch.threshold),
-        tau_mem=_time_factors(next(keys), mismatch.tau_mem, shape),
-        tau_syn=_time_factors(next(keys), mismatch.tau_syn, shape),
-        strength=_factors(next(keys), mismatch.strength, (2, *shape)),
-        threshold_noise=jnp.full(shape, mismatch.threshold_noise, jnp.float32),
-        jitter=jnp.float32(mismatch.jitter),
-        membrane_noise=(
-            jnp.full(shape, mismatch.membrane_noise, jnp.float32)
-            if mismatch.membrane_noise
-            else None
-        ),
-    )
-
-
-def _factors(key, std, shape, mean=1.0):
-    return jnp.maximum(mean + std * jax.random.normal(key, shape), 0.0)
-
-
-def _time_factors(key, std, shape):
-    # A time constant of zero would divide by zero; a tenth of the target is beyond any setting.
-    return jnp.maximum(1.0 + std * jax.random.normal(key, shape), 0.1)

@@ -1,28 +1,34 @@
 """A laboratory's own measurements of a chip, from files: npz or csv, without pickle."""
 
 import io
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bss2jax import files
+from bss2jax.chip.quantities import Quantity
 from bss2jax.chip.substrate import Substrate
 
-_MEASURED = {"gain": "column_gain", "offset": "offset", "noise_std": "noise_std"}
 
 
 class ChipError(ValueError):
     """A file holds no chip that can be used; the message names the file and what is wrong."""
 
 
-def read_measurements(path: str | Path, substrate: Substrate) -> dict[str, np.ndarray]:
+def read_measurements(
+    path: str | Path, quantities: Mapping[str, Quantity], *, substrate: Substrate
+) -> dict[str, np.ndarray]:
     """Reads some of a chip's column gain, offset and noise, as `Chip` names them.
 
     Args:
         path: an npz with arrays, or a csv with a header line and a line a column, named `gain`
             (over the nominal one, 1 = nominal), `offset` (LSB per read) and `noise_std` (LSB).
             `[H, C]`, or flat with the columns of hemisphere 0 first.
-        substrate: of which it is.
+        quantities: the quantities of a chip, some of which can be measured.
+        substrate: whose array sizes the chip has.
 
     Returns:
         `[H, C]` float32 arrays.
@@ -32,22 +38,24 @@ def read_measurements(path: str | Path, substrate: Substrate) -> dict[str, np.nd
     """
     path = Path(path)
     measured = _read_csv(path) if path.suffix == ".csv" else read_npz(path)
-    known = ", ".join(_MEASURED)
+    names = {q.measured: name for name, q in quantities.items() if q.measured}
+    known = ", ".join(sorted(names))
     for name in measured:
-        if name not in _MEASURED:
+        if name not in names:
             raise ChipError(f"{path}: {name}: not a measured quantity; known: {known}")
     if not measured:
         raise ChipError(f"{path}: nothing measured in it; expected some of {known}")
-    shape = (substrate.hemispheres, substrate.columns)
     arrays = {}
     for name, values in measured.items():
+        declared = quantities[names[name]]
+        shape, least = declared.site.shape(substrate), declared.kind.least
         if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
             raise ChipError(f"{path}: {name}: expected finite numbers")
-        if values.shape not in (shape, (shape[0] * shape[1],)):
+        if values.shape not in (shape, (math.prod(shape),)):
             raise ChipError(f"{path}: {name}: got shape {values.shape}, expected {shape} or flat")
-        if name != "offset" and (values < 0).any():
-            raise ChipError(f"{path}: {name}: got {values.min():g}, expected values >= 0")
-        arrays[_MEASURED[name]] = values.reshape(shape).astype(np.float32)
+        if (values < least).any():
+            raise ChipError(f"{path}: {name}: got {values.min():g}, expected values >= {least:g}")
+        arrays[names[name]] = values.reshape(shape).astype(np.float32)
     gain = np.median(measured.get("gain", 1.0))
     if not 0.1 < gain < 10:
         raise ChipError(
@@ -67,7 +75,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise ChipError(f"{path}: {error}") from None
 
 
-def _read_csv(path):
+def _read_csv(path: Path) -> dict[str, np.ndarray]:
+    table: Any
     try:
         text = path.read_text(encoding="utf-8")
         if not text.strip():
@@ -81,4 +90,4 @@ def _read_csv(path):
         raise ChipError(
             f"{path}: not a csv with a header and as many numbers in each line"
         ) from None
-    return {name: np.atleast_1d(table[name]) for name in table.dtype.names}
+    return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}

@@ -1,6 +1,14 @@
-"""The numbers of the BrainScaleS-2 substrate, each with its source."""
+"""The numbers of the BrainScaleS-2 substrate, each with its source.
+
+References: beside the numbers; in full in `Substrate`.
+"""
 
 from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -11,7 +19,7 @@ class Substrate:
     wants another substrate writes `dataclasses.replace(BSS2, columns=128)`.
 
     Raises:
-        ValueError: a number is not one, or not above 0, or ranges are the wrong way round.
+        ValueError: a number is none, not above 0 or not whole, or ranges are the wrong way round.
 
     References: hxtorch `constants`, haldls/halco (sizes), hxtorch `perceptron/mock` (gain),
     grenade `compute/mac` (times); Cramer et al. 2022, Weis et al. 2020, Stradmann et al. 2021
@@ -51,15 +59,18 @@ class Substrate:
 
     # What it takes to change a configuration.
     link_rate: float = 1e9  # assumed: bits per second from the host; a byte per synapse
-    capmem_settle: float = 20e-3  # calix: analog parameters after a change, s
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"Substrate.{field.name}: expected a number, got {value!r}")
+            given, whole = getattr(self, field.name), isinstance(field.default, int)
+            value = as_number(given)
+            if value is None:
+                raise ValueError(f"Substrate.{field.name}: expected a number, got {given!r}")
             if field.name != "readout_min" and not value > 0:
                 raise ValueError(f"Substrate.{field.name}: expected a value > 0, got {value!r}")
+            if whole and value != int(value):
+                raise ValueError(f"Substrate.{field.name}: expected a whole number, got {value!r}")
+            object.__setattr__(self, field.name, int(value) if whole else value)
         if self.hemispheres not in (1, 2):
             raise ValueError(f"Substrate.hemispheres: expected 1 or 2, got {self.hemispheres}")
         if self.readout_min >= self.readout_max:
@@ -67,6 +78,17 @@ class Substrate:
                 "Substrate: readout_min must lie below readout_max, "
                 f"got {self.readout_min} and {self.readout_max}"
             )
+
+
+def as_number(value: Any) -> float | int | None:
+    """Returns a number of Python, NumPy or JAX as Python's own, None where it is none."""
+    if isinstance(value, jax.core.Tracer):
+        return None
+    array = np.asarray(value)
+    if array.ndim or not jnp.issubdtype(array.dtype, jnp.number):
+        return None
+    number = array.item()
+    return number if isinstance(number, int | float) else None
 
 
 BSS2 = Substrate()

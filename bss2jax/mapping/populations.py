@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from bss2jax.chip.chip import Chip, Circuits
+from bss2jax.chip.quantities import CHIP, Quantity, built, quantities_of
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.text import table
 
@@ -190,33 +191,20 @@ def circuit_pattern(pattern: jax.Array) -> jax.Array:
 
 
 def joined(circuits: Circuits, population: Population) -> Circuits:
-    """Returns a run's neurons, `[n]`: each the mean of its member circuits.
+    """Returns a run's neurons, `[n]`: each joined of its member circuits.
 
-    The noise of joined membranes averages out: it falls with the root of their number. Neurons of
-    all runs of a population meet the same circuits.
+    How circuits combine is declared with each quantity. Neurons of all runs of a population meet
+    the same circuits.
     """
     members = population.members()
 
-    def mean(pattern):
-        return circuit_pattern(pattern)[members].mean(-1)
+    def of_neurons(name: str, declared: Quantity) -> jax.Array | None:
+        pattern = getattr(circuits, name)
+        if pattern is None or declared.site is CHIP:
+            return pattern
+        return declared.joined(circuit_pattern(pattern)[..., members])
 
-    return Circuits(
-        leak=mean(circuits.leak),
-        reset=mean(circuits.reset),
-        threshold=mean(circuits.threshold),
-        tau_mem=mean(circuits.tau_mem),
-        tau_syn=mean(circuits.tau_syn),
-        strength=jnp.stack([mean(sign) for sign in circuits.strength]),
-        threshold_noise=mean(circuits.threshold_noise),
-        jitter=circuits.jitter,
-        membrane_noise=(
-            None
-            if circuits.membrane_noise is None
-            else jnp.sqrt(
-                mean(jnp.square(circuits.membrane_noise)) / population.circuits_per_neuron
-            )
-        ),
-    )
+    return built(Circuits, {n: of_neurons(n, q) for n, q in quantities_of(Circuits).items()})
 
 
 def synapse_strength(chip: Chip, population: Population, inputs: int) -> jax.Array:

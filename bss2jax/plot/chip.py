@@ -1,28 +1,19 @@
 """A quantity of a chip, place by place, as the places lie on it."""
 
+from typing import Any
+
 import numpy as np
 
-from bss2jax.chip.chip import Chip
+from bss2jax.chip.chip import QUANTITIES, Chip
+from bss2jax.chip.quantities import CHIP, DRIVER, INPUT, SYNAPSE, Kind, Site
 from bss2jax.plot.style import MAP, axes
 
-# What a quantity is called, its unit, and its nominal value, None for noise.
-_QUANTITIES = {
-    "synapse_gain": ("strength of the synapses", "factor", 1.0),
-    "driver_gain": ("pulse length of the drivers", "factor", 1.0),
-    "column_gain": ("gain", "factor", 1.0),
-    "inhibitory_gain": ("inhibitory over excitatory gain", "factor", 1.0),
-    "offset": ("offset", "LSB", 0.0),
-    "noise_std": ("noise of a read", "LSB", None),
-    "send_noise": ("noise of a send", "LSB", None),
-    "compression": ("compression", "1/LSB", None),
-    "leak": ("leak potential", "share of leak to threshold", 0.0),
-    "reset": ("reset potential", "share of leak to threshold", 0.0),
-    "threshold": ("threshold", "share of leak to threshold", 0.0),
-    "tau_mem": ("membrane time constant", "factor", 1.0),
-    "tau_syn": ("synaptic time constant", "factor", 1.0),
-    "strength": ("synaptic input", "factor", 1.0),
-    "threshold_noise": ("threshold noise", "share of leak to threshold", None),
-    "membrane_noise": ("membrane noise", "share of leak to threshold", None),
+# What has a value for each place, by the attribute's own name, and what its rows are called.
+_MAPPED = {n.split(".")[-1]: (n, q) for n, q in QUANTITIES.items() if q.site is not CHIP}
+_ROWS = {
+    SYNAPSE: "synapse row (index)",
+    DRIVER: "signed row (index)",
+    INPUT: "hemisphere (sign)",
 }
 
 
@@ -39,7 +30,7 @@ def chip_map(
     first next to the neurons, so the lower array mirrors the upper one. The drawing is a scheme.
 
     Args:
-        chip: of which.
+        chip: the chip whose quantity is drawn.
         quantity: an attribute of `Chip` or of its `Circuits` with a value for each place.
         limits: of the colours; by default symmetric about the nominal value, or from 0.
         ax: to draw on; by default new axes.
@@ -48,17 +39,19 @@ def chip_map(
         The axes: column against row, with a colour bar.
 
     Raises:
-        ValueError: there is no such quantity.
+        ValueError: there is no such quantity, or it is a stack of chips.
     """
-    if quantity not in _QUANTITIES:
-        raise ValueError(f"quantity: expected one of {', '.join(_QUANTITIES)}, got {quantity!r}")
-    title, unit, nominal = _QUANTITIES[quantity]
-    there = {name.removeprefix("circuits."): a for name, a in chip.quantities().items()}
-    # What costs nothing where there is none is not there.
-    place = there.get(quantity, np.zeros_like(chip.offset))
-    rows, names = _rows(np.asarray(place), quantity)
+    if quantity not in _MAPPED:
+        raise ValueError(f"quantity: expected one of {', '.join(_MAPPED)}, got {quantity!r}")
+    name, declared = _MAPPED[quantity]
+    kind, names = declared.kind, _ROWS.get(declared.site, "hemisphere (index)")
+    # Where its spread is 0, a chip may have no array of a quantity.
+    place = chip.quantities().get(name, np.zeros_like(chip.offset))
+    if np.ndim(place) != len(declared.site.axes):
+        raise ValueError(f"chip: expected one chip, got {name} of shape {np.shape(place)}")
+    rows = _rows(np.asarray(place), declared.site)
     if limits is None:
-        limits = _limits(rows, nominal)
+        limits = _limits(rows, kind)
     halves = len(rows)
     stacked = np.concatenate([rows[0][::-1], *rows[1:]])
     height, width = stacked.shape
@@ -72,7 +65,7 @@ def chip_map(
     if halves > 1:
         ax.axhline(0, color="white", linewidth=2)
     ax.set(
-        title=title,
+        title=declared.meaning,
         xlabel="column (index)" if width > 1 else "all columns (a driver serves its row)",
         xlim=(0, width),
         ylim=(y[-1], y[0]),
@@ -81,34 +74,29 @@ def chip_map(
         ax.set_xticks([])
     _label_rows(ax, middle, halves, names)
     bar = ax.figure.colorbar(mesh, ax=ax)
-    known = "" if nominal is None else f", nominal {nominal:g}"
-    bar.set_label(f"{title} ({unit}){known}", fontsize=8)
+    known = f", nominal {kind.nominal:g}" if kind.nominal > kind.least else ""
+    bar.set_label(f"{declared.meaning} ({kind.unit}){known}", fontsize=8)
     return ax
 
 
-def _rows(place, quantity):
-    """The quantity as rows `[H, rows, C]`, the first next to the neurons, and what rows are."""
-    if quantity == "synapse_gain":  # [H, 2, R, C]
-        h, signs, r, c = place.shape
-        return place.swapaxes(1, 2).reshape(h, r * signs, c), "synapse row (index)"
-    if quantity == "strength":  # [2, H, C]
-        return place.swapaxes(0, 1), "hemisphere (sign)"
-    if quantity == "driver_gain":  # [H, R]
-        return place[:, :, None], "signed row (index)"
-    return place[:, None, :], "hemisphere (index)"
+def _rows(place: np.ndarray, site: Site) -> np.ndarray:
+    """The quantity as `[H, rows, columns]`: the first row next to the neurons, signs in turn."""
+    order = [site.axes.index(axis) for axis in "HRSC" if axis in site.axes]
+    columns = place.shape[site.axes.index("C")] if "C" in site.axes else 1
+    return place.transpose(order).reshape(place.shape[site.axes.index("H")], -1, columns)
 
 
-def _limits(rows, nominal):
+def _limits(rows: np.ndarray, kind: Kind) -> tuple[float, float]:
     finite = rows[np.isfinite(rows)]
-    if nominal is None:
+    if kind.nominal == kind.least:  # such as noise, which is never below its nominal value
         return 0.0, float(max(finite.max(initial=0.0), 1e-9))
     # A dead synapse in a hundred must not flatten the others.
-    reach = np.percentile(np.abs(finite - nominal), 99.5) if finite.size else 0.0
+    reach = np.percentile(np.abs(finite - kind.nominal), 99.5) if finite.size else 0.0
     reach = float(max(reach, 1e-9))
-    return nominal - reach, nominal + reach
+    return kind.nominal - reach, kind.nominal + reach
 
 
-def _label_rows(ax, rows, halves, names):
+def _label_rows(ax: Any, rows: int, halves: int, names: str) -> None:
     ax.set_ylabel(names)
     if names == "hemisphere (sign)":
         ax.set_yticks(

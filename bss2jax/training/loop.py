@@ -428,7 +428,7 @@ def _gradient(task, phase, state, training, order, i, chip, key):
     if phase.augment and task.augmentation.any:
         x = augment(x, k_augment, task.augmentation)
     if phase.on_chip and phase.chip == "resample":
-        chip = sample_chip(k_chip, task.mismatch, task.substrate)
+        chip = sample_chip(k_chip, task.mismatch, substrate=task.substrate)
     values = task.encode(x)
     noise = k_noise if phase.noise else None
 
