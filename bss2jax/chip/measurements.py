@@ -13,7 +13,6 @@ from bss2jax.chip.quantities import Quantity
 from bss2jax.chip.substrate import Substrate
 
 
-
 class ChipError(ValueError):
     """A file holds no chip that can be used; the message names the file and what is wrong."""
 
