@@ -60,7 +60,9 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    print(f"\n{node.gateway.id}: {node.workeroutput.get('peak', 0):.1f} GiB at most")
+    print(
+        f"\n{node.gateway.id}: {getattr(node, 'workeroutput', {}).get('peak', 0):.1f} GiB at most"
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
