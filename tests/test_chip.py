@@ -198,10 +198,9 @@ def test_a_chip_belongs_to_its_key():
 def test_gains_are_never_negative_and_time_constants_never_zero():
     wide = Mismatch(**{QUANTITIES[name].spread: 2.0 for name in FACTORS})
     arrays = sample_chip(jax.random.key(0), wide).quantities()
-    times = {"circuits.tau_mem", "circuits.tau_syn"}
-    for name in FACTORS - times:
-        assert float(arrays[name].min()) == 0.0
-    assert all(float(arrays[name].min()) > 0 for name in times)
+    for name in FACTORS:
+        assert float(arrays[name].min()) == np.float32(QUANTITIES[name].kind.least)
+        assert (float(arrays[name].min()) > 0) == name.startswith("circuits.tau_")
 
 
 def test_products_over_a_stack_of_chips_equal_the_loop():

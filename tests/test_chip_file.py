@@ -88,7 +88,7 @@ def rewrite(path, **changes):
         np.savez(file, **arrays)
 
 
-HEAD = {"format": "bss2jax chip", "version": 2, "hemispheres": 2, "rows": 4, "columns": 6}
+HEAD = {"format": "bss2jax chip", "version": 99, "hemispheres": 2, "rows": 4, "columns": 6}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ HEAD = {"format": "bss2jax chip", "version": 2, "hemispheres": 2, "rows": 4, "co
     [
         ({"head": None}, "not a chip"),
         ({"head": np.array("[1]")}, "not a chip"),
-        ({"head": np.array(json.dumps(HEAD))}, "version 2, expected .* version 1"),
+        ({"head": np.array(json.dumps(HEAD))}, "version 99, expected .* or earlier: update"),
         ({"offset": None}, "offset is missing"),
         ({"circuits.leak": None}, "circuits.leak is missing"),
         ({"more": np.zeros(2)}, "more: not a quantity"),
@@ -181,6 +181,25 @@ def test_a_csv_that_cannot_be_read_is_refused(tmp_path, text):
     (tmp_path / "mine.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(ChipError, match=r"mine\.csv: "):
         Chip.from_measurements(tmp_path / "mine.csv", substrate=SMALL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffgain,offset\n1.5,2\n0.5,-1\n",
+        "gain;offset\n1,5;2\n0,5;-1\n",
+        "gain\toffset\n1,5\t2\n0,5\t-1\n",
+        "# on the bench\n# at 300 K\ngain,offset\n1.5,2\n0.5,-1\n",
+        "# gain,offset\n1.5e0,2\n5e-1,-1\n",
+    ],
+)
+def test_a_csv_may_be_as_spreadsheets_write_it(tmp_path, text):
+    path = tmp_path / "LAB.CSV"
+    path.write_text(text, encoding="utf-8")
+    one = replace(BSS2, rows=4, columns=1)
+    chip = Chip.from_measurements(path, substrate=one)
+    np.testing.assert_array_equal(chip.column_gain, [[1.5], [0.5]])
+    np.testing.assert_array_equal(chip.offset, [[2], [-1]])
 
 
 def test_a_config_names_a_chip_file(tmp_path):

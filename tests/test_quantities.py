@@ -187,9 +187,9 @@ def test_a_file_that_is_older_than_a_quantity_has_it_nominal(tmp_path, monkeypat
     save_chip(chip, path, substrate=SMALL)
     with np.load(path) as old:
         arrays = {name: old[name] for name in old.files if name != "circuits.tau_mem"}
-    new = replace(QUANTITIES["circuits.tau_mem"], since=2)
+    new = replace(QUANTITIES["circuits.tau_mem"], since=file._VERSION + 1)
     monkeypatch.setitem(QUANTITIES, "circuits.tau_mem", new)
-    monkeypatch.setattr(file, "_VERSION", 2)
+    monkeypatch.setattr(file, "_VERSION", file._VERSION + 1)
     with pytest.raises(ChipError, match=r"circuits\.tau_mem: not a quantity"):
         load_chip(path, substrate=SMALL)  # which no file of that version has
     np.savez(path, **arrays)

@@ -1,1 +1,1 @@
-"""What the chip is: its numbers (`substrate`) and one drawn specimen (`chip`)."""
+"""What the chip is: its numbers (`substrate`), its quantities, and one drawn specimen (`chip`)."""

@@ -36,7 +36,7 @@ def read_measurements(
         ChipError: the file cannot be read, a name is unknown, a shape or a value impossible.
     """
     path = Path(path)
-    measured = _read_csv(path) if path.suffix == ".csv" else read_npz(path)
+    measured = _read_csv(path) if path.suffix.lower() == ".csv" else read_npz(path)
     names = {q.measured: name for name, q in quantities.items() if q.measured}
     known = ", ".join(sorted(names))
     for name in measured:
@@ -77,10 +77,15 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
     table: Any
     try:
-        text = path.read_text(encoding="utf-8")
-        if not text.strip():
+        lines = path.read_text(encoding="utf-8-sig").strip().splitlines()
+        if not lines:
             raise ChipError(f"{path}: empty")
-        table = np.genfromtxt(io.StringIO(text), delimiter=",", names=True, dtype=np.float64)
+        # As spreadsheets write it too: comments above the header, `;` or tabs and decimal commas.
+        while lines[0].startswith("#") and "".join(lines[1:2]).lstrip("# ")[:1].isalpha():
+            lines.pop(0)
+        mark = next((mark for mark in ";\t" if mark in lines[0]), ",")
+        text = "\n".join(lines if mark == "," else (line.replace(",", ".") for line in lines))
+        table = np.genfromtxt(io.StringIO(text), delimiter=mark, names=True, dtype=np.float64)
     except ChipError:
         raise
     except OSError as error:

@@ -89,42 +89,33 @@ class Deviation(Kind):
 
 @dataclass(frozen=True)
 class Factor(Kind):
-    """A factor, normal around 1 and cut below; its attributes are as `Kind` has them."""
+    """A factor, normal around 1 and cut below; a cell shifts its logarithm. See `Kind` for more."""
 
     unit: str = "factor"
     least: float = 0.0
     nominal: ClassVar[float] = 1.0
 
     def moved(self, values: jax.Array, by: jax.Array) -> jax.Array:
-        """Returns values, of any shape, whose logarithm a cell has shifted."""
         return values * jnp.exp(by)
 
 
 @dataclass(frozen=True)
 class Amount(Kind):
-    """An amount that an ideal chip has none of: attributes as `Kind` has them."""
+    """An amount that an ideal chip has none of, half normal. See `Kind` for more."""
 
     least: float = 0.0
 
     def draw(self, key: jax.Array, std: float, shift: float, shape: tuple[int, ...]) -> jax.Array:
-        """Draws absolute values of normal numbers.
-
-        Args: those of `Kind.draw`.
-        """
         return std * jnp.abs(draws.normal(key, shape)) + shift
 
 
 @dataclass(frozen=True)
 class Noise(Kind):
-    """A standard deviation from trial to trial: attributes as `Kind` has them."""
+    """A standard deviation from trial to trial, the same at all places. See `Kind` for more."""
 
     least: float = 0.0
 
     def draw(self, key: jax.Array, std: float, shift: float, shape: tuple[int, ...]) -> jax.Array:
-        """Returns the same value at all places.
-
-        Args: those of `Kind.draw`.
-        """
         return jnp.full(shape, std + shift, jnp.float32)
 
 

@@ -22,8 +22,8 @@ def chip_map(
     quantity: str = "column_gain",
     *,
     limits: tuple[float, float] | None = None,
-    ax=None,
-):
+    ax: Any = None,
+) -> Any:
     """Draws a quantity of a chip over its places: one hemisphere above, the other below.
 
     Columns go from left to right. Synapse rows are shown as pairs, excitatory and inhibitory, the
