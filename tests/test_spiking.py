@@ -571,7 +571,7 @@ def test_membrane_noise_makes_silent_neurons_fire():
 
 
 def jittered(z, jitter, seed=0):
-    words = noise.stream_words(jax.random.key(seed), 1)[0]
+    words = noise.stream(jax.random.key(seed))
     return np.asarray(jitter_spikes(jnp.float32(z), words, jnp.float32(jitter), 1e-6))
 
 

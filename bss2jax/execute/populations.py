@@ -127,7 +127,7 @@ def spiking(
     z = _in_runs(one, sent, w, place, _words(key, place) if noisy else None)
     if chip is not None and key is not None:
         # Where spikes are recorded, not where the neurons reset: hence outside the runs.
-        words = noise.stream_words(jax.random.fold_in(key, 1), 1)[0]
+        words = noise.stream(jax.random.fold_in(key, 1))
         z = z + lax.stop_gradient(jitter_spikes(z, words, chip.circuits.jitter, dt) - z)
     return _by_position(z, place, fields)
 
@@ -235,7 +235,8 @@ class _OnChip:
 
 def _words(key, place):
     """Noise streams of every run, `[runs, 2, 4]`: one of its trial, one of its steps."""
-    return noise.stream_words(key, 2 * place.runs).reshape(place.runs, 2, -1)
+    streams = jax.vmap(lambda i: noise.stream(key, i))(jnp.arange(2 * place.runs))
+    return streams.reshape(place.runs, 2, -1)
 
 
 def _in_runs(one: Callable, spikes, w, place, words):
@@ -335,14 +336,14 @@ def _normals(place, draw, words, shape):
 
 
 def _of_trial(words, shape):
-    return noise.normal_pair(words[0], shape[1:])[0]
+    return noise.normal_pair(words[0], *noise.grid(shape[1:]))[0]
 
 
 def _of_steps(words, shape):
     steps, batch, n = shape
     # Both numbers of a pair are used: the odd steps' and the even ones'.
-    pair = noise.normal_pair(words[1], (-(-steps // 2) * batch, n))
-    normal = jnp.stack([half.reshape(-1, batch, n) for half in pair], axis=1)
+    pair = noise.normal_pair(words[1], *noise.grid((-(-steps // 2), batch, n)))
+    normal = jnp.stack(pair, axis=1)
     return normal.reshape(-1, batch, n)[:steps]
 
 
@@ -354,12 +355,12 @@ def jitter_spikes(z: jax.Array, words: jax.Array, jitter: jax.Array, dt: float) 
 
     Args:
         z: `[T, B, N]`.
-        words: `[4]`, a row of `noise.stream_words`.
+        words: `[4]`, from `noise.stream`.
         jitter: `[]` std, s.
         dt: s.
     """
     chance = jnp.minimum(jitter * math.sqrt(2 / math.pi) / (2 * dt), 0.5)
-    u = noise.uniform(words, (math.prod(z.shape[:-1]), z.shape[-1])).reshape(z.shape)
+    u = noise.uniform(words, *noise.grid(z.shape))
     first = jnp.arange(len(z))[:, None, None] == 0
     last = jnp.arange(len(z))[:, None, None] == len(z) - 1
     early = jnp.where((u < chance) & ~first, z, 0)

@@ -275,7 +275,7 @@ def _run(x, synapses, outputs, chip, key, settings, *, observe=False):
     scale = vmm.nominal_scale(settings.num_sends, substrate)
     place = Placement(inputs, outputs, substrate)
     columns = None if chip is None else _columns(chip, settings.num_sends, place)
-    words = None if key is None or chip is None else noise.stream_words(key, pairs + 1)
+    words = None if key is None or chip is None else _streams(key, pairs + 1)
 
     def read(x, w, parity, normal):
         if chip is None:
@@ -292,7 +292,11 @@ def _run(x, synapses, outputs, chip, key, settings, *, observe=False):
         )
 
     def draw(words):
-        return (None, None) if words is None else noise.normal_pair(words, (samples, outputs))
+        return (
+            (None, None)
+            if words is None
+            else noise.normal_pair(words, *noise.grid((samples, outputs)))
+        )
 
     def step(total, block):
         x_even, x_odd, w_even, w_odd, words = block
@@ -320,6 +324,10 @@ def _run(x, synapses, outputs, chip, key, settings, *, observe=False):
     if synapses.last is not None:
         readouts.append(clipped_last[None])
     return y, _Clipped(jnp.concatenate(readouts), y != total)
+
+
+def _streams(key: jax.Array, count: int) -> jax.Array:
+    return jax.vmap(lambda pair: noise.stream(key, pair))(jnp.arange(count))
 
 
 def _columns(chip, num_sends, place):

@@ -100,10 +100,8 @@ class Gaussian:
     std: float = 10.0
 
     def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
-        rows, columns = _matrix(rate)
-        words = numbers.stream_words(key, 1)[0]
-        normal = numbers.normal_pair(words, (rows, columns))[0]
-        return rate + self.std * normal.reshape(rate.shape)
+        normal, _ = numbers.normal_pair(numbers.stream(key), *numbers.grid(rate.shape))
+        return rate + self.std * normal
 
 
 @dataclass(frozen=True)
@@ -272,12 +270,5 @@ def _soft_lif(j, curve):
     return rate, jnp.square(rate) * curve.tau_rc * relative
 
 
-def _matrix(x):
-    """The shape of x with all axes but the last in one."""
-    columns = x.shape[-1] if x.ndim else 1
-    return x.size // max(columns, 1), columns
-
-
-def _phase(rate, key):
-    words = numbers.stream_words(key, 1)[0]
-    return numbers.uniform(words, _matrix(rate)).reshape(rate.shape)
+def _phase(rate: jax.Array, key: jax.Array) -> jax.Array:
+    return numbers.uniform(numbers.stream(key), *numbers.grid(rate.shape))

@@ -103,7 +103,9 @@ def run(
         start, of_trial, of_steps = next(keys), next(keys), next(keys)
         layer = _layer(stage, places[name], soft, curve, params[name], chip, of_trial, len(x))
         if layer.membrane_noise is not None and of_steps is not None:
-            words[name] = noise.stream_words(of_steps, soft.steps)
+            words[name] = jax.vmap(lambda t, key=of_steps: noise.stream(key, t))(
+                jnp.arange(soft.steps)
+            )
         neurons = firing_state(shape)
         if start is not None and not isinstance(stage.layer, Linear):
             neurons = replace(neurons, v=jax.random.uniform(start, shape))
@@ -163,9 +165,8 @@ def _layer(stage, place, soft, curve, params, chip, key, batch):
     circuits = _circuits(chip, place, size)
     threshold = 1 + circuits.threshold
     if key is not None:
-        rows = math.prod(size)
-        normal, _ = noise.normal_pair(noise.stream_words(key, 1)[0], (batch, rows))
-        threshold = threshold + circuits.threshold_noise * normal.reshape(batch, *size)
+        normal, _ = noise.normal_pair(noise.stream(key), *noise.grid((batch, *size)))
+        threshold = threshold + circuits.threshold_noise * normal
     strength = None
     if isinstance(stage.layer, ConvSoftLIF):
         weight = jnp.concatenate([jnp.maximum(weight, 0), jnp.minimum(weight, 0)], axis=-1)
@@ -213,6 +214,6 @@ def _disturbance(layer, words, shape, dt):
     """What noise adds to membranes in a step, so that at rest they spread as they should."""
     if words is None:
         return 0.0
-    normal, _ = noise.normal_pair(words, (shape[0], math.prod(shape[1:])))
+    normal, _ = noise.normal_pair(words, *noise.grid(shape))
     spread = layer.membrane_noise * jnp.sqrt(-jnp.expm1(-2 * dt / layer.tau_mem))
-    return spread * normal.reshape(shape)
+    return spread * normal
