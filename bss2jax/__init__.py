@@ -10,7 +10,8 @@ from bss2jax.chip.file import ChipError, load_chip, save_chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute.convolution import Windows, conv1d, conv2d, expanded_conv1d, patches
 from bss2jax.execute.populations import cadc_trace, integrate, spiking
-from bss2jax.execute.products import Synapses, matmul, program, saturation
+from bss2jax.execute.products import matmul, program, saturation
+from bss2jax.execute.stripes import Programmed
 from bss2jax.kernels.coding import (
     constant_current,
     delta,
@@ -53,7 +54,8 @@ from bss2jax.kernels.neurons.lif import (
 from bss2jax.kernels.rates import Curve, lif_rate, noisy_rate, soft_lif_rate
 from bss2jax.kernels.synapses.events import Events, SortedEvents, sort_events, to_events, to_raster
 from bss2jax.kernels.synapses.fields import Coded
-from bss2jax.mapping.plan import Plan, describe, merge, plan, split
+from bss2jax.mapping.describe import describe
+from bss2jax.mapping.plan import Plan, merge, plan, split
 from bss2jax.mapping.populations import Population
 
 __version__ = "0.1.0"
@@ -76,10 +78,10 @@ __all__ = [
     "Mismatch",
     "Plan",
     "Population",
+    "Programmed",
     "SortedEvents",
     "Substrate",
     "SuperSpike",
-    "Synapses",
     "Triangle",
     "Windows",
     "add",

@@ -13,9 +13,7 @@ from bss2jax.chip.file import ChipError, load_chip
 from bss2jax.chip.substrate import BSS2
 from bss2jax.config import Config, ConfigError
 from bss2jax.data import DataError
-from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
-from bss2jax.mapping.plan import describe
-from bss2jax.mapping.populations import SpikingPlan, describe_populations
+from bss2jax.mapping.describe import describe, describe_cost
 from bss2jax.networks.build import build
 from bss2jax.networks.layers import Rated
 from bss2jax.networks.network import Execution, Network, Params, executions
@@ -235,9 +233,6 @@ def plan_text(network: Network, samples: int, batch: int) -> str:
         samples: of an epoch.
         batch: samples with the same weights.
     """
-    if isinstance(network.plan, SpikingPlan):
-        cost = describe_spiking_cost(network.plan, samples, batch)
-        return f"{describe_populations(network.plan)}\n{cost}\n"
     return f"{describe(network.plan)}\n\n{describe_cost(network.plan, samples, batch)}\n"
 
 

@@ -32,7 +32,7 @@ import numpy as np
 from bss2jax import config, experiment
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import Experiment
-from bss2jax.mapping.cost import estimate_spiking
+from bss2jax.mapping.cost import estimate
 from bss2jax.networks.conversion import effort, run_on_chip, run_spikes, scores_over_time
 from bss2jax.networks.network import Params
 from bss2jax.runs import session
@@ -272,9 +272,9 @@ def write_table(
                 factors = [said([e.factor[n - 1] for e in each], 1) for n in steps]
                 costs.append((label, said([e.rate for e in each], 1), *factors))
     times_shown = [f"{t} ms" for t in times]
-    joules = [estimate_spiking(replace(plan, seconds=1e-6 * t)) for t in times]
+    joules = [estimate(replace(plan, seconds=1e-6 * t)) for t in times]
     chip = [
-        ("runs of one chip", *[str(plan.partitions)] * len(times)),
+        ("runs of one chip", *[str(plan.configurations)] * len(times)),
         ("chip time, ms", *[f"{1e3 * cost.seconds:.2f}" for cost in joules]),
         ("energy, uJ", *[f"{1e6 * cost.joules[0]:.0f}" for cost in joules]),
     ]

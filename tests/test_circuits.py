@@ -11,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bss2jax import BSS2
+from bss2jax.mapping.describe import describe
+from bss2jax.mapping.plan import plan_network
 from bss2jax.mapping.populations import (
     Population,
+    PopulationDemand,
     circuit_pattern,
-    describe_populations,
-    plan_populations,
-    share_runs,
     synapse_strength,
 )
 from bss2jax.networks.build import build
@@ -24,34 +24,34 @@ from bss2jax.networks.layers import LI, LIF
 
 
 def planned(*layers):
-    populations = [Population(k, n) for k, n in layers]
-    return plan_populations([f"l{i}" for i in range(len(layers))], populations, [None] * 2, 3e-5)
+    demands = [PopulationDemand(k, n) for k, n in layers]
+    return plan_network([f"l{i}" for i in range(len(layers))], demands, seconds=3e-5)
 
 
 def test_mnist_takes_five_partitions():
     plan = planned((784, 256), (256, 10))
-    hidden, readout = plan.populations
-    assert (hidden.circuits_per_neuron, hidden.neurons_per_run, hidden.runs) == (8, 64, 4)
-    assert (readout.circuits_per_neuron, readout.neurons_per_run, readout.runs) == (2, 10, 1)
-    assert plan.groups == ((0,), (1,)) and plan.partitions == 5
-    assert hidden.utilisation == 1 and readout.utilisation == 20 / 512
+    sizes = [(p.layer, p.columns, len(p.circuits), p.configuration) for p in plan.pieces]
+    cuts = [("l0", slice(64 * i, 64 * i + 64), 8 * 64, i) for i in range(4)]
+    assert sizes == [*cuts, ("l1", slice(0, 10), 2 * 10, 4)]
+    hidden, readout = (demand.facts(plan.rows(i), BSS2) for i, demand in enumerate(plan.demands))
+    assert hidden["utilisation"] == 1 and readout["utilisation"] == 20 / 512
 
 
 def test_small_mnist_fills_the_chip_in_one_partition():
     plan = planned((256, 246), (246, 10))
-    assert [p.circuits for p in plan.populations] == [492, 20]
-    assert plan.groups == ((0, 1),) and plan.partitions == 1
-    circuits = np.concatenate([np.ravel(p.members()) for p in plan.populations])
+    assert [len(piece.circuits) for piece in plan.pieces] == [492, 20]
+    assert plan.configurations == 1
+    circuits = np.concatenate([plan.place(name).circuits.ravel() for name in plan.names])
     np.testing.assert_array_equal(np.sort(circuits), np.arange(512))
-    assert describe_populations(plan).endswith("\n1 partition")
-    assert planned((256, 247), (247, 10)).partitions == 2  # two circuits too many
+    assert describe(plan).endswith("\n1 partition")
+    assert planned((256, 247), (247, 10)).configurations == 2  # two circuits too many
 
 
 def test_networks_are_planned_as_their_populations():
     network = build([LIF(outputs=256), LI(outputs=10)], (28, 28))
-    assert network.plan.partitions == 5
+    assert network.plan.configurations == 5
     recurrent = build([LIF(outputs=186, recurrent=True), LI(outputs=20)], (70,))
-    assert recurrent.plan.populations[0].inputs == 256
+    assert recurrent.plan.demands[0].inputs == 256
     with pytest.raises(ValueError, match=r"layer.*186 neurons would fit"):
         build([LIF(outputs=187, recurrent=True), LI(outputs=20)], (70,))
 
@@ -92,35 +92,55 @@ def test_members_are_distinct_circuits_of_the_chip(inputs, neurons):
 
 
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(1, 300)), min_size=1, max_size=6))
-def test_populations_that_share_a_run_have_circuits_of_their_own(layers):
-    populations = [Population(k, n) for k, n in layers]
-    groups = share_runs(populations)
-    assert [i for group in groups for i in group] == list(range(len(layers)))
-    plan = plan_populations(["p"] * len(layers), populations, [None] * len(layers), 3e-5)
-    for group in groups:
-        assert len(group) == 1 or all(populations[i].runs == 1 for i in group)
-        first = [plan.populations[i].first_circuit for i in group]
-        sizes = [min(populations[i].circuits, 512) for i in group]
-        np.testing.assert_array_equal(first, np.cumsum([0, *sizes[:-1]]))
-        assert sum(sizes) <= 512
+def test_neighbours_share_a_configuration_where_their_circuits_fit(layers):
+    plan = planned(*layers)  # refuses two neurons on one circuit
+    circuits = [c * n for c, n in ((twin.circuits_per_neuron(k), n) for k, n in layers)]
+    configuration, used = -1, 512
+    for name, size in zip(plan.names, circuits):
+        own = [piece for piece in plan.pieces if piece.layer == name]
+        fits = len(own) == 1 and used + size <= 512
+        configuration += not fits
+        assert [p.configuration for p in own] == [configuration + i for i in range(len(own))]
+        assert own[0].circuits[0] == (used if fits else 0)
+        used = size + (used if fits else 0) if len(own) == 1 else 512
+        configuration += len(own) - 1
 
 
 @pytest.mark.parametrize(
-    "place",
+    "demand",
     [
-        Population(30, 1700),
-        Population(96, 16 * 32, positions=16),
-        Population(27, 50 * 60, positions=50),  # 8 positions a run, the last one of 2
-        Population(600, 3 * 100, positions=3),  # 85 channels of a position in a run, then 15
-        Population(27, 90, positions=90, parts=4),
+        PopulationDemand(30, 1700),
+        PopulationDemand(96, 16 * 32, positions=16),
+        PopulationDemand(27, 50 * 60, positions=50),  # 8 positions a run, the last one of 2
+        PopulationDemand(600, 3 * 100, positions=3),  # 85 channels of a position, then 15
+        PopulationDemand(27, 90, positions=90, parts=4),
     ],
 )
-def test_every_neuron_has_a_place_of_its_own_in_its_run(place):
-    run, member = np.asarray(place.run_of()), np.asarray(place.in_run())
-    assert member.max() < place.neurons_per_run
-    assert len({*zip(run.tolist(), member.tolist(), strict=True)}) == place.neurons
-    counts = np.bincount(run, minlength=place.runs)
-    np.testing.assert_array_equal(counts, [place.neurons_in(i) for i in range(place.runs)])
+def test_every_neuron_has_circuits_of_its_own_in_its_configuration(demand):
+    plan, old = plan_network(["p"], [demand]), demand.on(BSS2)
+    place = plan.place("p")
+    assert place.circuits.shape == (demand.neurons, old.circuits_per_neuron)
+    np.testing.assert_array_equal(place.circuits, np.asarray(old.members())[old.in_run()])
+    np.testing.assert_array_equal(place.configuration, old.run_of())
+    assert (place.chip == 0).all() and plan.configurations == old.runs
+    counts = np.bincount(place.configuration)
+    np.testing.assert_array_equal(counts, [old.neurons_in(i) for i in range(old.runs)])
+    covered = [n for p in plan.pieces for n in range(p.columns.start, p.columns.stop)]
+    assert sorted(covered) == list(range(demand.neurons))
+
+
+def test_a_place_takes_pieces_on_any_chips_in_any_order():
+    plan = planned((784, 256))
+    table = plan.table[::-1].copy()
+    chips = np.repeat([3, 1, 2, 0], 64 * 8)
+    circuits = np.column_stack([chips, plan.circuits[::-1, 1]])
+    table[:, 2] = [0, 2, 1, 3]
+    moved = replace(plan, table=table, circuits=circuits)
+    place = moved.place("l0")
+    np.testing.assert_array_equal(place.chip, np.repeat([3, 1, 2, 0], 64))
+    assert place != plan.place("l0") and moved.place("l0") == replace(moved).place("l0")
+    with pytest.raises(ValueError, match="each of 256 neurons once"):
+        replace(moved, table=table[1:]).place("l0")
 
 
 def test_a_fan_in_beyond_the_chip_is_an_error_that_says_what_fits():

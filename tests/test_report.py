@@ -175,7 +175,7 @@ def test_cost_config_and_environment_are_those_of_the_run(run, undrawn):
     found = page(run)
     record = report.read_run(run)
     cost = estimate(record.network.plan)
-    assert found.row("configurations of the chip")[1] == str(len(cost.runs))
+    assert found.row("configurations of the chip")[1] == str(len(cost.configurations))
     assert found.row("chip time")[1] == f"{1e6 * cost.seconds:,.0f} µs"
     assert (run / "resolved.toml").read_text().strip() in found.sections["config"]
     environment = read(run, "environment.json")

@@ -11,6 +11,7 @@ import reference_softlif as reference
 
 from bss2jax.chip.chip import Mismatch, ideal_chip, sample_chip
 from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.mapping.populations import populations
 from bss2jax.networks.build import build
 from bss2jax.networks.conversion import run_on_chip
 from bss2jax.networks.layers import ConvSoftLIF, Linear, Pool, Soft, SoftLIF
@@ -123,7 +124,7 @@ SMALL = Substrate(rows=4, columns=4)  # eight circuits
 def on_small(layers, shape, params, x, chip):
     soft = replace(SOFT, noise="none", steps=200)
     stages, plan = stages_of(layers, shape), build(layers, shape, SMALL, soft=soft).plan
-    first = plan.populations[0]
+    first = next(iter(populations(plan).values()))
     go = jax.jit(partial(run, stages, soft, curve_of(soft), plan))
     return first, go(params, x, chip)[1][stages[0].name][0]
 

@@ -198,7 +198,7 @@ def test_the_effort_counts_synapses_one_by_one():
 
 def test_the_plan_places_the_converted_neurons():
     plan = build(LAYERS, SHAPE, soft=QUIET).plan
-    assert [(p.inputs, p.neurons, p.positions) for p in plan.populations] == [
+    assert [(p.inputs, p.neurons, p.positions) for p in plan.demands] == [
         (18, 108, 36), (12, 8, 4), (8, 5, 1), (5, 4, 1)
     ]  # fmt: skip
     assert plan.seconds == pytest.approx(200e-6)  # 200 ms, a thousand times faster

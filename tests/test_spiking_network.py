@@ -15,7 +15,7 @@ from bss2jax import BSS2, sample_chip
 from bss2jax.kernels.coding import soft_clamp
 from bss2jax.kernels.gradients.surrogate import SuperSpike
 from bss2jax.kernels.neurons.lif import LIFParams, LIParams, li, lif
-from bss2jax.mapping.populations import describe_populations
+from bss2jax.mapping.describe import describe
 from bss2jax.networks.build import build
 from bss2jax.networks.layers import LI, LIF, ConvLIF, Dense, Pool, Spiking
 from bss2jax.networks.spiking import encode
@@ -43,15 +43,20 @@ def conv_spec(**settings):
     return Spiking(steps=T, weight_scale=64.0, **settings)
 
 
+def configurations(plan):
+    """How many each layer takes."""
+    return [len({p.configuration for p in plan.pieces if p.layer == name}) for name in plan.names]
+
+
 def test_a_network_of_fields_is_its_layers_written_out():
     """Against XLA's convolution, and loops over positions."""
     network = build(CONV, (6, 6, 2), spiking=conv_spec())
     assert network.shapes == ((6, 6, 2), (6, 6, 3), (3, 3, 3), (2, 2, 2), (5,), (2,))
-    places = network.plan.populations
+    places = network.plan.demands
     assert [(p.inputs, p.neurons, p.positions) for p in places] == [
         (18, 108, 36), (12, 8, 4), (8, 5, 1), (5, 2, 1)
     ]  # fmt: skip
-    assert network.plan.groups == ((0, 1, 2, 3),) and network.plan.partitions == 1
+    assert network.plan.configurations == 1
     params = network.init(jax.random.key(8))
     x = jnp.float32(np.random.default_rng(34).random((B, 6, 6, 2)))
     scores, _, stats = jax.jit(partial(network.apply, on="ideal"))(params, {}, x)
@@ -92,8 +97,8 @@ def test_a_network_of_fields_cut_into_runs_is_the_whole_network():
     whole = build(CONV, (6, 6, 2), spiking=spec)
     small = replace(BSS2, columns=16)  # 32 circuits
     cut = build(CONV, (6, 6, 2), small, spiking=spec)
-    assert [p.runs for p in cut.plan.populations] == [4, 1, 1, 1]
-    assert cut.plan.groups == ((0,), (1, 2, 3)) and cut.plan.partitions == 5
+    assert configurations(cut.plan) == [4, 1, 1, 1]
+    assert cut.plan.configurations == 5
     params = whole.init(jax.random.key(8))
     x = jnp.float32(np.random.default_rng(34).random((B, 6, 6, 2)))
 
@@ -114,7 +119,7 @@ def test_a_one_dimensional_field_slides_along_its_signal():
         [ConvLIF(outputs=4, window=5, stride=2), LI(outputs=3)], (15, 2), spiking=conv_spec()
     )
     assert network.shapes[1] == (6, 4)
-    assert network.plan.populations[0].positions == 6
+    assert network.plan.demands[0].positions == 6
 
 
 def test_parts_keep_each_runs_input_events_under_the_limit():
@@ -122,23 +127,24 @@ def test_parts_keep_each_runs_input_events_under_the_limit():
     first = ConvLIF(outputs=1, window=3, stride=3, shared=False)
     layers = [first, LIF(outputs=128), LI(outputs=10)]
     plan = build(layers, (64, 64, 3)).plan
-    assert [p.runs for p in plan.populations] == [3, 1, 1]
-    assert plan.populations[0].positions_per_run * 27 <= 4096 == BSS2.max_input_events
-    assert plan.input_events[0] == plan.populations[0].positions_per_run * 27
-    assert (plan.populations[1].circuits_per_neuron, plan.populations[1].runs) == (4, 1)
+    assert configurations(plan) == [3, 1, 1]
+    at_once = plan.pieces[0].columns.stop
+    assert plan.demands[0].input_events == at_once * 27 <= 4096 == BSS2.max_input_events
+    assert plan.place("lif_1").circuits.shape == (128, 4)
     # Overlapping fields share their events; several spikes an input are as many events.
     shared = build([replace(first, stride=1), LI(outputs=2)], (8, 8, 3)).plan
-    assert shared.input_events[0] == 8 * 8 * 3
+    assert shared.demands[0].input_events == 8 * 8 * 3
     twice = build(layers, (64, 64, 3), spiking=Spiking(coding="regular", spikes=2)).plan
-    assert twice.populations[0].runs == 6 and twice.input_events[0] <= 4096
+    assert configurations(twice)[0] == 6 and twice.demands[0].input_events <= 4096
 
 
 def test_sparse_inputs_of_dense_layers_are_events_and_others_are_not():
     def driven(*layers, **settings):
         plan = build([*layers, LI(outputs=2)], (6, 6, 1), spiking=Spiking(**settings)).plan
-        text = describe_populations(plan)
-        assert plan.density is None or ("event by event" in text) == plan.event_driven
-        return plan.event_driven
+        text = describe(plan)
+        first = plan.demands[0]
+        assert first.density is None or ("event by event" in text) == first.event_driven
+        return first.event_driven
 
     assert driven(LIF(outputs=4), steps=30) and not driven(LIF(outputs=4), steps=8)
     assert not driven(ConvLIF(outputs=4, window=3), steps=30)
@@ -187,9 +193,9 @@ def test_the_plan_knows_the_most_spikes_of_a_delta_code():
     plan = build(RECURRENT, (T, 3), spiking=spec).plan
     signals = jnp.broadcast_to(jnp.arange(1.0, T + 1)[:, None], (1, T, 3))
     most = encode(signals, spec, None)
-    assert plan.input_events[0] == 3 * T == most.sum()
-    assert plan.density == 0.5 == most.mean() and not plan.event_driven
-    (first, second) = plan.populations
+    (first, second) = plan.demands
+    assert first.input_events == 3 * T == most.sum()
+    assert first.density == 0.5 == most.mean() and not first.event_driven
     assert (first.inputs, first.recurrent, second.inputs) == (6 + 5, True, 5)
 
 

@@ -113,8 +113,8 @@ def _rows(
     for row in rows:
         # A bijection of the row for each of the four: no two rows of a stream share a word.
         mixed = tuple(_hash(row, mixed[i], mixed[(i + 1) % 4]) for i in range(4))
-    # Once a row: fused into its use, every element would hash its row again.
-    return (lax.optimization_barrier(mixed) if rows else mixed), last
+    # Stacked, so that it is done once a row: fused into its use, every element would hash its row.
+    return (tuple(lax.optimization_barrier(jnp.stack(mixed))) if rows else mixed), last
 
 
 def _hash(counter: jax.Array, word0: jax.Array, word1: jax.Array) -> jax.Array:

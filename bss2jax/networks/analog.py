@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -15,8 +15,8 @@ from bss2jax.execute.products import matmul, saturated_weights, saturation
 from bss2jax.kernels import digital
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.coding import encode_activations, split_signs
-from bss2jax.mapping.plan import LayerPlan, Placement, matrix_shape
-from bss2jax.mapping.plan import plan as plan_tree
+from bss2jax.mapping.plan import Plan, matrix_shape, plan_network, tree_of
+from bss2jax.mapping.products import ProductDemand
 from bss2jax.networks.layers import (
     Conv1d,
     Conv2d,
@@ -230,19 +230,19 @@ def _output_shape(layer, before, substrate):
             return window_shape(layer, before)
 
 
-def _plan(stages, substrate):
+def _plan(stages: Sequence[AnalogStage], substrate: Substrate) -> Plan:
     """The plan of the parameter tree, with what the layers know: mode, vectors, sends."""
     shapes = jax.eval_shape(partial(_init, stages), jax.random.key(0))
-    planned = plan_tree(shapes, substrate)
-    # A tree's dicts are in the order of their keys; a layer runs in the order of the network.
-    weighted = iter(sorted(enumerate(_weighted(stages)), key=lambda item: item[1].name))
-    layers = tuple(
-        None if layer is None else _plan_layer(layer, *next(weighted)) for layer in planned.layers
+    weighted = _weighted(stages)
+    return plan_network(
+        [stage.name for stage in weighted],
+        [_demand(stage) for stage in weighted],
+        substrate=substrate,
+        tree=tree_of(shapes),
     )
-    return replace(planned, layers=layers)
 
 
-def _plan_layer(planned: LayerPlan, order: int, stage: AnalogStage) -> LayerPlan:
+def _demand(stage: AnalogStage) -> ProductDemand:
     layer = stage.layer
     rows, columns = matrix_shape(stage.weight_shape)
     vectors, groups = math.prod(stage.after[:-1]), getattr(layer, "groups", 1)
@@ -253,13 +253,7 @@ def _plan_layer(planned: LayerPlan, order: int, stage: AnalogStage) -> LayerPlan
         )
         rows = stage.before[-1] * (layer.window + (copies - 1) * layer.stride)
         columns, vectors, mode = copies * layer.outputs, -(-vectors // copies), "expanded_conv1d"
-    return replace(
-        planned,
-        name=stage.name,
-        order=order,
-        placement=Placement(rows, columns // groups * layer.avg, stage.substrate),
-        mode=mode,
-        vectors=vectors,
-        num_sends=stage.scale[1],
-        groups=groups,
-    )
+    return ProductDemand(
+        rows, columns // groups * layer.avg, vectors, stage.scale[1], groups, mode,
+        shape=stage.weight_shape,
+    )  # fmt: skip

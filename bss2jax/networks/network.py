@@ -8,7 +8,6 @@ import jax
 
 from bss2jax.chip.chip import Chip
 from bss2jax.mapping.plan import Plan
-from bss2jax.mapping.populations import SpikingPlan
 from bss2jax.networks.layers import Layer
 
 Execution = Literal["float", "ideal", "chip"]
@@ -47,7 +46,7 @@ class Network:
 
     init: Callable[[jax.Array], Params]
     apply: Callable[..., tuple[jax.Array, State, Stats]]
-    plan: Plan | SpikingPlan
+    plan: Plan
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...]
     encode: Callable[..., jax.Array]

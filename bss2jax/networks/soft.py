@@ -23,7 +23,8 @@ from bss2jax.kernels import rates as softlif
 from bss2jax.kernels.coding import normalise
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.rates import Curve
-from bss2jax.mapping.populations import Population, SpikingPlan, plan_populations
+from bss2jax.mapping.plan import Plan, plan_network
+from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.networks import soft_chip
 from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF
 from bss2jax.networks.network import (
@@ -116,7 +117,7 @@ def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[SoftStage,
     return arrange(SoftStage, layers, shape, _output_shape)
 
 
-def plan_soft(stages: Sequence[SoftStage], spec: Soft, substrate: Substrate) -> SpikingPlan:
+def plan_soft(stages: Sequence[SoftStage], spec: Soft, substrate: Substrate) -> Plan:
     """Plans the runs of the converted network.
 
     Raises:
@@ -131,21 +132,17 @@ def plan_soft(stages: Sequence[SoftStage], spec: Soft, substrate: Substrate) -> 
             f"soft.input_rate: expected at most one spike a step of {spec.dt} s, got "
             f"{spec.input_rate} Hz"
         )
-    names, populations = [], []
-    for stage in stages:
-        if isinstance(stage.layer, Pool):
-            continue
-        positions = math.prod(stage.after[:-1])
-        try:
-            place = Population(
-                stage.fan_in, math.prod(stage.after), positions=positions, substrate=substrate
-            )
-        except ValueError as error:
-            raise ValueError(f"layer {stage.name}: {error}") from None
-        names.append(stage.name)
-        populations.append(place)
+    demands = {
+        stage.name: PopulationDemand(
+            stage.fan_in, math.prod(stage.after), math.prod(stage.after[:-1])
+        )
+        for stage in stages
+        if not isinstance(stage.layer, Pool)
+    }
     seconds = spec.steps * spec.dt / soft_chip.SPEED_UP
-    return plan_populations(names, populations, [None] * len(names), seconds, substrate)
+    return plan_network(
+        tuple(demands), tuple(demands.values()), seconds=seconds, substrate=substrate
+    )
 
 
 def _output_shape(layer, before):

@@ -28,7 +28,8 @@ from bss2jax.chip.substrate import Substrate
 from bss2jax.execute.populations import cadc_trace
 from bss2jax.kernels import coding, noise
 from bss2jax.kernels.rates import Curve, firing_state, firing_step
-from bss2jax.mapping.populations import SpikingPlan, joined, synapse_strength
+from bss2jax.mapping.plan import Plan
+from bss2jax.mapping.populations import joined, populations, synapse_strength
 from bss2jax.networks.layers import ConvSoftLIF, Linear, Pool, Soft
 from bss2jax.networks.network import Params
 
@@ -69,7 +70,7 @@ def run(
     stages: Sequence,
     soft: Soft,
     curve: Curve,
-    plan: SpikingPlan,
+    plan: Plan,
     params: Params,
     x: jax.Array,
     chip: Chip | None = None,
@@ -93,7 +94,7 @@ def run(
         the warm-up, Hz of the network's own time.
     """
     weighted = [stage for stage in stages if not isinstance(stage.layer, Pool)]
-    count, places = 3 * len(weighted), plan.places
+    count, places = 3 * len(weighted), populations(plan)
     keys = iter([None] * count if key is None else jax.random.split(key, count))
     layers: dict[str, _Layer] = {}
     states: dict[str, tuple] = {}

@@ -25,8 +25,8 @@ from bss2jax.kernels.gradients.surrogate import (
 from bss2jax.kernels.neurons.lif import LIFParams, LIParams
 from bss2jax.kernels.synapses.events import Events
 from bss2jax.kernels.synapses.fields import Coded
-from bss2jax.mapping.plan import as_matrix
-from bss2jax.mapping.populations import Population, plan_populations
+from bss2jax.mapping.plan import as_matrix, plan_network
+from bss2jax.mapping.populations import PopulationDemand, populations
 from bss2jax.networks.layers import LI, LIF, ConvLIF, Firing, Layer, Pool, Spiking
 from bss2jax.networks.network import Network, executions, layer_names, require_chip
 from bss2jax.networks.stages import Stage, arrange, window_shape
@@ -208,53 +208,49 @@ def _output_shape(layer, shape):
 
 def _plan(stages, spec, substrate):
     of_an_input = _events_of_an_input(spec)
-    populations, events = [], []
+    demands = {}
     for i, stage in enumerate(stages):
         if isinstance(stage.layer, Pool):
             continue
         try:
-            place, sent = _place(stage, substrate, of_an_input if i == 0 else None)
+            demands[stage.name] = _demand(stage, substrate, of_an_input if i == 0 else None)
         except ValueError as error:
             raise ValueError(f"layer {stage.name}: {error}") from None
-        populations.append(place)
-        events.append(sent)
-    names = [stage.name for stage in stages if not isinstance(stage.layer, Pool)]
     density = None if of_an_input is None else of_an_input / spec.steps
     driven = (
         spec.coding in _ONE_SPIKE and isinstance(stages[0].layer, LIF | LI) and density <= _SPARSE
     )
+    first = next(iter(demands))
+    demands[first] = replace(demands[first], density=density, event_driven=driven)
     seconds = spec.steps * spec.dt
-    return plan_populations(names, populations, events, seconds, substrate, density, driven)
+    return plan_network(
+        tuple(demands), tuple(demands.values()), seconds=seconds, substrate=substrate
+    )
 
 
-def _place(stage, substrate, of_an_input):
-    """A layer's population, and the most events that a run of it is sent, None if not known."""
+def _demand(stage, substrate, of_an_input):
+    """A layer's population, and the most events that a configuration of it is sent."""
     layer = stage.layer
     if not isinstance(layer, ConvLIF):
         recurrent = isinstance(layer, LIF) and layer.recurrent
         fan_in = stage.fan_in + layer.outputs * recurrent
-        place = Population(fan_in, layer.outputs, recurrent, substrate=substrate)
-        return place, of_an_input and round(stage.fan_in * of_an_input)
+        sent = of_an_input and round(stage.fan_in * of_an_input)
+        return PopulationDemand(fan_in, layer.outputs, recurrent=recurrent, input_events=sent)
     positions = math.prod(stage.after[:-1])
-    whole = Population(
-        stage.fan_in, positions * layer.outputs, positions=positions, substrate=substrate
-    )
+    whole = PopulationDemand(stage.fan_in, positions * layer.outputs, positions)
     if of_an_input is None:
-        return whole, None
+        return whole
     # Numbered from 1: what lies in the padding is 0.
     inputs = np.arange(1, math.prod(stage.before) + 1, dtype=np.int32).reshape(stage.before)
     fields = np.asarray(_fields(stage, jnp.asarray(inputs)))
-    for at_once in range(whole.positions_per_run, 0, -1):
-        place = Population(
-            stage.fan_in, positions * layer.outputs, positions=positions,
-            parts=-(-positions // at_once), substrate=substrate,
-        )  # fmt: skip
-        at_once = place.positions_per_run
+    for at_once in range(whole.on(substrate).positions_per_run, 0, -1):
+        cut = replace(whole, parts=-(-positions // at_once))
+        at_once = cut.on(substrate).positions_per_run
         runs = (fields[first : first + at_once] for first in range(0, positions, at_once))
         sent = round(max(len(np.setdiff1d(run, 0)) for run in runs) * of_an_input)
         if sent <= substrate.max_input_events:
             break
-    return place, sent
+    return replace(cut, input_events=sent)
 
 
 def _events_of_an_input(spec):
@@ -298,10 +294,10 @@ def _apply(
         z = Coded(x, spec.steps, _Code(spec))
         next(keys)
     else:
-        z = encode(x, spec, next(keys), as_events=plan.event_driven)
+        z = encode(x, spec, next(keys), as_events=plan.demands[0].event_driven)
     parameter = () if spec.surrogate_parameter is None else (spec.surrogate_parameter,)
     surrogate = SURROGATES[spec.surrogate](*parameter)
-    places, stats = plan.places, {}
+    places, stats = populations(plan), {}
     for stage in stages:
         layer, name = stage.layer, stage.name
         if isinstance(layer, Pool):

@@ -13,8 +13,7 @@ from bss2jax import __version__
 from bss2jax.config import differences
 from bss2jax.experiment import RUNGS
 from bss2jax.extras import require
-from bss2jax.mapping.cost import estimate, estimate_spiking
-from bss2jax.mapping.populations import SpikingPlan
+from bss2jax.mapping.cost import estimate, fast_seconds
 from bss2jax.networks.layers import LI, Firing, Rated
 from bss2jax.plot.style import COLOURS, cycle
 from bss2jax.report import figures
@@ -258,18 +257,16 @@ def _cost(views: Sequence[View]) -> Table | None:
     if not plans:
         return None
     columns = []
-    plan: Any
     for plan in plans.values():
-        spiking = isinstance(plan, SpikingPlan)
-        cost = estimate_spiking(plan) if spiking else estimate(plan)
+        cost = estimate(plan)
         least, most = (1e6 * joules for joules in cost.joules)
         fast = "-"
-        if spiking and plan.partitions == 1:
-            one = estimate_spiking(plan, "fast")
+        if fast_seconds(plan) is not None:
+            one = estimate(plan, mode="fast")
             fast = f"{1e6 * one.seconds:.3g} µs, {1e6 * one.joules[0]:.3g} µJ"
         columns.append(
             (
-                str(len(cost.runs)),
+                str(plan.configurations),
                 f"{1e6 * cost.seconds:,.0f} µs",
                 f"{least:,.3g} µJ" if least == most else f"{least:,.0f} to {most:,.0f} µJ",
                 fast,
