@@ -51,48 +51,54 @@ def blocks(inputs, outputs):
             number += 1
 
 
-def effective(w_block, excitatory, inhibitory):
+def effective(w_block, excitatory, inhibitory, unit=32):
     """Codes times the strength of their sign, cut at 2, in multiples of 1/32 LSB.
 
     In float32, as a strength on the edge between two multiples must fall to the same side.
     """
     strength = np.where(w_block > 0, excitatory, inhibitory).astype(np.float32)
     product = w_block.astype(np.float32) * np.clip(strength, -2, 2)
-    return (np.rint(product * np.float32(32)) / 32).astype(np.float64)
+    return (np.rint(product * np.float32(unit)) / unit).astype(np.float64)
+
+
+def piece_voltage(x, w, chip, h, num_sends=1, unit=32):
+    """Membrane voltages of one block on hemisphere h, and a bound of their float32 error, `[B, N]`.
+
+    `float32(x W) * float32(s g)`, times the column's gain, is what a float32 machine computes, as
+    x W is exact: the bound is 0. An offset adds one rounding of the voltage, and compression (a
+    function of slope 1 or less) five of what it is given: up to 6 u |voltage|, with u = 2^-24.
+    """
+    (n, width), scale = w.shape, np.float32(num_sends * GAIN)
+    strength = chip["synapse"][h, :, :n, :width].astype(np.float32)
+    strength = strength * chip["driver"][h, :n, None].astype(np.float32)
+    inhibitory = strength[1] * chip["inhibitory"][h, :width].astype(np.float32)
+    gain, offset = chip["gain"][h, :width].astype(np.float32), chip["offset"][h, :width]
+    compression = chip["compression"][h, :width]
+    product = x @ effective(w, strength[0], inhibitory, unit)
+    assert (product == product.astype(np.float32)).all()
+    scaled = (product.astype(np.float32) * (scale * gain)).astype(np.float64)
+    roundings = 5 * (compression != 0) * (np.abs(scaled) > 80) + (offset != 0)
+    error = UNIT * roundings * (np.abs(scaled) + np.abs(offset))
+    return compress(scaled, compression) + offset, error
 
 
 def voltages(x, w, chip=None, num_sends=1):
     """Membrane voltage of every readout before floor, and a bound of its float32 error.
 
-    `float32(x W) * float32(s g)`, times the column's gain, is what a float32 machine computes, as
-    x W is exact: the bound is 0. An offset adds one rounding of the voltage, and compression (a
-    function of slope 1 or less) five of what it is given: up to 6 u |voltage|, with u = 2^-24.
-
     Returns:
         Two arrays `[row blocks, B, N]`.
     """
     x, w = codes(x, w)
-    scale = np.float32(num_sends * GAIN)
     shape = (-(-w.shape[0] // ROWS), x.shape[0], w.shape[1])
     voltage, error = np.zeros(shape), np.zeros(shape)
     for rows, columns, h in blocks(*w.shape):
         place = (rows.start // ROWS, slice(None), columns)
         x_block, w_block = x[:, rows], w[rows, columns]
         if chip is None:
+            scale = np.float32(num_sends * GAIN)
             voltage[place] = (x_block @ w_block).astype(np.float32) * scale
-            continue
-        n, width = w_block.shape
-        strength = chip["synapse"][h, :, :n, :width].astype(np.float32)
-        strength = strength * chip["driver"][h, :n, None].astype(np.float32)
-        inhibitory = strength[1] * chip["inhibitory"][h, :width].astype(np.float32)
-        gain, offset = chip["gain"][h, :width].astype(np.float32), chip["offset"][h, :width]
-        compression = chip["compression"][h, :width]
-        product = x_block @ effective(w_block, strength[0], inhibitory)
-        assert (product == product.astype(np.float32)).all()
-        scaled = (product.astype(np.float32) * (scale * gain)).astype(np.float64)
-        voltage[place] = compress(scaled, compression) + offset
-        roundings = 5 * (compression != 0) * (np.abs(scaled) > 80) + (offset != 0)
-        error[place] = UNIT * roundings * (np.abs(scaled) + np.abs(offset))
+        else:
+            voltage[place], error[place] = piece_voltage(x_block, w_block, chip, h, num_sends)
     return voltage, error
 
 

@@ -17,10 +17,13 @@ from jax import lax
 
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute import stripes
 from bss2jax.execute.products import matmul
+from bss2jax.execute.stripes import Place
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.synapses.fields import Coded, raster_of
 from bss2jax.mapping.plan import as_matrix, from_matrix
+from bss2jax.mapping.products import Grid
 
 Padding = int | str | Sequence[int | tuple[int, int]]
 
@@ -35,33 +38,29 @@ def conv1d(
     padding: Padding = 0,
     groups: int = 1,
     dilation: int = 1,
-    num_sends: int = 1,
-    avg: int = 1,
-    mask_saturated: bool = False,
-    substrate: Substrate = BSS2,
-) -> jax.Array:
+    **settings: Any,
+) -> Any:
     """Convolves a signal with weights on the chip (a cross-correlation, as everywhere).
 
     Args:
-        x: `[..., L, C]` activations 0..31.
+        x: `[B, ..., L, C]` activations 0..31.
         w: `[k, C / groups, N]` weights -63..63.
-        chip, key, num_sends, avg, mask_saturated, substrate: as in `matmul`.
+        chip: as in `matmul`.
+        key: for the noise, as in `matmul`.
         stride: positions from one window to the next.
         padding: zeros on both sides; a pair (before, after) in a list; "VALID" or "SAME".
         groups: independent convolutions over equal shares of the channels; each is placed from the
-            front of the chip (the reference refuses more than one).
+            front of the chip (the reference refuses more than one), or by `place`.
         dilation: positions from one tap to the next (the reference refuses more than one).
+        settings: keyword arguments of `matmul`, such as num_sends, avg, sample, observe.
 
     Returns:
-        `[..., L', N]` readout, LSB.
+        `[B, ..., L', N]` readout, LSB; with `observe` also what saturated.
 
     Raises:
         ValueError: as `matmul`; the window does not fit, or groups do not divide channels.
     """
-    return _convolve(
-        x, w, chip, key, 1, stride, padding, groups, dilation,
-        num_sends=num_sends, avg=avg, mask_saturated=mask_saturated, substrate=substrate,
-    )  # fmt: skip
+    return _convolve(x, w, chip, key, 1, (stride, padding, groups, dilation), **settings)
 
 
 def conv2d(
@@ -74,29 +73,23 @@ def conv2d(
     padding: Padding = 0,
     groups: int = 1,
     dilation: int | tuple[int, int] = 1,
-    num_sends: int = 1,
-    avg: int = 1,
-    mask_saturated: bool = False,
-    substrate: Substrate = BSS2,
-) -> jax.Array:
+    **settings: Any,
+) -> Any:
     """Convolves an image with weights on the chip (a cross-correlation, as everywhere).
 
     Args:
-        x: `[..., H, W, C]` activations 0..31.
+        x: `[B, ..., H, W, C]` activations 0..31.
         w: `[kh, kw, C / groups, N]` weights -63..63.
-        chip, key, num_sends, avg, mask_saturated, substrate: as in `matmul`.
+        chip, key, settings: as in `conv1d`.
         stride, padding, groups, dilation: as in `conv1d`, one number for both axes or one each.
 
     Returns:
-        `[..., H', W', N]` readout, LSB.
+        `[B, ..., H', W', N]` readout, LSB; with `observe` also what saturated.
 
     Raises:
         ValueError: as `conv1d`.
     """
-    return _convolve(
-        x, w, chip, key, 2, stride, padding, groups, dilation,
-        num_sends=num_sends, avg=avg, mask_saturated=mask_saturated, substrate=substrate,
-    )  # fmt: skip
+    return _convolve(x, w, chip, key, 2, (stride, padding, groups, dilation), **settings)
 
 
 def expanded_conv1d(
@@ -107,9 +100,8 @@ def expanded_conv1d(
     *,
     stride: int = 1,
     padding: Padding = 0,
-    num_sends: int = 1,
-    mask_saturated: bool = False,
     substrate: Substrate = BSS2,
+    **settings: Any,
 ) -> jax.Array:
     """Convolves a signal with shifted copies of the kernel side by side on the array.
 
@@ -117,22 +109,21 @@ def expanded_conv1d(
     kernel meets the fixed pattern of its own place. On a perfect chip it equals `conv1d` (for
     kernels of at most 128 rows).
 
-    Args: as `conv1d`.
+    Args:
+        x, w, chip, key, stride, padding: as in `conv1d`.
+        substrate: the chip's numbers.
+        settings: keyword arguments of `matmul`.
 
     Returns:
-        `[..., L', N]` readout, LSB.
+        `[B, ..., L', N]` readout, LSB.
 
     Raises:
         ValueError: as `conv1d`, and where one copy of the kernel does not fit one block.
     """
     vectors, matrix = expand(x, w, stride, padding, substrate)
-    y = matmul(
-        vectors, matrix, chip, key,
-        num_sends=num_sends, mask_saturated=mask_saturated, substrate=substrate,
-    )  # fmt: skip
-    return join_copies(
-        y, output_shape(x.shape[-2:-1], w.shape[:1], stride, padding)[0], w.shape[-1]
-    )
+    y = matmul(vectors, matrix, chip, key, substrate=substrate, **settings)
+    positions = output_shape(x.shape[-2:-1], w.shape[:1], stride, padding)[0]
+    return join_copies(y, positions, w.shape[-1])
 
 
 def num_expansions(
@@ -404,20 +395,31 @@ def windows(x: jax.Array, axis: int, k: int, s: int) -> jax.Array:
 
 
 def run_groups(
-    product: Callable[..., Any], inputs: jax.Array, weights: jax.Array, key: jax.Array | None
+    product: Callable[..., Any],
+    inputs: jax.Array,
+    weights: jax.Array,
+    key: jax.Array | None,
+    *others: Any,
 ) -> Any:
-    """Runs `product(inputs, weights, key)` group after group; results have groups in front.
+    """Runs `product(inputs, weights, key, *others)` group after group.
 
     Args:
         product: of one group.
         inputs: `[groups, ..., K]`.
         weights: `[groups, K, N]`.
-        key: split among the groups; None: none for any.
+        key: of which each of several groups gets its own; None: none for any.
+        others: what else differs between groups, these in front.
+
+    Returns:
+        What the product returns, groups in front.
     """
     if len(inputs) == 1:
-        return jax.tree.map(lambda y: y[None], product(inputs[0], weights[0], key))
-    keys = None if key is None else jax.random.split(key, len(inputs))
-    return lax.scan(lambda _, group: (None, product(*group)), None, (inputs, weights, keys))[1]
+        one = jax.tree.map(lambda a: a[0], (inputs, weights, others))
+        return jax.tree.map(lambda y: y[None], product(one[0], one[1], key, *one[2]))
+    numbers = jnp.arange(len(inputs))
+    keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
+    of_groups = (inputs, weights, keys, *others)
+    return lax.scan(lambda _, group: (None, product(*group)), None, of_groups)[1]
 
 
 def join_groups(y: jax.Array) -> jax.Array:
@@ -474,13 +476,32 @@ def join_copies(y: jax.Array, positions: int, outputs: int) -> jax.Array:
     return y.reshape(*y.shape[:-2], -1, outputs)[..., :positions, :]
 
 
-def _convolve(x, w, chip, key, axes, stride, padding, groups, dilation, **settings):
+def _convolve(
+    x: jax.Array,
+    w: jax.Array,
+    chip: Chip | None,
+    key: jax.Array | None,
+    axes: int,
+    geometry: tuple,
+    *,
+    place: Place = None,
+    **settings: Any,
+) -> Any:
     if w.ndim != axes + 2:
         kernel = "[k, C, N]" if axes == 1 else "[kh, kw, C, N]"
         raise ValueError(f"w: expected a kernel {kernel}, got shape {w.shape}")
-    inputs, weights = unfold(x, w, stride, padding, groups, dilation)
-    product = lambda x, w, key: matmul(x, w, chip, key, **settings)  # noqa: E731
-    return join_groups(run_groups(product, inputs, weights, key))
+    inputs, weights = unfold(x, w, *geometry)
+    substrate, avg = settings.get("substrate", BSS2), settings.get("avg", 1)
+    grid = Grid(weights.shape[1], weights.shape[2] * avg, substrate)
+    tables = stripes.tables_of(place, grid, chip, groups=len(inputs))
+
+    def product(x: jax.Array, w: jax.Array, key: jax.Array | None, place: Place = None) -> Any:
+        return matmul(x, w, chip, key, place=place, **settings)
+
+    y = run_groups(product, inputs, weights, key, *([] if tables is None else [tables]))
+    if not settings.get("observe"):
+        return join_groups(y)
+    return join_groups(y[0]), jax.tree.map(jnp.mean, y[1])
 
 
 def _window(x, w, groups):

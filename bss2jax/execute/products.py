@@ -104,7 +104,7 @@ def matmul(
     matrix = entrance.values(w, "w", -limit, limit, clipped=observe)
     entrance.check_chip(chip, substrate, several=place is not None)
     entrance.check_inner(x.shape, matrix.shape)
-    tables = stripes.tables_of(place, Grid(len(matrix), matrix.shape[1] * avg, substrate))
+    tables = _tables(place, Grid(len(matrix), matrix.shape[1] * avg, substrate), chip)
     rows, numbers = _rows(x, sample)
     wide = jnp.repeat(matrix, avg, axis=1)
     y, clipped = _product(settings, rows, wide, chip, key, numbers, tables)
@@ -138,7 +138,7 @@ def program(
     w = entrance.values(w, "w", -substrate.weight_max, substrate.weight_max)
     entrance.check_chip(chip, substrate, several=place is not None)
     entrance.check_inner(w.shape[:1], w.shape)
-    tables = stripes.tables_of(place, Grid(w.shape[0], w.shape[1], substrate))
+    tables = _tables(place, Grid(w.shape[0], w.shape[1], substrate), chip)
     return _program(w, chip, tables, substrate=substrate)
 
 
@@ -209,7 +209,8 @@ def _product_forward(
 ) -> tuple[tuple[jax.Array, Clipped], tuple]:
     programmed = _program(w, chip, tables, substrate=settings.substrate)
     y, clipped = blocks.run(settings, x, programmed, chip, key, numbers)
-    return (y, clipped), (x, w, clipped if settings.mask_saturated else None)
+    # The masks stay inside: a primal output would be kept where nothing masks.
+    return (y, replace(clipped, each=None)), (x, w, clipped if settings.mask_saturated else None)
 
 
 def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
@@ -247,6 +248,11 @@ def _program(
     if chip is not None:
         codes = stripes.strengthened(codes, stripes.stack(chip), grid, tables)
     return Programmed(codes, tables, grid.inputs)
+
+
+def _tables(place: Place, grid: Grid, chip: Chip | None) -> Tables | None:
+    tables = stripes.tables_of(place, grid, chip)
+    return None if tables is None else (tables[0][0], tables[1][0])
 
 
 def _rows(x: jax.Array, sample: ArrayLike) -> tuple[jax.Array, jax.Array]:

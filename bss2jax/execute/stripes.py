@@ -16,7 +16,7 @@ from bss2jax.chip.chip import Chip
 from bss2jax.kernels import readout as vmm
 from bss2jax.mapping.products import Grid, ProductPlace
 
-# Number of the chip, and of the array, of each block `[R, C]`.
+# Number of the chip, and of the array, of each block: `[R, C]`, or of groups `[G, R, C]`.
 Tables = tuple[jax.Array, jax.Array]
 Place = ProductPlace | Tables | None
 
@@ -66,26 +66,37 @@ def stack(chip: Chip) -> Chip:
     return jax.tree.map(lambda a: a[None], chip) if alone else chip
 
 
-def tables_of(place: Place, grid: Grid) -> Tables | None:
+def tables_of(place: Place, grid: Grid, chip: Chip | None, *, groups: int = 1) -> Tables | None:
     """Returns the tables by which patterns are gathered; None where tiles do.
 
     Args:
         place: from a plan, or the tables themselves.
-        grid: of the weight.
+        grid: of the weight, of one group.
+        chip: the chips that there are.
+        groups: independent weights.
+
+    Returns:
+        Numbers of chips and of arrays, `[groups, R, C]` each.
 
     Raises:
-        ValueError: the place is another weight's, or that of several groups.
+        ValueError: the place is another weight's, or on chips that there are not.
     """
-    if place is None or isinstance(place, tuple):
-        return place
-    if place.grid != grid or len(place.chip) > 1:
+    if place is None:
+        return None
+    if isinstance(place, tuple):
+        chips, arrays = place
+        return jnp.asarray(chips)[None], jnp.asarray(arrays)[None]
+    if place.grid != grid or len(place.chip) != groups:
         raise ValueError(
             f"place: it is that of {len(place.chip)} weights [{place.grid.inputs}, "
-            f"{place.grid.outputs}], the weight is [{grid.inputs}, {grid.outputs}]"
+            f"{place.grid.outputs}], expected {groups} of [{grid.inputs}, {grid.outputs}]"
         )
-    if place.regular and not place.chip.any():
+    given, last = 1 if chip is None else len(stack(chip).synapse_gain), int(place.chip.max())
+    if chip is not None and last >= given:
+        raise ValueError(f"place: it is on chips up to chip {last}, {given} given")
+    if place.regular and not last:
         return None
-    return jnp.asarray(place.chip[0]), jnp.asarray(place.array[0])
+    return jnp.asarray(place.chip), jnp.asarray(place.array)
 
 
 def cut(w: jax.Array, grid: Grid) -> Stripes:
@@ -178,7 +189,8 @@ def _gather(pattern: jax.Array, grid: Grid, tables: Tables) -> Stripes:
     def take(blocks: slice) -> jax.Array:
         found = pattern[chip[blocks], array[blocks]]  # [r, column blocks, ..., width]
         wide = jnp.moveaxis(found, 1, -2)
-        return wide.reshape(*wide.shape[:-2], -1)[..., : grid.outputs]
+        columns = wide.shape[-2] * wide.shape[-1]
+        return wide.reshape(*wide.shape[:-2], columns)[..., : grid.outputs]
 
     paired = grid.row_blocks // 2 * 2
     last = take(slice(paired, None))[0] if grid.row_blocks % 2 else None
