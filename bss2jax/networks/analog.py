@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from bss2jax.chip.chip import Chip
-from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import convolution
-from bss2jax.execute.products import matmul, saturated_weights, saturation
+from bss2jax.execute.products import matmul, saturated_weights
 from bss2jax.kernels import digital
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.coding import encode_activations, split_signs
@@ -136,16 +136,16 @@ def _apply(
                 x = stage.pooled(x)
                 if stage.layer.mode == "mean" and each[stage.name] != "float":
                     # An addition of nothing: floor and clip, and the gradient of the mean.
-                    x = digital.add(x, 0.0)
+                    x = digital.add(x, 0.0, substrate=stage.substrate)
             case Weighted():
                 layer_key = None if key is None else jax.random.fold_in(key, i)
                 x, stats[stage.name] = _weighted_layer(
-                    stage, params[stage.name], x, chip, layer_key, each[stage.name]
+                    stage, params[stage.name], x, chip, layer_key, each[stage.name], sample
                 )
     return x, state, stats
 
 
-def _weighted_layer(stage, params, x, chip, key, on):
+def _weighted_layer(stage, params, x, chip, key, on, sample):
     layer, (_, num_sends) = stage.layer, stage.scale
     inputs, weights = _products(stage, x, params["weight"])
     run = partial(convolution.run_groups, inputs=inputs, weights=weights, key=key)
@@ -154,23 +154,20 @@ def _weighted_layer(stage, params, x, chip, key, on):
         y, stats = run(lambda x, w, key: vmm.float_product(x, w, **settings)), {}
     else:
         chip, settings = chip if on == "chip" else None, settings | {"avg": layer.avg}
-        y = run(
-            lambda x, w, key: matmul(
-                x, w, chip, key, mask_saturated=layer.mask_saturated, **settings
-            )
-        )
-        stats = run(lambda x, w, key: saturation(x, w, chip, key, **settings))
+        settings |= {"mask_saturated": layer.mask_saturated, "sample": sample, "observe": True}
+        y, stats = run(lambda x, w, key: matmul(x, w, chip, key, **settings))
     y = convolution.join_groups(y)
     if isinstance(layer, Conv1d) and layer.expanded:
         y = convolution.join_copies(y, stage.after[0], layer.outputs)
     if layer.bias:
         saturating = isinstance(layer, Dense) and on != "float"
-        y = digital.add(y, params["bias"]) if saturating else y + params["bias"]
+        bias = params["bias"]
+        y = digital.add(y, bias, substrate=stage.substrate) if saturating else y + bias
     stats = jax.tree.map(jnp.mean, stats)
     if stats:
         # Of the parameter: the matrix on the chip may repeat it, or hold zeros beside it.
         stats["weights"] = saturated_weights(params["weight"], stage.substrate)
-    return _activate(layer, y, exact=on == "float"), stats
+    return _activate(layer, y, stage.substrate, exact=on == "float"), stats
 
 
 def _products(stage, x, w):
@@ -184,14 +181,14 @@ def _products(stage, x, w):
     return convolution.unfold(x, w, layer.stride, layer.padding, layer.groups, layer.dilation)
 
 
-def _activate(layer, y, *, exact):
+def _activate(layer, y, substrate, *, exact):
     match layer.activation:
         case "relu":
-            return jnp.maximum(y, 0) if exact else digital.relu(y)
+            return jnp.maximum(y, 0) if exact else digital.relu(y, substrate=substrate)
         case "converting_relu" if exact:
-            return jnp.clip(y / 2**layer.shift, 0, BSS2.activation_max)
+            return jnp.clip(y / 2**layer.shift, 0, substrate.activation_max)
         case "converting_relu":
-            return digital.converting_relu(y, layer.shift)
+            return digital.converting_relu(y, layer.shift, substrate=substrate)
     return y
 
 
