@@ -10,14 +10,13 @@ import reference_spiking as twin
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bss2jax import BSS2
+from bss2jax import BSS2, gather, on_chip, sample_chip
+from bss2jax.execute.circuits import circuit_pattern, gather_place
 from bss2jax.mapping.populations import (
     Population,
-    circuit_pattern,
     describe_populations,
     plan_populations,
     share_runs,
-    synapse_strength,
 )
 from bss2jax.networks.build import build
 from bss2jax.networks.layers import LI, LIF
@@ -155,14 +154,44 @@ def test_input_k_meets_row_k_mod_128_of_member_k_div_128(chip):
         neurons = 1 if first == 511 else 3
         place = Population(inputs, neurons, first_circuit=first)
         expected = twin.strength(chip, inputs, neurons, place.circuits_per_neuron, first)
-        got = synapse_strength(chip, place, inputs)
+        got = gather_place(chip, place, inputs).strength()
         np.testing.assert_allclose(got, expected, rtol=4 * 2.0**-24)  # two products are rounded
 
 
 def test_recurrent_inputs_follow_on_the_others(chip):
-    place = Population(130 + 4, 4, recurrent=True)
-    whole = synapse_strength(chip, place, 134)
-    np.testing.assert_array_equal(synapse_strength(chip, place, 130), whole[:, :130])
+    whole = gather_place(chip, Population(134, 4), 134).strength()
+    circuits = on_chip(chip, 130, 4, recurrent=True)
+    np.testing.assert_array_equal(circuits.strength(), whole[:, :130])
+    np.testing.assert_array_equal(circuits.recurrent_strength(), whole[:, 130:])
+
+
+def test_neurons_of_several_chips_are_gathered_from_theirs(chip):
+    other = sample_chip(jax.random.key(12))
+    chips = jax.tree.map(lambda a, b: jnp.stack([a, b]), chip, other)
+    rng = np.random.default_rng(0)
+    chip_of, circuits = rng.integers(0, 2, 6), rng.permutation(512)[:24].reshape(6, 4)
+    got = gather(chips, chip_of, circuits, inputs=300, recurrent=6)
+    for i in range(6):
+        alone = gather((chip, other)[chip_of[i]], [0], circuits[i : i + 1], inputs=306)
+        np.testing.assert_array_equal(got.strength()[..., i], alone.strength()[:, :300, 0])
+        np.testing.assert_array_equal(
+            got.recurrent_strength()[..., i], alone.strength()[:, 300:, 0]
+        )
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_array_equal(a[..., i], b[..., 0]),
+            got.neurons, alone.neurons,
+        )  # fmt: skip
+
+
+def test_places_that_are_on_no_chip_are_refused(chip):
+    with pytest.raises(ValueError, match="circuits: expected 0 to 511, got 0 to 512"):
+        gather(chip, [0, 0], [[0], [512]], inputs=3)
+    with pytest.raises(ValueError, match="chip_of: expected 0 to 0, got -1 to 0"):
+        gather(chip, [0, -1], [[0], [1]], inputs=3)
+    with pytest.raises(ValueError, match="1 a neuron hold 128 inputs, the population has 129"):
+        gather(chip, [0, 0], [[0], [1]], inputs=127, recurrent=2)
+    with pytest.raises(ValueError, match="the population's substrate"):
+        on_chip(chip, 3, 3, substrate=replace(BSS2, columns=4))
 
 
 def test_a_smaller_substrate_has_smaller_circuits():

@@ -14,7 +14,8 @@ import reference_spiking as twin
 from bss2jax import BSS2, sample_chip
 from bss2jax.kernels.coding import soft_clamp
 from bss2jax.kernels.gradients.surrogate import SuperSpike
-from bss2jax.kernels.neurons.lif import LIFParams, LIParams, li, lif
+from bss2jax.kernels.neurons.li import LIParams, li
+from bss2jax.kernels.neurons.lif import LIFParams, lif
 from bss2jax.mapping.populations import describe_populations
 from bss2jax.networks.build import build
 from bss2jax.networks.layers import LI, LIF, ConvLIF, Dense, Pool, Spiking

@@ -5,24 +5,18 @@ Layouts are JAX's and flax's: channels last, kernels `[*window, C, N]`.
 References: hxtorch `perceptron/conv` (unfolding, expanded convolution).
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute.products import matmul
-from bss2jax.kernels.dot import dot
-from bss2jax.kernels.synapses.fields import Coded, raster_of
-from bss2jax.mapping.plan import as_matrix, from_matrix
-
-Padding = int | str | Sequence[int | tuple[int, int]]
+from bss2jax.kernels.unfold import Padding, output_shape, pad, patches, window_of
+from bss2jax.mapping.plan import as_matrix
 
 
 def conv1d(
@@ -157,172 +151,6 @@ def num_expansions(
     return min(substrate.columns // outputs, (rows - window) // stride + 1)
 
 
-def output_shape(
-    size: Sequence[int],
-    window: Sequence[int],
-    stride: int | Sequence[int] = 1,
-    padding: Padding = 0,
-    dilation: int | Sequence[int] = 1,
-) -> tuple[int, ...]:
-    """Returns the positions of a window over an input of `size`, per axis.
-
-    Args:
-        size: of the input along each axis.
-        window: taps along each axis.
-        stride, padding, dilation: as in `conv1d`.
-
-    Raises:
-        ValueError: the window does not fit, or padding makes no sense.
-    """
-    window = tuple(window)
-    strides, dilations = _each(stride, window), _each(dilation, window)
-    pads = _pads(size, window, strides, padding, dilations)
-    return tuple(
-        _positions(n + before + after, k, s, d)
-        for n, k, s, d, (before, after) in zip(size, window, strides, dilations, pads, strict=True)
-    )
-
-
-def convolve(
-    x: jax.Array, w: jax.Array, stride: int | Sequence[int] = 1, padding: Padding = 0
-) -> jax.Array:
-    """Convolves in float32, without a chip: on a CPU three times faster than unfolded.
-
-    Args:
-        x: `[B, L, C]` or `[B, H, W, C]`.
-        w: `[*window, C, N]`.
-        stride, padding: as in `conv1d`.
-
-    Returns:
-        `[B, *positions, N]`.
-
-    Raises:
-        ValueError: shapes do not match, or the window does not fit.
-    """
-    window, *_ = _window(x, w, 1)
-    steps, size = _each(stride, window), x.shape[1:-1]
-    pads = _pads(size, window, steps, padding, (1,) * len(window))
-    axes = "HW"[: len(window)]
-    return lax.conv_general_dilated(
-        x, w, steps, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
-        precision=lax.Precision.HIGHEST,
-    )  # fmt: skip
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Windows:
-    """What a window sees of a raster at each of its positions, as `patches`, but never stored.
-
-    Attributes:
-        raster: `[T, B, *size, C]`, or `Coded` of values `[B, *size, C]`.
-        window: taps along each axis of size.
-        stride, padding: as in `conv1d`; tuples, no lists.
-    """
-
-    raster: jax.Array | Coded
-    window: tuple[int, ...] = field(metadata={"static": True})
-    stride: int | tuple[int, ...] = field(default=1, metadata={"static": True})
-    padding: Padding = field(default=0, metadata={"static": True})
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """Positions along each axis."""
-        return output_shape(self.raster.shape[2:-1], self.window, self.stride, self.padding)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """That of what they see: (T, B, P, K)."""
-        steps, batch, *_, channels = self.raster.shape
-        inputs = math.prod(self.window) * channels
-        return (steps, batch, math.prod(self.positions), inputs)
-
-    @property
-    def ndim(self) -> int:
-        """Axes of what they see."""
-        return len(self.shape)
-
-    def unfolded(self) -> jax.Array:
-        """Returns what they see, `[T, B, P, K]`."""
-        seen = patches(raster_of(self.raster), self.window, self.stride, self.padding)
-        return seen.reshape(self.shape)
-
-
-@jax.custom_vjp
-def window_product(windows: Windows, w: jax.Array) -> jax.Array:
-    """Multiplies what a window sees with the same weights at each position: a convolution.
-
-    Args:
-        windows: of a raster. No gradient flows to what is `Coded`.
-        w: `[K, N]`, as from `as_matrix`.
-
-    Returns:
-        `[T, B, P, N]`.
-    """
-    x = raster_of(windows.raster)
-    kernel = _kernel(windows, w)
-    y = convolve(x.reshape(-1, *x.shape[2:]), kernel, windows.stride, windows.padding)
-    return y.reshape(*windows.shape[:-1], -1)
-
-
-def window_product_gradient(
-    windows: Windows, w: jax.Array, dy: jax.Array
-) -> tuple[Windows | None, jax.Array]:
-    """Returns the gradients of windows (None of what is `Coded`) and weights.
-
-    Unfolded after all, in pieces that stay in a processor's cache: on a CPU in a third of the time
-    of XLA's gradients of convolutions, and a quarter of that of a raster unfolded as a whole.
-
-    Args:
-        windows: as in `window_product`.
-        w: `[K, N]`, likewise.
-        dy: `[T, B, P, N]` gradient with respect to the product.
-
-    Raises:
-        ValueError: a window does not fit the raster.
-    """
-    x, coded = raster_of(windows.raster), isinstance(windows.raster, Coded)
-    matrix = _kernel(windows, w).reshape(w.shape)
-    samples, (positions, inputs) = math.prod(x.shape[:2]), windows.shape[2:]
-    most = max(1, _PIECE // (positions * inputs))
-    piece = next(n for n in range(min(most, samples), 0, -1) if samples % n == 0)
-
-    def add(dw, cut):
-        x, dy = cut
-        seen, fold = jax.vjp(lambda x: _taps_outermost(windows, x), x)
-        dw = dw + dot(seen.T, dy)
-        return dw, None if coded else fold(dot(dy, matrix.T))[0]
-
-    cuts = (x.reshape(-1, piece, *x.shape[2:]), dy.reshape(-1, piece * positions, dy.shape[-1]))
-    dw, dx = lax.scan(add, jnp.zeros(matrix.shape), cuts)
-    dw = as_matrix(dw.reshape(*windows.window, x.shape[-1], -1))
-    return None if coded else replace(windows, raster=dx.reshape(x.shape)), dw
-
-
-window_product.defvjp(
-    lambda windows, w: (window_product(windows, w), (windows, w)),
-    lambda residuals, dy: window_product_gradient(residuals[0], residuals[1], dy),
-)
-# Entries of an unfolded piece: half a megabyte.
-_PIECE = 2**17
-
-
-def _kernel(windows, w):
-    return from_matrix(w, (*windows.window, windows.raster.shape[-1], w.shape[-1]))
-
-
-def _taps_outermost(windows, x):
-    """What windows see of `[n, *size, C]`: `[n P, K]`, channel innermost, which copies fastest."""
-    strides, ones = _each(windows.stride, windows.window), (1,) * len(windows.window)
-    x = _pad(x, windows.window, strides, windows.padding, ones)
-    span = [(n - 1) * s + 1 for n, s in zip(windows.positions, strides, strict=True)]
-    taps = [
-        lax.slice(x, (0, *tap, 0), (len(x), *np.add(tap, span), x.shape[-1]), (1, *strides, 1))
-        for tap in np.ndindex(*windows.window)
-    ]
-    return jnp.concatenate(taps, axis=-1).reshape(-1, math.prod(windows.window) * x.shape[-1])
-
-
 def unfold(
     x: jax.Array,
     w: jax.Array,
@@ -345,41 +173,12 @@ def unfold(
     Raises:
         ValueError: as `conv1d`.
     """
-    window, _, outputs = _window(x, w, groups)
+    window, _, outputs = window_of(x, w, groups)
     inputs = patches(x, window, stride, padding, dilation)
     # Channel is outermost, so a group is a contiguous share of it.
     inputs = inputs.reshape(*inputs.shape[:-1], groups, -1)
     weights = w.reshape(*w.shape[:-1], groups, outputs // groups)
     return jnp.moveaxis(inputs, -2, 0), jax.vmap(as_matrix)(jnp.moveaxis(weights, -2, 0))
-
-
-def patches(
-    x: jax.Array,
-    window: Sequence[int],
-    stride: int | Sequence[int] = 1,
-    padding: Padding = 0,
-    dilation: int | Sequence[int] = 1,
-) -> jax.Array:
-    """Returns what a window sees at each of its positions.
-
-    Args:
-        x: `[..., *size, C]`.
-        window: its taps along each axis of size.
-        stride, padding, dilation: as in `conv1d`.
-
-    Returns:
-        `[..., *positions, K]`; K runs over channels, then the window, as in `as_matrix`.
-
-    Raises:
-        ValueError: the window does not fit.
-    """
-    window = tuple(window)
-    strides, dilations = _each(stride, window), _each(dilation, window)
-    lead = x.ndim - len(window) - 1
-    x = _pad(x, window, strides, padding, dilations)
-    for axis, (k, s, d) in enumerate(zip(window, strides, dilations, strict=True)):
-        x = _taps(x, lead + axis, k, s, d)
-    return x.reshape(*x.shape[: lead + len(window)], -1)
 
 
 def windows(x: jax.Array, axis: int, k: int, s: int) -> jax.Array:
@@ -443,12 +242,12 @@ def expand(
     Raises:
         ValueError: as `expanded_conv1d`.
     """
-    window, channels, outputs = _window(x, w, 1)
+    window, channels, outputs = window_of(x, w, 1)
     copies = num_expansions(window[0], channels, outputs, stride, substrate)
     positions = output_shape(x.shape[-2:-1], window, stride, padding)[0]
     vectors = -(-positions // copies)
     span = window[0] + (copies - 1) * stride
-    x = _pad(x, window, (stride,), padding, (1,))
+    x = pad(x, window, (stride,), padding, (1,))
     needed = (vectors - 1) * copies * stride + span
     tail = [(0, 0)] * (x.ndim - 2) + [(0, max(0, needed - x.shape[-2])), (0, 0)]
     shifted = [
@@ -481,71 +280,3 @@ def _convolve(x, w, chip, key, axes, stride, padding, groups, dilation, **settin
     inputs, weights = unfold(x, w, stride, padding, groups, dilation)
     product = lambda x, w, key: matmul(x, w, chip, key, **settings)  # noqa: E731
     return join_groups(run_groups(product, inputs, weights, key))
-
-
-def _window(x, w, groups):
-    """Checks the shapes of a convolution; returns (window, channels of a group, outputs)."""
-    if w.ndim < 3 or x.ndim < w.ndim - 1:
-        raise ValueError(
-            f"expected x [..., *size, C] and w [*window, C, N], got {x.shape}, {w.shape}"
-        )
-    *window, channels, outputs = w.shape
-    if groups < 1 or x.shape[-1] != channels * groups or outputs % groups:
-        raise ValueError(
-            f"x has {x.shape[-1]} channels, w takes {channels} and makes {outputs} with "
-            f"groups={groups}: x's must be w's times groups, and groups must divide the outputs"
-        )
-    return tuple(window), channels, outputs
-
-
-def _pad(x, window, stride, padding, dilation):
-    lead = x.ndim - len(window) - 1
-    pads = _pads(x.shape[lead:-1], window, stride, padding, dilation)
-    return jnp.pad(x, [(0, 0)] * lead + list(pads) + [(0, 0)])
-
-
-def _pads(size, window, stride, padding, dilation):
-    if isinstance(padding, str):
-        if padding.upper() not in ("SAME", "VALID"):
-            raise ValueError(f'padding: expected "SAME", "VALID" or numbers, got {padding!r}')
-        reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
-        return lax.padtype_to_pads(size, reach, stride, padding.upper())
-    each = _each(padding, window)
-    pads = [tuple(p) if isinstance(p, Sequence) else (p, p) for p in each]
-    if any(len(p) != 2 or min(p) < 0 for p in pads):
-        raise ValueError(f"padding: expected numbers >= 0 or pairs of them, got {padding!r}")
-    return pads
-
-
-def _taps(x, axis, k, s, d):
-    """Moves the window of one axis to the end: `[..., size, ...]` to `[..., positions, ..., k]`."""
-    positions = _positions(x.shape[axis], k, s, d)
-    if d > 1:
-        span = (positions - 1) * s + 1
-        taps = [lax.slice_in_dim(x, i * d, i * d + span, s, axis=axis) for i in range(k)]
-        return jnp.stack(taps, axis=-1)
-    # A window is -(-k // s) neighbouring runs of s taps: few, contiguous copies.
-    runs = -(-k // s)
-    size = (positions + runs - 1) * s
-    missing = [(0, max(0, size - x.shape[axis]) if i == axis else 0) for i in range(x.ndim)]
-    x = lax.slice_in_dim(jnp.pad(x, missing), 0, size, axis=axis)
-    x = jnp.moveaxis(x.reshape(*x.shape[:axis], -1, s, *x.shape[axis + 1 :]), axis + 1, -1)
-    shifted = [lax.slice_in_dim(x, i, i + positions, axis=axis) for i in range(runs)]
-    return jnp.concatenate(shifted, axis=-1)[..., :k]
-
-
-def _positions(size, k, s, d):
-    span = (k - 1) * d + 1
-    if s < 1 or d < 1 or span > size:
-        raise ValueError(
-            f"a window of {k} taps (stride {s}, dilation {d}) spans {span} and does not fit an "
-            f"input of {size}, padding included"
-        )
-    return (size - span) // s + 1
-
-
-def _each(value, window):
-    values = (value,) * len(window) if isinstance(value, int) else tuple(value)
-    if len(values) != len(window):
-        raise ValueError(f"expected one number or {len(window)}, got {value!r}")
-    return values

@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
-from bss2jax.chip.chip import Chip, Circuits
-from bss2jax.chip.quantities import CHIP, Quantity, built, quantities_of
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.text import table
 
@@ -183,48 +181,6 @@ def share_runs(populations: list[Population]) -> list[tuple[int, ...]]:
             groups.append([i])
             used = population.circuits_on_chip if alone else population.circuits
     return [tuple(group) for group in groups]
-
-
-def circuit_pattern(pattern: jax.Array) -> jax.Array:
-    """Orders a pattern `[..., H, C]` by circuit: columns outer, both neuron rows side by side."""
-    return pattern.swapaxes(-1, -2).reshape(*pattern.shape[:-2], -1)
-
-
-def joined(circuits: Circuits, population: Population) -> Circuits:
-    """Returns a run's neurons, `[n]`: each joined of its member circuits.
-
-    How circuits combine is declared with each quantity. Neurons of all runs of a population meet
-    the same circuits.
-    """
-    members = population.members()
-
-    def of_neurons(name: str, declared: Quantity) -> jax.Array | None:
-        pattern = getattr(circuits, name)
-        if pattern is None or declared.site is CHIP:
-            return pattern
-        return declared.joined(circuit_pattern(pattern)[..., members])
-
-    return built(Circuits, {n: of_neurons(n, q) for n, q in quantities_of(Circuits).items()})
-
-
-def synapse_strength(chip: Chip, population: Population, inputs: int) -> jax.Array:
-    """Returns the strength `[2, K, n]`, excitatory and inhibitory, of a run's dense synapses.
-
-    Input k is on row k mod 128 of its neuron's member k // 128.
-
-    Args:
-        chip: whose synapses and circuits apply.
-        population: where the neurons are.
-        inputs: K of the weight; those after it (recurrent ones) follow on.
-    """
-    rows = population.substrate.rows
-    blocks = -(-inputs // rows)
-    circuit = population.members()[:, :blocks].T  # [blocks, n]
-    strength = circuit_pattern(chip.circuits.strength)[:, circuit]  # [2, blocks, n]
-    gain = chip.synapse_gain * chip.driver_gain[:, None, :, None]  # [H, 2, rows, C]
-    by_circuit = circuit_pattern(jnp.moveaxis(gain, 0, 2))  # [2, rows, circuits]
-    whole = by_circuit[:, :, circuit] * strength[:, None]  # [2, rows, blocks, n]
-    return whole.swapaxes(1, 2).reshape(2, blocks * rows, -1)[:, :inputs]
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from bss2jax.chip.substrate import Substrate
-from bss2jax.execute import convolution
 from bss2jax.kernels import rates as softlif
 from bss2jax.kernels.coding import normalise
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.rates import Curve
+from bss2jax.kernels.unfold import convolve
 from bss2jax.mapping.populations import Population, SpikingPlan, plan_populations
 from bss2jax.networks import soft_chip
 from bss2jax.networks.layers import ConvSoftLIF, Layer, Linear, Pool, Rated, Soft, SoftLIF
@@ -92,7 +92,7 @@ class SoftStage(Stage):
         layer = self.layer
         if not isinstance(layer, ConvSoftLIF):
             return dot(x.reshape(len(x), -1), w)
-        return convolution.convolve(x, w, layer.stride, layer.padding)
+        return convolve(x, w, layer.stride, layer.padding)
 
 
 def stages_of(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[SoftStage, ...]:

@@ -25,10 +25,11 @@ from jax import lax
 
 from bss2jax.chip.chip import Chip, Circuits
 from bss2jax.chip.substrate import Substrate
+from bss2jax.execute.circuits import gather_place
 from bss2jax.execute.populations import cadc_trace
 from bss2jax.kernels import coding, noise
 from bss2jax.kernels.rates import Curve, firing_state, firing_step
-from bss2jax.mapping.populations import SpikingPlan, joined, synapse_strength
+from bss2jax.mapping.populations import SpikingPlan
 from bss2jax.networks.layers import ConvSoftLIF, Linear, Pool, Soft
 from bss2jax.networks.network import Params
 
@@ -143,7 +144,7 @@ def run(
         if not isinstance(stage.layer, Linear)
     }
     last = weighted[-1].name
-    readout = cadc_trace(readout, soft.dt / SPEED_UP, soft.readout_scale, plan.substrate)
+    readout = cadc_trace(readout, soft.dt / SPEED_UP, soft.readout_scale, substrate=plan.substrate)
     return readout + params[last]["bias"], rates
 
 
@@ -171,7 +172,7 @@ def _layer(stage, place, soft, curve, params, chip, key, batch):
         weight = jnp.concatenate([jnp.maximum(weight, 0), jnp.minimum(weight, 0)], axis=-1)
         strength = circuits.strength
     else:
-        each = synapse_strength(chip, place, len(weight))[..., place.in_run()]
+        each = gather_place(chip, place, len(weight)).strength()
         weight = weight * jnp.where(weight > 0, each[0], each[1])
     membrane = circuits.membrane_noise
     return _Layer(
@@ -189,10 +190,8 @@ def _layer(stage, place, soft, curve, params, chip, key, batch):
 
 def _circuits(chip, place, size) -> Circuits:
     """The circuits of all neurons of a layer, `[*size]`."""
-    of_run, each = joined(chip.circuits, place), place.in_run()
-    return jax.tree.map(
-        lambda a: a[..., each].reshape(*a.shape[:-1], *size) if a.ndim else a, of_run
-    )
+    neurons = gather_place(chip, place, 0).neurons
+    return jax.tree.map(lambda a: a.reshape(*a.shape[:-1], *size), neurons)
 
 
 def _codes(w, substrate: Substrate):

@@ -11,20 +11,20 @@ import numpy as np
 
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import convolution
-from bss2jax.execute.convolution import Windows
-from bss2jax.execute.populations import integrate, spiking
+from bss2jax.execute.compat import integrate, spiking
 from bss2jax.kernels import coding
 from bss2jax.kernels.gradients.surrogate import (
     Arctan,
     Box,
-    FastSigmoid,
     Gaussian,
     SuperSpike,
     Triangle,
 )
-from bss2jax.kernels.neurons.lif import LIFParams, LIParams
+from bss2jax.kernels.neurons.li import LIParams
+from bss2jax.kernels.neurons.lif import LIFParams
 from bss2jax.kernels.synapses.events import Events
-from bss2jax.kernels.synapses.fields import Coded
+from bss2jax.kernels.synapses.lazy import Lazy
+from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.mapping.plan import as_matrix
 from bss2jax.mapping.populations import Population, plan_populations
 from bss2jax.networks.layers import LI, LIF, ConvLIF, Firing, Layer, Pool, Spiking
@@ -33,7 +33,7 @@ from bss2jax.networks.stages import Stage, arrange, window_shape
 
 SURROGATES = {
     "superspike": SuperSpike,
-    "fast_sigmoid": FastSigmoid,
+    "fast_sigmoid": partial(SuperSpike, 25.0),
     "arctan": Arctan,
     "triangle": Triangle,
     "gaussian": Gaussian,
@@ -295,7 +295,7 @@ def _apply(
     keys = iter([None] * 3 * len(stages) if key is None else jax.random.split(key, 3 * len(stages)))
     if isinstance(stages[0].layer, ConvLIF) and spec.coding != "rate":
         # Each value becomes the same spikes in every field that sees it.
-        z = Coded(x, spec.steps, _Code(spec))
+        z = Lazy(x, spec.steps, _Code(spec))
         next(keys)
     else:
         z = encode(x, spec, next(keys), as_events=plan.event_driven)
@@ -324,12 +324,12 @@ def _apply(
         neuron = LIFParams(layer.tau_mem, layer.tau_syn)
         settings |= {"t_ref": layer.t_ref, "surrogate": surrogate}
         if isinstance(layer, ConvLIF):
-            z = z if isinstance(z, Coded) else z.reshape(*z.shape[:2], *stage.before)
+            z = z if isinstance(z, Lazy) else z.reshape(*z.shape[:2], *stage.before)
             w = weights["weight"]
             if layer.shared:
                 seen = Windows(z, stage.window, layer.stride, layer.padding)
                 w = as_matrix(w)
-            elif isinstance(z, Coded):
+            elif isinstance(z, Lazy):
                 seen = replace(z, values=_fields(stage, z.values))
             else:
                 seen = _fields(stage, z)

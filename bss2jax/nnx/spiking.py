@@ -10,9 +10,13 @@ from flax import nnx
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2
 from bss2jax.execute import convolution
-from bss2jax.execute.populations import Spikes, integrate, spiking
-from bss2jax.kernels.gradients.surrogate import SuperSpike, Surrogate
-from bss2jax.kernels.neurons.lif import Integrator, LIFParams, LIParams
+from bss2jax.execute.compat import integrate, spiking
+from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
+from bss2jax.kernels.neurons.li import LIParams
+from bss2jax.kernels.neurons.lif import LIFParams
+from bss2jax.kernels.neurons.membrane import Integrator
+from bss2jax.kernels.synapses.given import Spikes
+from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.mapping.plan import as_matrix
 from bss2jax.mapping.populations import Population
 from bss2jax.networks.layers import pair
@@ -53,7 +57,7 @@ class LIF(nnx.Module):
         dt: float = 1e-6,
         t_ref: float = 0.0,
         integrator: Integrator = "exponential",
-        surrogate: Surrogate = SuperSpike(),
+        surrogate: SpikeFunction = SuperSpike(),
         population: Population | None = None,
         rngs: nnx.Rngs,
     ):
@@ -137,7 +141,7 @@ class ConvLIF(nnx.Module):
         dt: float = 1e-6,
         t_ref: float = 0.0,
         integrator: Integrator = "exponential",
-        surrogate: Surrogate = SuperSpike(),
+        surrogate: SpikeFunction = SuperSpike(),
         rngs: nnx.Rngs,
     ):
         self.kernel_size = tuple(kernel_size)
@@ -171,11 +175,11 @@ class ConvLIF(nnx.Module):
         Raises:
             ValueError: as `bss2jax.spiking`, or the window does not fit.
         """
-        windows = convolution.Windows(spikes, self.kernel_size, self.strides, self.padding)
+        windows = Windows(spikes, self.kernel_size, self.strides, self.padding)
         w = as_matrix(self.kernel[...]) if self.shared else self.kernel[...]
-        seen = windows if self.shared else windows.unfolded()
+        seen: Spikes = windows if self.shared else windows.unfolded()
         z = spiking(seen, w, self.params, chip, key, **_settings(self))
-        return z.reshape(*z.shape[:2], *windows.positions, z.shape[-1])
+        return z.reshape(*z.shape[:2], *windows.grid, z.shape[-1])
 
 
 class LI(nnx.Module):

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 
-class Surrogate(Protocol):
+class SpikeFunction(Protocol):
     """Anything with a derivative; frozen and hashable."""
 
     def derivative(self, x: jax.Array) -> jax.Array:
@@ -34,16 +34,6 @@ class SuperSpike:
 
     def derivative(self, x: jax.Array) -> jax.Array:
         return 1.0 / jnp.square(self.alpha * jnp.abs(x) + 1.0)
-
-
-@dataclass(frozen=True)
-class FastSigmoid:
-    """The derivative of the fast sigmoid x / (1 + slope |x|); SuperSpike under another name."""
-
-    slope: float = 25.0
-
-    def derivative(self, x: jax.Array) -> jax.Array:
-        return SuperSpike(self.slope).derivative(x)
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,7 @@ class Box:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
-def spike(x: jax.Array, surrogate: Surrogate = SuperSpike()) -> jax.Array:
+def spike(x: jax.Array, surrogate: SpikeFunction = SuperSpike()) -> jax.Array:
     """Returns 1 where the membrane is above threshold, else 0.
 
     Args:
@@ -103,6 +93,8 @@ def spike(x: jax.Array, surrogate: Surrogate = SuperSpike()) -> jax.Array:
 
 
 @spike.defjvp
-def _spike_jvp(surrogate, primals, tangents):
+def _spike_jvp(
+    surrogate: SpikeFunction, primals: tuple, tangents: tuple
+) -> tuple[jax.Array, jax.Array]:
     (x,), (dx,) = primals, tangents
     return spike(x, surrogate), surrogate.derivative(x) * dx
