@@ -23,6 +23,7 @@ from jax import lax
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute.circuits import OnChips
 from bss2jax.kernels import addressed as noise
+from bss2jax.kernels.dot import settled
 from bss2jax.kernels.gradients.rules import Gradient, Surrogate
 from bss2jax.kernels.neurons.base import as_float32
 from bss2jax.kernels.neurons.recorded import Trace, Trial
@@ -109,7 +110,7 @@ def population(
     if unknown:
         raise ValueError(f"observe: expected names of {OBSERVED}, got {unknown[0]!r}")
     positions = given.positions
-    if positions == 1:
+    if _alone(given, circuits):
         only: Any = given
         given, w = only.alone(), w.reshape(w.shape[-2:])
     return _population(
@@ -219,6 +220,11 @@ def _run(
         moved = jitter_spikes(trace.spikes, u, circuits.neurons.jitter, neuron.dt)
         trace = trace._replace(spikes=_straight_through(trace.spikes, moved))
     return trace
+
+
+def _alone(sent: Sent, circuits: OnChips | None) -> bool:
+    """Tells whether a position is all there is, and its synapses are dense ones."""
+    return sent.positions == 1 and (circuits is None or circuits.inputs is not None)
 
 
 def _at_run_time(neuron: Any, w: jax.Array) -> Any:
@@ -337,7 +343,7 @@ def _interpolate(v: jax.Array, at: np.ndarray, to: np.ndarray) -> jax.Array:
     share = np.clip((to - at[right - 1]) / (at[right] - at[right - 1]), 0, 1).astype(np.float32)
     share = share.reshape(-1, *[1] * (v.ndim - 1))
     # In this form equal values give just themselves: a limit of the range stays one.
-    return v[right - 1] + (v[right] - v[right - 1]) * share
+    return v[right - 1] + settled((v[right] - v[right - 1]) * share)
 
 
 def _check(
@@ -365,7 +371,7 @@ def _check(
     if codes is None:
         raise ValueError("codes: synapses on a chip hold codes; give Codes(), got None")
     want = (
-        w.shape[-2] if sent.positions in (None, 1) else None,
+        w.shape[-2] if not fields or _alone(sent, circuits) else None,
         0 if recurrent is None else neurons,
         neurons * (sent.positions or 1),
     )

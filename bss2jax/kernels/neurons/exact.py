@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from bss2jax.kernels.dot import settled
 from bss2jax.kernels.neurons.base import Neuron, Value
 
 Synapse = Literal["exponential", "alpha"]
@@ -94,7 +95,7 @@ class ExactLIF(Neuron):
 
     def begin(self, state: ExactState, share: jax.Array) -> ExactState:
         """Returns the state with membranes at shares of the way from reset to threshold."""
-        return replace(state, v=self.reset + (self.threshold - self.reset) * share)
+        return replace(state, v=self.reset + settled((self.threshold - self.reset) * share))
 
     def flow(self, state: ExactState, current: jax.Array) -> ExactState:
         """Returns the state a step later, as if there were no threshold."""
@@ -102,12 +103,13 @@ class ExactLIF(Neuron):
         if self.tau_syn is not None:
             keep = jnp.exp(-self.dt / self.tau_syn)
             if a is not None:
-                i = a = keep * a + current
-            i = keep * state.i + i
+                i = a = settled(keep * a) + current
+            i = settled(keep * state.i) + i
         # Of the step, what the refractory time leaves.
         active = jnp.clip(self.dt - state.wait, 0, self.dt)
         target = self.leak + i
-        v = target + (state.v - target) * jnp.exp(-active / self.tau_rc)
+        # Times 1 / tau: of a division, compilers make that or not, as shapes are.
+        v = target + settled((state.v - target) * jnp.exp(-active * (1 / self.tau_rc)))
         return ExactState(v, state.wait, i, a)
 
     def over(self, state: ExactState) -> jax.Array:
@@ -121,8 +123,8 @@ class ExactLIF(Neuron):
         reach = self.leak + state.i - self.threshold
         crossed = fired & (reach > 0)
         overshoot = jnp.where(crossed, (state.v - self.threshold) / jnp.where(crossed, reach, 1), 0)
-        most = -jnp.expm1(-self.dt / self.tau_rc)
-        since = -self.tau_rc * jnp.log1p(-jnp.clip(overshoot, 0, most))
+        since = settled(-self.tau_rc * jnp.log1p(-jnp.clip(overshoot, 0, 0.999)))
+        since = jnp.minimum(since, self.dt)
         wait = jnp.where(fired, self.tau_ref - since, jnp.maximum(state.wait - self.dt, 0))
         return replace(state, v=jnp.where(fired, self.reset, state.v), wait=wait)
 
@@ -132,16 +134,16 @@ class ExactLIF(Neuron):
         Potentials deviate by shares of the way from reset to threshold.
         """
         way = self.threshold - self.reset
-        threshold = self.threshold + way * circuits.threshold
+        threshold = self.threshold + settled(way * circuits.threshold)
         if normal is not None:
-            threshold = threshold + way * circuits.threshold_noise * normal
+            threshold = threshold + settled(way * circuits.threshold_noise * normal)
         tau_syn = None if self.tau_syn is None else self.tau_syn * circuits.tau_syn
         actual = replace(
             self,
             tau_rc=self.tau_rc * circuits.tau_mem,
             tau_syn=tau_syn,
-            leak=self.leak + way * circuits.leak,
-            reset=self.reset + way * circuits.reset,
+            leak=self.leak + settled(way * circuits.leak),
+            reset=self.reset + settled(way * circuits.reset),
             threshold=threshold,
         )
         if circuits.membrane_noise is None:

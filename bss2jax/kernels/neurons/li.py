@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.kernels.dot import settled
 from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
 from bss2jax.kernels.neurons.base import Neuron, Value, as_float32
@@ -102,12 +103,12 @@ class LI(Neuron):
             self,
             tau_mem=self.tau_mem * circuits.tau_mem,
             tau_syn=self.tau_syn * circuits.tau_syn,
-            leak=self.leak + self.way * circuits.leak,
+            leak=self.leak + settled(self.way * circuits.leak),
         )
         if circuits.membrane_noise is None:
             return actual, None
         keep = decay(actual.tau_mem, self.dt, self.integrator)
-        return actual, self.way * circuits.membrane_noise * jnp.sqrt(1 - keep**2)
+        return actual, self.way * circuits.membrane_noise * jnp.sqrt(1 - settled(keep * keep))
 
     def sequence(
         self,

@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.kernels.dot import settled
 from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
 from bss2jax.kernels.neurons.base import Neuron, Value, as_float32
@@ -154,21 +155,21 @@ class LIF(Neuron):
         Potentials deviate by shares of the way from leak to threshold.
         """
         way = self.threshold - self.leak
-        threshold = self.threshold + way * circuits.threshold
+        threshold = self.threshold + settled(way * circuits.threshold)
         if normal is not None:
-            threshold = threshold + way * circuits.threshold_noise * normal
+            threshold = threshold + settled(way * circuits.threshold_noise * normal)
         actual = replace(
             self,
             tau_mem=self.tau_mem * circuits.tau_mem,
             tau_syn=self.tau_syn * circuits.tau_syn,
-            leak=self.leak + way * circuits.leak,
-            reset=self.reset + way * circuits.reset,
+            leak=self.leak + settled(way * circuits.leak),
+            reset=self.reset + settled(way * circuits.reset),
             threshold=threshold,
         )
         if circuits.membrane_noise is None:
             return actual, None
         keep = decay(actual.tau_mem, self.dt, self.integrator)
-        return actual, way * circuits.membrane_noise * jnp.sqrt(1 - keep**2)
+        return actual, way * circuits.membrane_noise * jnp.sqrt(1 - settled(keep * keep))
 
     def sequence(
         self,

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from bss2jax.kernels.dot import settled
+
 Integrator = Literal["exponential", "euler"]
 INTEGRATORS = ("exponential", "euler")
 Value = float | jax.Array
@@ -46,10 +48,11 @@ def advance(
     """
     keep_v = decay(neuron.tau_mem, neuron.dt, neuron.integrator)
     keep_i = decay(neuron.tau_syn, neuron.dt, neuron.integrator)
-    later = i * keep_i + current
+    later = settled(i * keep_i) + current
     drive = i if neuron.integrator == "euler" else later
     drive = drive.sum(axis=-2) if grouped(neuron.tau_syn) else drive
-    return neuron.leak + (v - neuron.leak) * keep_v + (1 - keep_v) * drive, later
+    kept = neuron.leak + settled((v - neuron.leak) * keep_v)
+    return kept + settled((1 - keep_v) * drive), later
 
 
 def drive_gradient(

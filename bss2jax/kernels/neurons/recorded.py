@@ -11,6 +11,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from bss2jax.kernels import addressed as noise
+from bss2jax.kernels.dot import settled
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, spike
 from bss2jax.kernels.synapses.recurrent import Recurrent
 
@@ -46,7 +47,7 @@ class Trial:
     def disturbance(self, step: jax.Array) -> jax.Array:
         """Returns what noise adds to the membranes in a step, `[B, N]`."""
         normal, _ = noise.normal_pair(self.words, step, self.sample, self.neuron)
-        return self.spread * normal
+        return settled(self.spread * normal)
 
 
 def run(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.kernels.dot import settled
 from bss2jax.kernels.synapses.base import Sent
 
 _STRONGEST = 2.0  # of a synapse, over the nominal one; all of five deviations lie below
@@ -56,7 +57,7 @@ class Codes:
         if self.scale is not None:
             lsb = self.scale * w
         else:
-            lsb = w / (self.unit(w) if unit is None else unit)
+            lsb = w * (1 / (self.unit(w) if unit is None else unit))
         return jnp.clip(jnp.round(lsb), -most, most)
 
 
@@ -75,7 +76,7 @@ class Weights:
 
     def of(self, sent: Sent) -> jax.Array:
         """Multiplies what is sent: `[T, B, N]`, software units."""
-        return sent.drive(self.lsb) * self.unit
+        return settled(sent.drive(self.lsb) * self.unit)
 
 
 @jax.tree_util.register_dataclass
@@ -100,7 +101,7 @@ class SharedWeights:
         both = both.reshape(*both.shape[:2], -1, 2, self.codes.shape[-1])
         strength = self.strength.reshape(2, *both.shape[2:3], both.shape[-1])
         y = strength[0] * both[:, :, :, 0] + strength[1] * both[:, :, :, 1]
-        return y.reshape(*y.shape[:2], -1) * self.unit
+        return settled(y.reshape(*y.shape[:2], -1) * self.unit)
 
 
 def effective(codes: jax.Array, strength: jax.Array, inputs: int, largest: int) -> jax.Array:
