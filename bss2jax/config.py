@@ -165,6 +165,8 @@ class Config:
         layers: of the network, first to last.
         spiking, soft: what the populations of such networks share.
         objective, augment: what is minimised, and how images are changed.
+        start: the directory of a finished run with the same layers, whose final parameters are
+            those that training starts from; by default they are drawn.
         phases: of the training.
         run: where it goes.
     """
@@ -183,6 +185,7 @@ class Config:
     soft: Soft = Soft()
     objective: Objective = Objective()
     augment: Augmentation = Augmentation()
+    start: Annotated[str, AfterValidator(_path)] | None = None
     phases: Annotated[tuple[Phase, ...], MinLen(1)]
     run: Run = Run()
 

@@ -233,7 +233,7 @@ RUN = {
     "resolved.toml": config.dump(
         config.load("digits", ["layers=[{kind='flatten'}, {kind='dense', outputs=10}]"])[0]
     ),
-    "environment.json": {"format": 2, "versions": {"jax": "0.10"}, "command": ["bss2jax"]},
+    "environment.json": {"format": 3, "versions": {"jax": "0.10"}, "command": ["bss2jax"]},
     "plan.txt": "a plan",
     "metrics.jsonl": [
         {
@@ -313,7 +313,7 @@ LAB = [b"gain,offset\n" + b"1.0,0.5\n" * 6]
 LAB_NPZ = [file_of(lambda path: np.savez(open(path, "wb"), gain=np.ones(6), noise_std=np.ones(6)))]
 CHECKPOINT = [file_of(lambda path: checkpoint.save(path, TREE, {"step": 1}))]
 TOML = [path.read_bytes() for path in config.shipped().values()]
-ENVIRONMENT = [json.dumps({"format": 2, "versions": {"jax": "0.10"}}).encode()]
+ENVIRONMENT = [json.dumps({"format": 3, "versions": {"jax": "0.10"}}).encode()]
 LIKE = jax.eval_shape(lambda: TREE)
 
 TARGETS = {

@@ -10,9 +10,7 @@ from bss2jax.kernels import noise
 from bss2jax.networks import analog
 from bss2jax.networks.build import build
 from bss2jax.networks.layers import LI, LIF, Dense, Flatten, Spiking
-from bss2jax.training import loop
-from bss2jax.training.loop import Samples, Task
-from bss2jax.training.phase import Augmentation, Phase
+from bss2jax.training import Augmentation, Phase, Samples, Task, loop
 
 SMALL = Substrate(rows=16, columns=8)
 ANALOG = build(
@@ -46,7 +44,7 @@ def train(network, substrate, key):
     """Two steps of one phase; augmentation and chips are drawn too."""
     task = Task(network, 31.0, NOISY, substrate, augmentation=Augmentation(shift=1, rotation=5))
     chip = sample_chip(jax.random.key(9), NOISY, substrate=substrate)
-    return loop.train(task, PHASE, network.init(jax.random.key(1)), chip, DATA, DATA, key)
+    return loop.train(task, PHASE, task.initial(jax.random.key(1)), chip, DATA, DATA, key)
 
 
 @pytest.mark.parametrize("network", ["analog", "spiking"])
@@ -60,7 +58,6 @@ def test_no_key_is_consumed_twice_in_a_step(network):
 
 def test_the_checker_finds_the_product_that_counting_saturation_repeats(monkeypatch):
     monkeypatch.setattr(analog, "saturation", SATURATION)
-    loop.compiled_step.cache_clear()  # the step as it was traced without
     with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
         train(ANALOG, SMALL, jax.random.key(5))
 

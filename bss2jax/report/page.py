@@ -11,11 +11,11 @@ import numpy as np
 
 from bss2jax import __version__
 from bss2jax.config import differences
-from bss2jax.experiment import RUNGS
 from bss2jax.extras import require
 from bss2jax.mapping.cost import estimate, estimate_spiking
 from bss2jax.mapping.populations import SpikingPlan
 from bss2jax.networks.layers import LI, Firing, Rated
+from bss2jax.networks.rungs import RUNGS
 from bss2jax.plot.style import COLOURS, cycle
 from bss2jax.report import figures
 from bss2jax.report.record import Confusion, Record
@@ -186,7 +186,7 @@ def _rungs(ladders: Mapping[str, Mapping[str, float]]) -> Table:
         tuple(
             (
                 rung,
-                RUNGS[rung],
+                RUNGS[rung].meaning,
                 *(f"{found[rung]:.2%}" if rung in found else "-" for found in ladders.values()),
             )
             for rung in known

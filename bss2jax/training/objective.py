@@ -31,7 +31,7 @@ def penalty(
         epoch: of the phase, from 0 on.
     """
 
-    def fourth(values):
+    def fourth(values: jax.Array) -> jax.Array:
         return jnp.mean(jnp.square(jnp.square(values)))
 
     total = jnp.zeros(())
