@@ -1,4 +1,4 @@
-"""The most memory that each shipped config takes, and the lower bound that is known beforehand.
+"""The most memory that each shipped config takes, and what of it is known beforehand.
 
     python benchmarks/memory.py [CONFIG ...]
 
@@ -16,7 +16,7 @@ import tempfile
 import jax
 
 from bss2jax import config, experiment
-from bss2jax.runs import session
+from bss2jax.runs import memory
 
 GIB = 2**30
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("configs", nargs="*", default=list(config.shipped()))
     for name in parser.parse_args().configs:
         prepared = experiment.prepare(config.load(name)[0])
-        needed = max(session.memory_needed(prepared, i) for i in range(len(prepared.config.phases)))
+        needed = max(memory.needed(prepared, i) for i in range(len(prepared.config.phases)))
         print(f"{name:20} peak {peak(name) / GIB:5.2f} GiB", end="")
         print(f", of which at least {needed / GIB:5.2f} GiB are known beforehand", flush=True)
         jax.clear_caches()

@@ -26,8 +26,7 @@ import numpy as np
 import optax
 
 import bss2jax
-from bss2jax.networks.build import build
-from bss2jax.networks.layers import Conv2d, Dense, Flatten
+from bss2jax.networks import Conv2d, Dense, Flatten, build
 
 try:
     import torch

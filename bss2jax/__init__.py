@@ -8,9 +8,11 @@ and `bss2jax.experiment`, are imported by name.
 from bss2jax.chip.chip import Chip, Mismatch, ideal_chip, sample_chip
 from bss2jax.chip.file import ChipError, load_chip, save_chip
 from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.execute.convolution import Windows, conv1d, conv2d, expanded_conv1d, patches
-from bss2jax.execute.populations import cadc_trace, integrate, spiking
-from bss2jax.execute.products import Synapses, matmul, program, saturation
+from bss2jax.execute.circuits import gather, on_chip
+from bss2jax.execute.convolution import conv1d, conv2d, expanded_conv1d, patches
+from bss2jax.execute.populations import Recording, cadc_trace, population
+from bss2jax.execute.products import matmul, program, saturation
+from bss2jax.execute.stripes import Programmed
 from bss2jax.kernels.coding import (
     constant_current,
     delta,
@@ -29,57 +31,58 @@ from bss2jax.kernels.coding import (
     spike_time,
 )
 from bss2jax.kernels.digital import add, argmax, converting_relu, relu
+from bss2jax.kernels.gradients.rules import Autodiff, Surrogate
 from bss2jax.kernels.gradients.surrogate import (
     Arctan,
     Box,
-    FastSigmoid,
     Gaussian,
     SuperSpike,
     Triangle,
     spike,
 )
-from bss2jax.kernels.neurons.lif import (
-    LIFParams,
-    LIFState,
-    LIParams,
-    LIState,
-    li,
-    li_state,
-    li_step,
-    lif,
-    lif_state,
-    lif_step,
-)
+from bss2jax.kernels.neurons.exact import ExactLIF
+from bss2jax.kernels.neurons.li import LI, LIParams, LIState, li, li_state, li_step
+from bss2jax.kernels.neurons.lif import LIF, LIFParams, LIFState, lif, lif_state, lif_step
 from bss2jax.kernels.rates import Curve, lif_rate, noisy_rate, soft_lif_rate
+from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.synapses.events import Events, SortedEvents, sort_events, to_events, to_raster
-from bss2jax.kernels.synapses.fields import Coded
-from bss2jax.mapping.plan import Plan, describe, merge, plan, split
+from bss2jax.kernels.synapses.lazy import Constant, Lazy
+from bss2jax.kernels.synapses.windows import Windows
+from bss2jax.mapping.describe import describe
+from bss2jax.mapping.plan import Plan, merge, plan, split
 from bss2jax.mapping.populations import Population
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BSS2",
+    "LI",
+    "LIF",
     "Arctan",
+    "Autodiff",
     "Box",
     "Chip",
     "ChipError",
-    "Coded",
+    "Codes",
+    "Constant",
     "Curve",
     "Events",
-    "FastSigmoid",
+    "ExactLIF",
     "Gaussian",
     "LIFParams",
     "LIFState",
     "LIParams",
     "LIState",
+    "Lazy",
     "Mismatch",
     "Plan",
     "Population",
+    "Programmed",
+    "Recording",
     "SortedEvents",
     "Substrate",
     "SuperSpike",
-    "Synapses",
+    "Surrogate",
     "Triangle",
     "Windows",
     "add",
@@ -94,8 +97,8 @@ __all__ = [
     "encode_activations",
     "expanded_conv1d",
     "first_spike",
+    "gather",
     "ideal_chip",
-    "integrate",
     "latency",
     "li",
     "li_state",
@@ -111,9 +114,11 @@ __all__ = [
     "merge",
     "noisy_rate",
     "normalise",
+    "on_chip",
     "patches",
     "plan",
     "poisson",
+    "population",
     "program",
     "regular",
     "relu",
@@ -128,7 +133,6 @@ __all__ = [
     "spike",
     "spike_count",
     "spike_time",
-    "spiking",
     "split",
     "to_events",
     "to_raster",

@@ -195,16 +195,33 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _keep_pages() -> None:
+    """Lets glibc keep large blocks of memory, so that not every call faults on new pages.
+
+    From 32 MiB on it would ask the system for a block and give it back, each time. For the command
+    line alone: a library leaves its process as it is. References: mallopt(3).
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    mallopt(-3, 2**30)  # M_MMAP_THRESHOLD, bytes
+    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, bytes
+
+
 def _train(arguments: argparse.Namespace) -> None:
     if (arguments.config is None) == (arguments.resume is None):
         arguments.error("expected a config, or --resume with a run's directory")
     import json
 
     from bss2jax import config
-    from bss2jax.experiment import RUNGS
+    from bss2jax.networks.rungs import RUNGS
     from bss2jax.runs import session
     from bss2jax.text import table
 
+    _keep_pages()
     if arguments.resume is None:
         parsed, text = config.load(arguments.config, arguments.overrides)
         run = session.train(parsed, text, None, arguments.signals, arguments.tensorboard)
@@ -213,7 +230,7 @@ def _train(arguments: argparse.Namespace) -> None:
         parsed, _ = config.load(run.path / "resolved.toml")
     summary = json.loads(run.read("summary.json"))
     accuracy = summary["test_accuracy"]
-    rows = [(name, f"{accuracy[name]:.2%}", RUNGS[name]) for name in accuracy]
+    rows = [(name, f"{accuracy[name]:.2%}", RUNGS[name].meaning) for name in accuracy]
     print("\n" + table((f"chip {_chip_name(parsed)}", "test accuracy", ""), rows))
     print(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
 
@@ -230,18 +247,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from bss2jax.runs.directory import RunDirectory
     from bss2jax.text import table
 
+    _keep_pages()
     directory = RunDirectory(Path(arguments.run))
-    prepared, params = session.read_final(directory)
-    executions = {"float": "float", "ideal": "ideal", "chip": prepared.on_chip}
+    prepared, learned = session.read_final(directory)
     known = prepared.measured_on
-    results = {name: prepared.test_result(params, executions[name]) for name in known}
+    results = {name: prepared.test_result(learned, prepared.execution(name)) for name in known}
     rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
     print(table((f"chip {_chip_name(prepared.config)}", "test accuracy", "balanced"), rows))
     print("\n" + _confusion_table(results[known[-1]], prepared.classes, known[-1]))
     if arguments.chips and "chip" not in (all_known := prepared.task.network.executions):
         raise config.ConfigError(f"--chips: this network runs on {', '.join(all_known)} only")
     if arguments.chips:
-        accuracy = experiment.over_chips(prepared, params, arguments.chips)
+        accuracy = experiment.over_chips(prepared, learned, arguments.chips)
         figures = [
             ("mean", f"{accuracy.mean():.2%}"),
             ("std", f"{accuracy.std(ddof=int(arguments.chips > 1)):.2%}"),

@@ -11,14 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, make_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, Discriminator, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from bss2jax.chip.chip import SPREADS, Mismatch
-from bss2jax.networks.layers import Layer, Soft, Spiking
+from bss2jax.networks import LAYERS, Conversion, Layer
+from bss2jax.networks.layer import kind_of, own_class
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
 _STRICT = {"extra": "forbid"}
@@ -151,6 +159,41 @@ class Run:
     checkpoints: Annotated[int, Ge(1)] = 2
 
 
+def _kind(table: Any) -> str | None:
+    """What a layer's table is read as: its kind, or `own` where that is a class's dotted name."""
+    kind = table.get("kind") if isinstance(table, Mapping) else getattr(table, "kind", "own")
+    return "own" if isinstance(kind, str) and ":" in kind else kind
+
+
+def _own_layer(table: Any) -> Any:
+    """Reads the table of one's own layer."""
+    if not isinstance(table, Mapping):
+        raise ValueError("a table")
+    kind = table["kind"]
+    own = TypeAdapter(own_class(kind))
+    rest = {key: value for key, value in table.items() if key != "kind"}
+    try:
+        # Through JSON, as in `_parse`.
+        return own.validate_json(json.dumps(rest), strict=True)
+    except ValidationError as error:
+        said = (f"{_key(e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"a table of {kind}: {'; '.join(said)}") from None
+
+
+if TYPE_CHECKING:
+    AnyLayer = Layer
+else:
+    AnyLayer = Annotated[
+        typing.Union[
+            (
+                *(Annotated[layer, Tag(kind_of(layer))] for layer in LAYERS),
+                Annotated[Any, BeforeValidator(_own_layer), Tag("own")],
+            )
+        ],
+        Discriminator(_kind),
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One experiment.
@@ -162,9 +205,11 @@ class Config:
         data: which set, and what validates.
         chip: the seed or the file of its fixed pattern.
         mismatch, noise: how far chips spread, and what differs from trial to trial.
-        layers: of the network, first to last.
-        spiking, soft: what the populations of such networks share.
+        layers: of the network, each behind the one before it or behind its `inputs`.
+        conversion: how a network of rates runs as spikes.
         objective, augment: what is minimised, and how images are changed.
+        start: the directory of a finished run with the same layers, whose final parameters are
+            those that training starts from; by default they are drawn.
         phases: of the training.
         run: where it goes.
     """
@@ -178,11 +223,11 @@ class Config:
     chip: ChipSeed = ChipSeed()
     mismatch: Spreads = Spreads()
     noise: Noise = Noise()
-    layers: Annotated[tuple[Annotated[Layer, Discriminator("kind")], ...], MinLen(1)]
-    spiking: Spiking = Spiking()
-    soft: Soft = Soft()
+    layers: Annotated[tuple[AnyLayer, ...], MinLen(1)]
+    conversion: Conversion = Conversion()
     objective: Objective = Objective()
     augment: Augmentation = Augmentation()
+    start: Annotated[str, AfterValidator(_path)] | None = None
     phases: Annotated[tuple[Phase, ...], MinLen(1)]
     run: Run = Run()
 
@@ -279,12 +324,12 @@ def load_specimen(overrides: Sequence[str]) -> Specimen:
 
 def dump(config: Config) -> str:
     """Returns a config as TOML with every default written out; `load` reads it back."""
-    return tomli_w.dumps(_without_none(dataclasses.asdict(config)))
+    return tomli_w.dumps(_without_none(_tree(config)))
 
 
 def differences(first: Config, second: Config) -> list[str]:
     """Returns the keys in which two configs differ, with both values; where runs go is left out."""
-    trees = [_flat(dataclasses.asdict(replace(config, run=Run()))) for config in (first, second)]
+    trees = [_flat(_tree(replace(config, run=Run()))) for config in (first, second)]
     keys = dict.fromkeys([*trees[0], *trees[1]])
     one, other = ({key: tree.get(key) for key in keys} for tree in trees)
     return [f"{key}: {one[key]!r}, now {other[key]!r}" for key in keys if one[key] != other[key]]
@@ -398,7 +443,7 @@ def _explain(error, tree):
         known = _known_names(path[:-1], tree)
         return f"{key}: unknown key{nearest(str(path[-1]), known)}; known: {', '.join(known)}"
     if kind == "union_tag_invalid":
-        tags = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+        tags = [tag.strip("'") for tag in context["expected_tags"].split(", ") if tag != "'own'"]
         hint = nearest(context["tag"], tags)
         return f"{key}.kind: got {_show(value['kind'])}, expected one of {', '.join(tags)}{hint}"
     if kind == "union_tag_not_found":
@@ -430,21 +475,27 @@ def _show(value):
 
 def _known_names(path, tree):
     """The keys that exist at a path of the config."""
-    kind: Any = Config
+    kind = Config
     for part in path:
         tree = tree[part]
-        if isinstance(part, int):
-            continue
-        kind = typing.get_type_hints(kind)[part]
-    candidates = [kind, *typing.get_args(kind)]
+        if not isinstance(part, int):
+            kind = typing.get_type_hints(_table(kind, {}))[part]
+        if isinstance(tree, dict):
+            kind = _table(kind, tree)
+    return _names(kind) if dataclasses.is_dataclass(kind) else []
+
+
+def _table(kind, tree):
+    """The dataclass that a table is read into, of all that a type allows; None: there is none."""
+    candidates = [kind]
     while candidates:
         found = candidates.pop(0)
         if dataclasses.is_dataclass(found):
             tag = getattr(found, "kind", None)
             if tag is None or not isinstance(tree, dict) or tree.get("kind", tag) == tag:
-                return _names(found)
+                return found
         candidates.extend(typing.get_args(found))
-    return []
+    return None
 
 
 def _flat(value, key=()):
@@ -456,6 +507,12 @@ def _flat(value, key=()):
     else:
         return {_key(key): value}
     return {k: v for name, item in items for k, v in _flat(item, (*key, name)).items()}
+
+
+def _tree(config: Config) -> dict[str, Any]:
+    """A config as nested tables, in which one's own layers say their kind."""
+    layers = [{"kind": kind_of(layer)} | dataclasses.asdict(layer) for layer in config.layers]
+    return dataclasses.asdict(config) | {"layers": layers}
 
 
 def _without_none(value):

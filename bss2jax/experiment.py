@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,29 +13,23 @@ from bss2jax import data
 from bss2jax.chip.chip import Chip, sample_chip
 from bss2jax.chip.file import ChipError, load_chip
 from bss2jax.chip.substrate import BSS2
-from bss2jax.config import Config, ConfigError
+from bss2jax.config import ChipSeed, Config, ConfigError
 from bss2jax.data import DataError
-from bss2jax.mapping.cost import describe_cost, describe_spiking_cost
-from bss2jax.mapping.plan import describe
-from bss2jax.mapping.populations import SpikingPlan, describe_populations
+from bss2jax.mapping.describe import describe, describe_cost
 from bss2jax.networks.build import build
-from bss2jax.networks.layers import Rated
-from bss2jax.networks.network import Execution, Network, Params, executions
+from bss2jax.networks.graph import Network, executions
+from bss2jax.networks.layer import Execution
+from bss2jax.networks.rungs import RUNGS
 from bss2jax.training import loop
-from bss2jax.training.loop import Result, Samples, Task
+from bss2jax.training.evaluate import Result, accuracy_over_chips, evaluate
+from bss2jax.training.task import Samples, Task, Variables, check
 
 # What the run's key is folded with to serve different purposes; phases follow.
 _RUN = 0x52554E  # what sets a run's keys apart from those of the chip with the same seed
 _INIT, _TEST, _CHIPS, _PHASES = 0, 1, 2, 3
 _VALIDATION_SHARE = 0.1
-# The rungs of the ladder onto the chip: `transfer` is of what first meets the chip, `chip` of what
-# training ends with.
-RUNGS = {
-    "float": "without rounding, saturation and noise",
-    "ideal": "quantised, on a perfect chip",
-    "transfer": "moved to the chip, as trained so far",
-    "chip": "on the chip, as trained at last",
-}
+# What may differ between experiments with the same data and network.
+_CHANGEABLE = {"name", "description", "chip", "mismatch", "noise", "start", "phases", "run"}
 
 
 @dataclass(frozen=True)
@@ -41,20 +37,36 @@ class Experiment:
     """A config with everything it stands for, before anything is trained or written.
 
     Attributes:
-        config: what it is made of.
-        task: network and settings.
-        chip: the run's own.
-        key: of the run, folded for each purpose.
+        config: what it is made of; its seeds say which chip and which keys.
+        task: network and settings, and what has been compiled of them.
         training, validation, test: the samples, on the device.
     """
 
     config: Config
     task: Task
-    chip: Chip
-    key: jax.Array
     training: Samples
     validation: Samples
     test: Samples
+
+    @cached_property
+    def chip(self) -> Chip:
+        """The run's own chip.
+
+        Raises:
+            ConfigError: its file cannot be read.
+        """
+        chip = self.config.chip
+        if chip.file is None:
+            return sample_chip(jax.random.key(chip.seed), self.config.spreads)
+        try:
+            return load_chip(chip.file)
+        except ChipError as error:
+            raise ConfigError(f"chip.file: {error}") from None
+
+    @property
+    def key(self) -> jax.Array:
+        """The run's key, `[]`, folded for each purpose."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), _RUN)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -66,16 +78,43 @@ class Experiment:
         """What "on the chip" means in this run: as in its first phase there; else all layers."""
         return next((phase.on for phase in self.config.phases if phase.on_chip), "chip")
 
-    def initial(self) -> Params:
-        """Returns the parameters that training starts from."""
-        return self.task.network.init(jax.random.fold_in(self.key, _INIT))
+    @property
+    def measured_on(self) -> tuple[Execution, ...]:
+        """The executions on which a run is measured: those that its network has.
+
+        A network that is slow off `float` is measured there only where a phase is trained there.
+        """
+        network = self.task.network
+        trained = {phase.on for phase in self.config.phases}
+        return ("float",) if network.slow_off_float and trained == {"float"} else network.executions
+
+    def initial(self) -> Variables:
+        """Returns what training starts from."""
+        return self.task.initial(jax.random.fold_in(self.key, _INIT))
+
+    def changed(self, config: Config) -> "Experiment":
+        """Returns the same data and network under another config; what was compiled stays.
+
+        Args:
+            config: differs in chips, noise, phases, start, or where the run goes, at most.
+
+        Raises:
+            ConfigError: it differs in more, or a phase does not fit the network.
+        """
+        for name in set(vars(config)) - _CHANGEABLE:
+            if getattr(config, name) != getattr(self.config, name):
+                raise ConfigError(f"{name}: differs, so the experiment has to be prepared anew")
+        _check_phases(config, self.task.network)
+        task = self.task
+        if config.spreads != task.mismatch:
+            task = replace(task, mismatch=config.spreads)
+        return replace(self, config=config, task=task)
 
     def with_chip(self, seed: int) -> "Experiment":
         """Returns the same experiment on another chip; what precedes the chip stays the same."""
-        config = replace(self.config, chip=replace(self.config.chip, seed=seed, file=None))
-        return replace(self, config=config, chip=sample_chip(jax.random.key(seed), config.spreads))
+        return self.changed(replace(self.config, chip=ChipSeed(seed=seed)))
 
-    def train(self, number: int, start: Params | loop.Progress, **callbacks) -> Params:
+    def train(self, number: int, start: Variables | loop.Progress, **callbacks: Any) -> Variables:
         """Trains through a phase, or what is left of it; start and callbacks as of `loop.train`."""
         return loop.train(
             self.task,
@@ -84,46 +123,35 @@ class Experiment:
             self.chip,
             self.training,
             self.validation,
-            jax.random.fold_in(self.key, _PHASES + number),
+            self.phase_key(number),
+            number=number,
             **callbacks,
         )
 
-    def rungs(self, params: Params) -> dict[str, Result]:
-        """Measures the same parameters on the rungs of `RUNGS` but the last, with the test set.
+    def phase_key(self, number: int) -> jax.Array:
+        """Returns the key, `[]`, that a phase is trained with."""
+        return jax.random.fold_in(self.key, _PHASES + number)
+
+    def execution(self, rung: str) -> Execution | Mapping[str, Execution]:
+        """Returns what a rung of the ladder, by name, means in this run."""
+        return self.on_chip if RUNGS[rung].on == "chip" else RUNGS[rung].on
+
+    def rungs(self, variables: Variables) -> dict[str, Result]:
+        """Measures the same variables on all rungs but the last, with the test set.
 
         See `measured_on` for what is left out.
         """
-        rungs: dict[str, tuple[Execution, Execution | Mapping[str, Execution]]] = {
-            "float": ("float", "float"),
-            "ideal": ("ideal", "ideal"),
-            "transfer": ("chip", self.on_chip),
-        }
-        return {
-            name: self.test_result(params, on)
-            for name, (execution, on) in rungs.items()
-            if execution in self.measured_on
-        }
+        names = [name for name in RUNGS if name != "chip" and RUNGS[name].on in self.measured_on]
+        return {name: self.test_result(variables, self.execution(name)) for name in names}
 
-    @property
-    def measured_on(self) -> tuple[Execution, ...]:
-        """The executions on which a run is measured: those that its network has.
-
-        A soft LIF network is converted only where a phase asks for it: a sample then takes as many
-        products as steps.
-        """
-        known = self.task.network.executions
-        soft = any(isinstance(layer, Rated) for layer in self.config.layers)
-        trained = {phase.on for phase in self.config.phases if isinstance(phase.on, str)}
-        return ("float",) if soft and trained == {"float"} else known
-
-    def test_result(self, params: Params, on: Execution | Mapping[str, Execution]) -> Result:
+    def test_result(self, variables: Variables, on: Execution | Mapping[str, Execution]) -> Result:
         """Measures on the test set, on this run's chip with noise where `on` asks so."""
         key = jax.random.fold_in(self.key, _TEST)
-        return loop.evaluate(self.task, params, self.test, self.chip, key, on=on)
+        return evaluate(self.task, variables, self.test, self.chip, key, on=on)
 
-    def test_accuracy(self, params: Params, on: Execution | Mapping[str, Execution]) -> float:
+    def test_accuracy(self, variables: Variables, on: Execution | Mapping[str, Execution]) -> float:
         """Measures accuracy on the test set: see `test_result`."""
-        return self.test_result(params, on).accuracy
+        return self.test_result(variables, on).accuracy
 
 
 def network_of(config: Config) -> Network:
@@ -146,24 +174,34 @@ def network_of(config: Config) -> Network:
                 f"{known.shape[-1]} channels of {name}"
             )
     try:
-        network = build(config.layers, known.shape, spiking=config.spiking, soft=config.soft)
+        network = build(config.layers, known.shape, conversion=config.conversion)
     except ValueError as error:
         raise ConfigError(f"layers: {error}") from None
+    last = network.nodes[-1].after
+    if last.timed:
+        raise ConfigError(
+            f"layers: the last one makes {last.kind} over time; end in a decoder, such as "
+            "max_over_time or spike_count"
+        )
     if network.shapes[-1] != (len(known.classes),):
         raise ConfigError(
             f"layers: the last one makes outputs of shape {network.shapes[-1]}; "
             f"{name} has {len(known.classes)} classes, so expected ({len(known.classes)},)"
         )
-    for i, phase in enumerate(config.phases):
-        try:
-            executions(network.names, phase.on, network.executions)
-        except ValueError as error:
-            raise ConfigError(f"phases.{i}.{error}") from None
+    _check_phases(config, network)
     if config.augment.any and len(known.shape) != 3:
         raise ConfigError(f"augment: {name} has no images to shift, rotate or flip")
     if config.augment.quarter_turns and known.shape[0] != known.shape[1]:
         raise ConfigError(f"augment.quarter_turns: the images of {name} are not square")
     return network
+
+
+def _check_phases(config: Config, network: Network) -> None:
+    for i, phase in enumerate(config.phases):
+        try:
+            executions(network, phase.on)
+        except ValueError as error:
+            raise ConfigError(f"phases.{i}.{error}") from None
 
 
 def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
@@ -182,7 +220,7 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
     dataset = dataset or data.load(config.data.name)
     for name in ("train", "validation", "test"):
         if getattr(dataset, name) is not None:
-            _check_split(getattr(dataset, name), name, dataset, data.spec(config.data.name))
+            _check_split(getattr(dataset, name), f"{dataset.name}: {name}", dataset, network)
     task = Task(
         network,
         config.data.full_scale or dataset.full_scale,
@@ -193,24 +231,9 @@ def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
         config.data.offset,
     )
     training, validation = _split(dataset, config.data.validation, config.seed)
-    return Experiment(
-        config,
-        task,
-        _chip_of(config),
-        jax.random.fold_in(jax.random.key(config.seed), _RUN),
-        training,
-        validation,
-        _on_device(dataset.test),
-    )
-
-
-def _chip_of(config):
-    if config.chip.file is not None:
-        try:
-            return load_chip(config.chip.file)
-        except ChipError as error:
-            raise ConfigError(f"chip.file: {error}") from None
-    return sample_chip(jax.random.key(config.chip.seed), config.spreads)
+    experiment = Experiment(config, task, training, validation, _on_device(dataset.test))
+    experiment.chip  # noqa: B018 - a file that cannot be read is found out now
+    return experiment
 
 
 def training_samples(config: Config) -> int:
@@ -235,18 +258,19 @@ def plan_text(network: Network, samples: int, batch: int) -> str:
         samples: of an epoch.
         batch: samples with the same weights.
     """
-    if isinstance(network.plan, SpikingPlan):
-        cost = describe_spiking_cost(network.plan, samples, batch)
-        return f"{describe_populations(network.plan)}\n{cost}\n"
+    if network.misfit:
+        return f"not on the chip, simulated in floating point only: {network.misfit}\n"
+    if not network.plan.names:
+        return "not on the chip: no layer of the network has a counterpart there\n"
     return f"{describe(network.plan)}\n\n{describe_cost(network.plan, samples, batch)}\n"
 
 
-def over_chips(experiment: Experiment, params: Params, count: int) -> np.ndarray:
+def over_chips(experiment: Experiment, variables: Variables, count: int) -> np.ndarray:
     """Measures test accuracy, `[count]`, on chips not seen: the seeds after the run's own.
 
     Args:
         experiment: whose spreads, test set and execution apply.
-        params: of the trained network.
+        variables: what the network has learned.
         count: chips.
     """
     first = experiment.config.chip.seed + 1
@@ -254,32 +278,26 @@ def over_chips(experiment: Experiment, params: Params, count: int) -> np.ndarray
     draw = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))
     chips = jax.jit(draw)(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)
-    return loop.accuracy_over_chips(
-        experiment.task, params, experiment.test, chips, key, on=experiment.on_chip
+    return accuracy_over_chips(
+        experiment.task, variables, experiment.test, chips, key, on=experiment.on_chip
     )
 
 
-def _check_split(split, name, dataset, known):
+def _check_split(split: data.Split, where: str, dataset: data.Dataset, network: Network) -> None:
     """Raises `DataError` where the samples or labels of a split are not what its set promises."""
-    x, y, where = split.x, split.y, f"{dataset.name}: {name}"
-    if x.shape[1:] != known.shape or not len(x):
-        shape = ", ".join(map(str, known.shape))
-        raise DataError(f"{where}.x: got shape {x.shape}, expected (S, {shape}) with S >= 1")
-    if x.dtype.kind not in "uif" or y.dtype.kind not in "ui":
-        raise DataError(f"{where}: got x of {x.dtype} and y of {y.dtype}, expected numbers and int")
+    try:
+        check(split, network, where)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     # Measured values may be negative, or beyond full scale, and are clipped; images may not.
-    least, most = x.min(), x.max()
+    least, most = split.x.min(), split.x.max()
     if not np.isfinite([least, most]).all():
         raise DataError(f"{where}.x: got {least} to {most}, expected finite numbers")
-    if x.dtype.kind != "f" and (least < 0 or most > np.max(dataset.full_scale)):
+    if split.x.dtype.kind != "f" and (least < 0 or most > np.max(dataset.full_scale)):
         raise DataError(f"{where}.x: got {least} to {most}, expected 0 to {dataset.full_scale}")
-    if y.min() < 0 or y.max() >= len(known.classes):
-        raise DataError(
-            f"{where}.y: got labels {y.min()} to {y.max()}, expected 0 to {len(known.classes) - 1}"
-        )
 
 
-def _split(dataset, share, seed):
+def _split(dataset: data.Dataset, share: float | None, seed: int) -> tuple[Samples, Samples]:
     """The training and the validation split: the set's own, or taken out of the former by a seed.
 
     Where samples have groups, whole groups validate, until they are as many samples as asked for.
@@ -302,7 +320,7 @@ def _split(dataset, share, seed):
     return take(rest), take(held)
 
 
-def _held_out(share, samples):
+def _held_out(share: float | None, samples: int) -> int:
     """How many of the training samples validate, of a number or a share; None: the usual one."""
     share = _VALIDATION_SHARE if share is None else share
     count = int(share) if share >= 1 else max(1, round(share * samples))
@@ -311,5 +329,5 @@ def _held_out(share, samples):
     return count
 
 
-def _on_device(split):
+def _on_device(split: data.Split) -> Samples:
     return Samples(jnp.asarray(split.x), jnp.asarray(split.y, jnp.int32))

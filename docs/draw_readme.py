@@ -10,7 +10,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bss2jax import config, plot
-from bss2jax.experiment import RUNGS, network_of
+from bss2jax.experiment import network_of
+from bss2jax.networks.rungs import RUNGS
 
 HERE = Path(__file__).parent
 NAME = "mnist_ladder"

@@ -7,12 +7,12 @@ rows, 30 runs, error bars. Writes `characterisation.md` and `characterisation.pn
 published point beside it: ten columns at 100 x 15 x 21 read 55..63.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from study import COLOURS, figure, parser, write
 
 from bss2jax import BSS2, Chip, load_chip, matmul, sample_chip
 from bss2jax.calibration.products import characterise, measure_gain_and_noise
@@ -49,52 +49,41 @@ def describe_point(y: np.ndarray) -> str:
 
 def draw(chip: Chip, key: jax.Array, out: Path) -> None:
     """Draws the published figure, and all columns' noise and pattern beside it."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
     k_columns, k_sweep = jax.random.split(key)
     mean, std = weight_over_columns(chip, k_columns)
     sweep = characterise(chip, k_sweep, activation=ACTIVATION, runs=RUNS)
-    weights = np.asarray(sweep.weights)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    left.errorbar(weights, mean, std, fmt=".", color="#0072B2", markersize=4, elinewidth=1,
-                  label=f"column by column, {RUNS} runs")  # fmt: skip
-    left.plot(weights, np.clip(sweep.product, -128, 127), color="#999999", label="nominal")
-    left.axhspan(-80, 80, color="#999999", alpha=0.12, label="linear on silicon")
-    left.set(xlabel="weight", ylabel="readout (LSB)")
-    left.legend(frameon=False, fontsize=8)
-    right.plot(weights, sweep.fixed_pattern, color="#D55E00", label="fixed pattern: columns' means")
-    right.plot(weights, sweep.trial_noise, color="#0072B2", label="noise: over runs")
-    right.set(xlabel="weight", ylabel="std (LSB)", ylim=(0, None))
-    right.legend(frameon=False, fontsize=8)
-    figure.savefig(out / "characterisation.png", dpi=130)
-    plt.close(figure)
+    weights, nominal = np.asarray(sweep.weights), np.clip(sweep.product, -128, 127)
+    blue, red, _, grey = COLOURS
+    with figure(out / "characterisation.png", panels=2, width=9.0) as (left, right):
+        look = {"fmt": ".", "color": blue, "markersize": 4, "elinewidth": 1}
+        left.errorbar(weights, mean, std, label=f"column by column, {RUNS} runs", **look)
+        left.plot(weights, nominal, color=grey, label="nominal")
+        left.axhspan(-80, 80, color=grey, alpha=0.12, label="linear on silicon")
+        left.set(xlabel="weight", ylabel="readout (LSB)")
+        right.plot(weights, sweep.fixed_pattern, color=red, label="fixed pattern: columns' means")
+        right.plot(weights, sweep.trial_noise, color=blue, label="noise: over runs")
+        right.set(xlabel="weight", ylabel="std (LSB)", ylim=(0, None))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as seed=1")
-    parser.add_argument("--file", type=Path, help="a chip in a file, instead")
-    parser.add_argument("--out", type=Path, default=Path("runs/characterisation"))
-    parsed = parser.parse_args(arguments)
+    made = parser(__doc__, config=False)
+    made.add_argument("--file", type=Path, help="a chip in a file, instead")
+    parsed = made.parse_args(arguments)
     specimen = load_specimen(parsed.overrides)
     chip = sample_chip(jax.random.key(specimen.seed), specimen.mismatch)
     if parsed.file:
         chip = load_chip(parsed.file)
-    parsed.out.mkdir(parents=True, exist_ok=True)
+    out = parsed.out or Path("runs/characterisation")
+    out.mkdir(parents=True, exist_ok=True)
     k_sweep, k_gain, k_point, k_figure = jax.random.split(jax.random.key(0), 4)
     sweep = describe_sweep(characterise(chip, k_sweep, activation=ACTIVATION, runs=RUNS))
     gain, noise = measure_gain_and_noise(chip, k_gain)
+    draw(chip, k_figure, out)
     text = (
         f"{sweep}\n\n{describe_point(published_point(chip, k_point))}\n\n"
         f"gain {float(gain):.5f}, noise {float(noise):.2f} LSB, as the reference measures them"
     )
-    (parsed.out / "characterisation.md").write_text(f"```\n{text}\n```\n", encoding="utf-8")
-    print(text)
-    draw(chip, k_figure, parsed.out)
-    print(f"\ntable and figure are in {parsed.out}")
+    write(text, out, "characterisation")
 
 
 if __name__ == "__main__":

@@ -8,16 +8,13 @@ one chip in the loop, and on another chip in each step. Writes `one_chip_or_any.
 run directory for each training.
 """
 
-import argparse
-from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
+from study import COLOURS, Study, figure, kept, parser, require_last_on_chip, spread, write
 
-from bss2jax import Mismatch, config, experiment, sample_chip
-from bss2jax.config import Config, ConfigError
-from bss2jax.runs import directory as runs
+from bss2jax import experiment
+from bss2jax.runs.directory import RunDirectory
 from bss2jax.text import table
 
 LABELS = {
@@ -28,103 +25,64 @@ LABELS = {
 }
 
 
-def ways(parsed: Config) -> dict[str, Config]:
-    """The config with its last phase in each of the four ways."""
-    last = parsed.phases[-1]
-    phases = {
-        "nominal": replace(last, on="ideal"),
-        "noise": last,
-        "one": last,
-        "any": replace(last, chip="resample"),
+def ways(study: Study, last: int) -> dict[str, tuple[str, ...]]:
+    """In what the four runs differ."""
+    noise = study.config.noise
+    return {
+        "nominal": (f"phases.{last}.on=ideal",),
+        "noise": ("mismatch.preset=none", f"noise.std={noise.std}", f"noise.send={noise.send}"),
+        "one": (),
+        "any": (f"phases.{last}.chip=resample",),
     }
-    return {way: replace(parsed, phases=(*parsed.phases[:-1], p)) for way, p in phases.items()}
 
 
-def study(parsed: Config, chips: int, out: Path) -> dict[str, tuple[float, np.ndarray]]:
-    """Trains in four ways; returns test accuracy in percent on the run's chip, and `[chips]`."""
-    if any(phase.on_chip for phase in parsed.phases[:-1]) or not parsed.phases[-1].on_chip:
-        raise ConfigError("phases: expected only the last one on the chip")
-    prepared = experiment.prepare(parsed)
-    last = len(parsed.phases) - 1
-    start = prepared.initial()
-    for i in range(last):
-        start = prepared.train(i, start)
-    spreads = parsed.spreads
-    noise = {"noise_std": spreads.noise_std, "send_noise": spreads.send_noise}
-    key = jax.random.key(parsed.chip.seed)
-    patternless = sample_chip(key, replace(Mismatch.none(), **noise))
-    results = {}
-    for way, changed in ways(parsed).items():
-        chip = patternless if way == "noise" else prepared.chip
-        params = replace(prepared, config=changed, chip=chip).train(last, start)
-        # Measured alike: as the config means "on the chip", with the same noise.
-        own = prepared.test_accuracy(params, prepared.on_chip)
-        others = experiment.over_chips(prepared, params, chips)
-        with runs.opened(parsed.name, str(out / way)) as run:
-            run.write("resolved.toml", config.dump(changed))
-            run.write("environment.json", runs.environment())
-            run.save("final", params)
-            run.write("summary.json", {"own_chip": own, "other_chips": others.tolist()})
-        results[way] = (100 * own, 100 * others)
-        print(f"{LABELS[way]}: {100 * own:.2f}, others {100 * others.mean():.2f}", flush=True)
-    return results
+def train(study: Study, chips: int) -> dict[str, dict]:
+    """Trains in four ways; returns test accuracy on the run's chip, and on others."""
+    last, found = require_last_on_chip(study.config), {}
+    start = study.branch(last)
+    for way, overrides in ways(study, last).items():
+        run = study.run(way, *overrides, *start)
+        found[way] = kept(run, f"over-{chips}.json", lambda run=run: measured(study, run, chips))
+    return found
 
 
-def write_table(results: dict[str, tuple[float, np.ndarray]], out: Path) -> str:
-    """Writes accuracy on the chip of the training, and mean, spread and worst on the others."""
-    count = len(next(iter(results.values()))[1])
-    rows = [
-        (
-            LABELS[way],
-            f"{own:.2f}",
-            f"{others.mean():.2f} ± {others.std(ddof=1):.2f}",
-            f"{others.min():.2f}",
-        )
-        for way, (own, others) in results.items()
-    ]
-    header = ("test accuracy, %", "own chip", f"{count} other chips", "worst of them")
-    text = table(header, rows)
-    (out / "one_chip_or_any.md").write_text(f"```\n{text}\n```\n", encoding="utf-8")
-    return text
+def measured(study: Study, run: RunDirectory, chips: int) -> dict:
+    """Measures alike whatever was trained: as the config means "on the chip", with its noise."""
+    learned, prepared = study.learned(run), study.experiment
+    own = prepared.test_accuracy(learned, prepared.on_chip)
+    others = experiment.over_chips(prepared, learned, chips)
+    return {"own_chip": own, "other_chips": others.tolist()}
 
 
-def draw(results: dict[str, tuple[float, np.ndarray]], out: Path) -> None:
+def describe(found: dict[str, dict]) -> str:
+    """Accuracy on the chip of the training, and mean, spread and worst on the others."""
+    rows = []
+    for way, each in found.items():
+        others = 100 * np.array(each["other_chips"])
+        own = f"{100 * each['own_chip']:.2f}"
+        rows.append((LABELS[way], own, spread(others), f"{others.min():.2f}"))
+    return table(("test accuracy, %", "own chip", f"{len(others)} other chips", "worst"), rows)
+
+
+def draw(found: dict[str, dict], out: Path) -> None:
     """Draws every chip's accuracy for every training."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    for place, (own, others) in enumerate(results.values()):
-        x = place + np.linspace(-0.2, 0.2, len(others))
-        first = place == 0
-        axes.plot(x, others, "o", color="#0072B2", markersize=4, alpha=0.7,
-                  label="chips not seen" if first else None)  # fmt: skip
-        axes.plot(place, own, "D", color="#D55E00", label="own chip" if first else None)
-    axes.set_xticks(range(len(results)), [LABELS[way] for way in results], fontsize=8)
-    axes.set_ylabel("test accuracy (%)")
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(out / "one_chip_or_any.png", dpi=130)
-    plt.close(figure)
+    with figure(out / "one_chip_or_any.png") as axes:
+        for place, each in enumerate(found.values()):
+            others = 100 * np.array(each["other_chips"])
+            x, own = place + np.linspace(-0.2, 0.2, len(others)), 100 * each["own_chip"]
+            labels = (None, None) if place else ("chips not seen", "own chip")
+            axes.plot(x, others, "o", color=COLOURS[0], markersize=4, alpha=0.7, label=labels[0])
+            axes.plot(place, own, "D", color=COLOURS[1], label=labels[1])
+        axes.set_xticks(range(len(found)), [LABELS[way] for way in found], fontsize=8)
+        axes.set_ylabel("test accuracy (%)")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", nargs="?", default="mnist_ladder")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--chips", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=Path("runs/one_chip_or_any"))
-    parsed = parser.parse_args(arguments)
-    if parsed.chips < 2:
-        parser.error(f"--chips: expected 2 or more, got {parsed.chips}")
-    parsed.out.mkdir(parents=True, exist_ok=True)
-    loaded, _ = config.load(parsed.config, parsed.overrides)
-    results = study(loaded, parsed.chips, parsed.out)
-    print("\n" + write_table(results, parsed.out))
-    draw(results, parsed.out)
-    print(f"\ntable, figure and runs are in {parsed.out}")
+    parsed = parser(__doc__, "mnist_ladder", chips=(20, 2)).parse_args(arguments)
+    out = parsed.out or Path("runs/one_chip_or_any")
+    found = train(Study.of(parsed.config, parsed.overrides, out), parsed.chips)
+    draw(found, out)
+    write(describe(found), out, "one_chip_or_any")
 
 
 if __name__ == "__main__":

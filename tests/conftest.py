@@ -1,13 +1,17 @@
-"""What several test files need: the compiler, a drawn chip, as the package and as the twins see it.
+"""What several test files need: the compiler, a drawn chip, a finished run.
 
 Kernels, execution, networks and runs are compiled as users compile them. What only calls them, and
 says nothing of their numbers, is compiled without most optimisations, in half the time.
 """
 
+import contextlib
+import fcntl
 import gc
+import io
 import os
 import resource
 import tempfile
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What one worker, command line or notebook has compiled the others load; empty at first.
@@ -25,7 +29,11 @@ import pytest
 import reference
 from hypothesis import settings
 
-from bss2jax import Mismatch, sample_chip
+from bss2jax import Mismatch, cli, sample_chip
+from bss2jax.runs.directory import RunDirectory
+
+# What the command line does to its process's memory is not for that of the tests.
+cli._keep_pages = lambda: None
 
 # From the command line's side: `make test-system`. The others are `make test-kernels`.
 SYSTEM = {
@@ -91,3 +99,52 @@ def chip():
 def pattern(chip):
     """The same chip for the twins."""
     return reference.pattern(chip)
+
+
+# As many validation as test samples: measuring both compiles once. 8 steps an epoch, then 5.
+TINY = """# A comment that the verbatim copy keeps.
+name = "tiny"
+seed = 3
+chip.seed = 5
+data = { name = "digits", validation = 360 }
+layers = [{ kind = "flatten" }, { kind = "dense", outputs = 10 }]
+
+[[phases]]
+on = "float"
+epochs = 2
+learning_rate = 2.0
+keep = "last"
+
+[[phases]]
+on = "chip"
+epochs = 3
+batch_size = 200
+learning_rate = 1.0
+schedule = "cosine"
+"""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run of `TINY`, by the command line; the first worker that needs it trains it.
+
+    Beside its directory `tiny` stand `tiny.toml`, and `tiny.txt` with what was printed. For
+    reading: tests that change a run copy it.
+    """
+    place = tmp_path_factory.getbasetemp()
+    place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "finished"
+    place.mkdir(exist_ok=True)
+    with open(place / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "tiny.txt").exists():
+            (place / "tiny.toml").write_text(TINY)
+            # As users compile it, whichever module comes first: others compare to the bit.
+            quick = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"
+            printed = io.StringIO()
+            jax.config.update("jax_disable_most_optimizations", False)
+            with contextlib.redirect_stdout(printed):
+                code = cli.main(["train", str(place / "tiny.toml"), f"run.dir={place / 'tiny'}"])
+            jax.config.update("jax_disable_most_optimizations", quick)
+            assert code == 0, printed.getvalue()
+            (place / "tiny.txt").write_text(printed.getvalue())
+    return RunDirectory(Path(place / "tiny"))

@@ -233,7 +233,7 @@ RUN = {
     "resolved.toml": config.dump(
         config.load("digits", ["layers=[{kind='flatten'}, {kind='dense', outputs=10}]"])[0]
     ),
-    "environment.json": {"format": 2, "versions": {"jax": "0.10"}, "command": ["bss2jax"]},
+    "environment.json": {"format": 3, "versions": {"jax": "0.10"}, "command": ["bss2jax"]},
     "plan.txt": "a plan",
     "metrics.jsonl": [
         {
@@ -245,9 +245,9 @@ RUN = {
             "train_accuracy": 0.5,
             "validation_loss": 1.0,
             "validation_accuracy": 0.75,
-            "validation_saturation": {"dense_1": {"inputs": 0.0, "outputs": 0.25}},
+            "validation_saturation": {"dense_0": {"inputs": 0.0, "outputs": 0.25}},
         }
-        for i, on in enumerate(["float", {"dense_1": "chip"}])
+        for i, on in enumerate(["float", {"dense_0": "chip"}])
     ],
     "summary.json": {
         "test_accuracy": {"float": 0.9, "ideal": 0.8, "transfer": 0.5, "chip": 0.7},
@@ -313,7 +313,7 @@ LAB = [b"gain,offset\n" + b"1.0,0.5\n" * 6]
 LAB_NPZ = [file_of(lambda path: np.savez(open(path, "wb"), gain=np.ones(6), noise_std=np.ones(6)))]
 CHECKPOINT = [file_of(lambda path: checkpoint.save(path, TREE, {"step": 1}))]
 TOML = [path.read_bytes() for path in config.shipped().values()]
-ENVIRONMENT = [json.dumps({"format": 2, "versions": {"jax": "0.10"}}).encode()]
+ENVIRONMENT = [json.dumps({"format": 3, "versions": {"jax": "0.10"}}).encode()]
 LIKE = jax.eval_shape(lambda: TREE)
 
 TARGETS = {

@@ -51,45 +51,54 @@ def blocks(inputs, outputs):
             number += 1
 
 
+def effective(w_block, excitatory, inhibitory, unit=32):
+    """Codes times the strength of their sign, cut at 2, in multiples of 1/32 LSB.
+
+    In float32, as a strength on the edge between two multiples must fall to the same side.
+    """
+    strength = np.where(w_block > 0, excitatory, inhibitory).astype(np.float32)
+    product = w_block.astype(np.float32) * np.clip(strength, -2, 2)
+    return (np.rint(product * np.float32(unit)) / unit).astype(np.float64)
+
+
+def piece_voltage(x, w, chip, h, num_sends=1, unit=32):
+    """Membrane voltages of one block on hemisphere h, and a bound of their float32 error, `[B, N]`.
+
+    `float32(x W) * float32(s g)`, times the column's gain, is what a float32 machine computes, as
+    x W is exact: the bound is 0. An offset adds one rounding of the voltage, and compression (a
+    function of slope 1 or less) five of what it is given: up to 6 u |voltage|, with u = 2^-24.
+    """
+    (n, width), scale = w.shape, np.float32(num_sends * GAIN)
+    strength = chip["synapse"][h, :, :n, :width].astype(np.float32)
+    strength = strength * chip["driver"][h, :n, None].astype(np.float32)
+    inhibitory = strength[1] * chip["inhibitory"][h, :width].astype(np.float32)
+    gain, offset = chip["gain"][h, :width].astype(np.float32), chip["offset"][h, :width]
+    compression = chip["compression"][h, :width]
+    product = x @ effective(w, strength[0], inhibitory, unit)
+    assert (product == product.astype(np.float32)).all()
+    scaled = (product.astype(np.float32) * (scale * gain)).astype(np.float64)
+    roundings = 5 * (compression != 0) * (np.abs(scaled) > 80) + (offset != 0)
+    error = UNIT * roundings * (np.abs(scaled) + np.abs(offset))
+    return compress(scaled, compression) + offset, error
+
+
 def voltages(x, w, chip=None, num_sends=1):
     """Membrane voltage of every readout before floor, and a bound of its float32 error.
-
-    Where synapses and drivers are perfect, `float32(x W) * float32(s g)`, times the column's gain,
-    is what a float32 machine computes: the bound is 0, or one rounding where an offset is added.
-    Where they are not, each of the n terms of a sum is rounded at most 4 times (strength of
-    synapse, driver and sign, weight, product), summed with n - 1 roundings in any order, then
-    scaled by a rounded scale, compressed (a function of slope 1 or less, in 6 roundings) and
-    shifted: n + 12 roundings, so the bound is (n + 13) u (scale sum |x w strength| + |offset|), to
-    first order in u = 2^-24, and 1 to spare.
 
     Returns:
         Two arrays `[row blocks, B, N]`.
     """
     x, w = codes(x, w)
-    scale = np.float32(num_sends * GAIN)
     shape = (-(-w.shape[0] // ROWS), x.shape[0], w.shape[1])
     voltage, error = np.zeros(shape), np.zeros(shape)
     for rows, columns, h in blocks(*w.shape):
         place = (rows.start // ROWS, slice(None), columns)
         x_block, w_block = x[:, rows], w[rows, columns]
         if chip is None:
+            scale = np.float32(num_sends * GAIN)
             voltage[place] = (x_block @ w_block).astype(np.float32) * scale
-            continue
-        n, width = w_block.shape
-        excitatory, inhibitory = chip["synapse"][h, :, :n, :width]
-        inhibitory = inhibitory * chip["inhibitory"][h, :width]
-        strength = np.where(w_block > 0, excitatory, inhibitory) * chip["driver"][h, :n, None]
-        gain, offset = chip["gain"][h, :width], chip["offset"][h, :width]
-        compression = chip["compression"][h, :width]
-        if (strength == 1).all() and (compression == 0).all():
-            scaled = (x_block @ w_block).astype(np.float32) * (scale * gain.astype(np.float32))
-            voltage[place] = scaled + offset
-            error[place] = UNIT * np.abs(voltage[place]) * (offset != 0)
-            continue
-        gain = np.float64(scale) * gain
-        voltage[place] = compress(x_block @ (w_block * strength) * gain, compression) + offset
-        size = x_block @ np.abs(w_block * strength) * gain + np.abs(offset)
-        error[place] = (n + 13) * UNIT * size
+        else:
+            voltage[place], error[place] = piece_voltage(x_block, w_block, chip, h, num_sends)
     return voltage, error
 
 

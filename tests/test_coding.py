@@ -21,10 +21,29 @@ from bss2jax.kernels.coding import (
     spike_time,
 )
 from bss2jax.kernels.synapses.events import to_raster
-from bss2jax.networks.layers import Spiking
-from bss2jax.networks.spiking import TRACE_DECODERS, encode
+from bss2jax.networks import (
+    LastStep,
+    Latency,
+    MaxOverTime,
+    MeanOverTime,
+    Rate,
+    SpikeTime,
+    SumOverTime,
+    Values,
+)
+from bss2jax.networks.codes import raster_of
+from bss2jax.networks.layer import How
 
 STEPS = 30
+
+
+def code(values, layer):
+    """What a code makes of values `[B, K]`."""
+    before = Values(values.shape[1:])
+    how = How(None, None, 0, "float", False, (before,), layer.shape(before))
+    return layer.apply({}, {}, values, how=how)[0]
+
+
 PIXELS = jnp.arange(256, dtype=jnp.float32).reshape(2, 128) / 255
 
 
@@ -64,14 +83,15 @@ def test_spike_time_runs_from_early_to_late():
 
 def test_time_coding_adds_one_bias_input():
     values = jnp.array([[0.0, 1.0], [0.5, 0.25]])
-    events = encode(values, Spiking(coding="time", steps=38, bias_time=4e-6), None, as_events=True)
+    coded = code(values, SpikeTime(steps=38, bias=4e-6))
+    events = coded.code.events_of(coded.values)
     np.testing.assert_array_equal(events.time, [[2, 26, 4], [14, 8, 4]])
     np.testing.assert_array_equal(events.index, [[0, 1, 2], [0, 1, 2]])
 
 
 def test_rate_coding_needs_a_key():
     with pytest.raises(ValueError, match="key"):
-        encode(PIXELS, Spiking(coding="rate"), None)
+        code(PIXELS, Rate())
 
 
 def test_poisson_spikes_are_as_likely_as_the_values_say():
@@ -134,11 +154,9 @@ def test_delta_coding_takes_signals_with_samples_for_every_step():
 
 
 def test_the_raster_of_one_spike_an_input_is_that_of_its_events():
-    events = encode(PIXELS / 255, Spiking(steps=STEPS), None, as_events=True)
-    raster = encode(PIXELS / 255, Spiking(steps=STEPS), None)
-    np.testing.assert_array_equal(raster, to_raster(events, STEPS, PIXELS.shape[1]))
-    with pytest.raises(ValueError, match="rate coding has no events"):
-        encode(PIXELS, Spiking(coding="rate"), None, as_events=True)
+    coded = code(PIXELS / 255, Latency(steps=STEPS))
+    events = coded.code.events_of(coded.values)
+    np.testing.assert_array_equal(raster_of(coded), to_raster(events, STEPS, PIXELS.shape[1]))
 
 
 def test_a_soft_clamp_is_straight_near_zero_and_stays_below_its_cap():
@@ -167,10 +185,13 @@ def test_first_spike_scores_the_earliest_highest():
 
 def test_decoders_reduce_time():
     v = np.random.default_rng(15).normal(size=(7, 2, 3)).astype(np.float32)
-    expected = {"max": v.max(0), "mean": v.mean(0), "sum": v.sum(0), "last": v[-1]}
-    assert set(TRACE_DECODERS) == set(expected)
-    for name, decode in TRACE_DECODERS.items():
-        np.testing.assert_allclose(decode(jnp.asarray(v)), expected[name], rtol=1e-5, atol=1e-6)
+    for decoder, expected in (
+        (MaxOverTime(), v.max(0)),
+        (MeanOverTime(), v.mean(0)),
+        (SumOverTime(), v.sum(0)),
+        (LastStep(), v[-1]),
+    ):
+        np.testing.assert_allclose(decoder.decode(jnp.asarray(v)), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(max_over_time(jnp.asarray(v)), v.max(0))
 
 

@@ -59,8 +59,8 @@ WRONG = [
     ("run.dri=1", ["run.dri: unknown key", "mean 'dir'"]),
     ("phases.0.epoch=3", ["phases.0.epoch: unknown key", "mean 'epochs'", "learning_rate"]),
     ("layers.2.output=3", ["layers.2.output: unknown key", "mean 'outputs'"]),
-    ("layers.2.window=3", ["layers.2.window: unknown key", "known: activation"]),
-    ("layers.1.outputs=3", ["layers.1.outputs: unknown key", "known: kind, name"]),
+    ("layers.2.window=3", ["layers.2.window: unknown key", "outputs, activation"]),
+    ("layers.1.outputs=3", ["layers.1.outputs: unknown key", "known: name, inputs"]),
     ("layers.0.a.b.c=3", ["layers.0.a: unknown key"]),
     # Wrong types.
     ("seed=one", ["seed", "got 'one'", "expected integer"]),
@@ -334,17 +334,13 @@ def test_a_shipped_config_plans(name):
 @pytest.mark.parametrize(
     "name, override, parts",
     [
-        ("har_spiking", "spiking.coding=detla", ["spiking.coding", "'detla'", "mean 'delta'"]),
-        (
-            "har_spiking",
-            "spiking.delta_theta=0",
-            ["spiking.delta_theta", "got 0", "greater than 0"],
-        ),
-        ("har_spiking", "spiking.steps=60", ["spiking.steps, 60", "(128, 9)"]),
+        ("har_spiking", "layers.0.kind=detla", ["layers.0.kind", "'detla'", "mean 'delta'"]),
+        ("har_spiking", "layers.0.theta=0", ["layers.0.theta", "got 0", "greater than 0"]),
+        ("har_spiking", "layers.0.steps=60", ["delta_0", "60 steps", "(128, 9)"]),
         (
             "digits_spiking",
-            "spiking.coding=delta",
-            ["spiking.coding", "signals (L, C)", "(8, 8, 1)"],
+            'layers.0={kind = "delta"}',
+            ["delta_0", "signals (L, C)", "(8, 8, 1)"],
         ),
     ],
     ids=lambda v: str(v)[:30],
@@ -374,7 +370,8 @@ def test_the_configs_scale_replaces_the_sets():
 
 def test_the_phone_signals_reach_one_chip_as_spikes():
     network = experiment.network_of(config.load("har_spiking")[0])
-    assert network.plan.partitions == 1 and network.plan.input_events[0] <= BSS2.max_input_events
+    assert network.plan.configurations == 1
+    assert network.plan.demands[0].input_events <= BSS2.max_input_events
     signals = random_like("har", train=4)
     values = network.encode(signals.train.x, signals.full_scale)
     assert values.shape == (4, 128, 9) and 0 <= values.min() <= values.max() <= 1

@@ -12,7 +12,11 @@ import reference
 
 from bss2jax import conv1d, conv2d, expanded_conv1d, ideal_chip, matmul
 from bss2jax.execute import convolution
-from bss2jax.execute.convolution import Windows, window_product
+from bss2jax.kernels import unfold
+from bss2jax.kernels.synapses import windows
+from bss2jax.kernels.synapses.base import product
+from bss2jax.kernels.synapses.given import sent_of
+from bss2jax.kernels.synapses.windows import Windows
 
 STATIC = ("stride", "padding", "groups", "dilation", "num_sends", "avg", "mask_saturated")
 run1d = jax.jit(conv1d, static_argnames=STATIC)
@@ -102,7 +106,7 @@ def test_a_convolution_without_a_chip_is_the_product_of_its_patches(
     x, w = draw(size, channels, window, 1, outputs)
     inputs, weights = convolution.unfold(x, w, stride, padding)
     expected = np.asarray(inputs[0]) @ np.asarray(weights[0])  # whole numbers: exact in any order
-    np.testing.assert_array_equal(convolution.convolve(x, w, stride, padding), expected)
+    np.testing.assert_array_equal(unfold.convolve(x, w, stride, padding), expected)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_a_convolution_without_a_chip_is_the_product_of_its_patches(
 def test_a_product_of_windows_and_its_gradients_are_those_of_the_patches(
     size, channels, window, stride, padding, monkeypatch
 ):
-    monkeypatch.setattr(convolution, "_PIECE", 3 * 30)  # two samples at once, of six
+    monkeypatch.setattr(windows, "_PIECE", 3 * 30)  # two samples at once, of six
     rng = np.random.default_rng(3)
     raster = jnp.float32(rng.integers(0, 3, (2, 3, *size, channels)))
     w = jnp.float32(rng.integers(-63, 64, (math.prod(window) * channels, 4)))
@@ -120,11 +124,12 @@ def test_a_product_of_windows_and_its_gradients_are_those_of_the_patches(
     def unfolded(x, w):
         return Windows(x, window, stride, padding).unfolded() @ w
 
-    def product(x, w):
-        return window_product(Windows(x, window, stride, padding), w)
+    def convolved(x, w):
+        sent = sent_of(Windows(x, window, stride, padding), len(w))
+        return product(sent, w).reshape(*sent.shape[:3], 4)
 
     expected, pull_unfolded = jax.vjp(unfolded, raster, w)
-    y, pull = jax.vjp(product, raster, w)
+    y, pull = jax.vjp(convolved, raster, w)
     assert y.shape == (*Windows(raster, window, stride, padding).shape[:-1], 4)
     np.testing.assert_array_equal(y, expected)  # whole numbers: exact in any order
     dy = jnp.float32(rng.integers(-9, 10, y.shape))

@@ -8,18 +8,22 @@ import pytest
 from bss2jax import BSS2, plan
 from bss2jax.config import load
 from bss2jax.experiment import network_of
-from bss2jax.mapping.cost import describe_spiking_cost, estimate, estimate_spiking, over_epoch
-from bss2jax.mapping.populations import Population, plan_populations
+from bss2jax.mapping.cost import estimate, over_epoch
+from bss2jax.mapping.describe import describe_cost
+from bss2jax.mapping.plan import plan_network
+from bss2jax.mapping.populations import PopulationDemand
+from bss2jax.mapping.products import ProductDemand
 
 
-def spiking(sizes, seconds):
-    populations = [Population(k, n) for k, n in pairwise(sizes)]
-    names = [f"layer_{i}" for i in range(len(populations))]
-    return plan_populations(names, populations, [sizes[0], *[None] * (len(sizes) - 2)], seconds)
+def spiking(sizes, seconds, events=True):
+    demands = [PopulationDemand(k, n) for k, n in pairwise(sizes)]
+    if events:
+        demands[0] = replace(demands[0], input_events=sizes[0])
+    return plan_network([f"layer_{i}" for i in range(len(demands))], demands, seconds=seconds)
 
 
 def test_the_network_of_cramer_takes_11_8_us_and_2_4_uj_an_image():
-    cost = estimate_spiking(spiking((256, 246, 10), 10e-6), "fast")
+    cost = estimate(spiking((256, 246, 10), 10e-6), mode="fast")
     assert cost.seconds == pytest.approx(11.8e-6)
     assert cost.joules == pytest.approx((2.36e-6, 2.36e-6))
     assert cost.events == 256
@@ -27,12 +31,12 @@ def test_the_network_of_cramer_takes_11_8_us_and_2_4_uj_an_image():
 
 def test_the_partitioned_network_takes_half_a_millisecond_and_31_s_an_epoch():
     # 5 partitions of 32 us and 71 us around them.
-    cost = estimate_spiking(spiking((784, 256, 10), 32e-6))
-    assert cost.runs == pytest.approx([103e-6] * 5)
+    cost = estimate(spiking((784, 256, 10), 32e-6))
+    assert cost.configurations == pytest.approx([103e-6] * 5)
     assert cost.seconds == pytest.approx(515e-6)
     assert over_epoch(cost, 60_000, 100).seconds == pytest.approx(30.9)
-    with pytest.raises(ValueError, match="one partition, this one has 5"):
-        estimate_spiking(spiking((784, 256, 10), 32e-6), "fast")
+    with pytest.raises(ValueError, match="of one partition, this one has 5"):
+        estimate(spiking((784, 256, 10), 32e-6), mode="fast")
 
 
 def test_the_published_product_network_takes_about_1_5_ms_and_a_span_of_energies():
@@ -47,7 +51,7 @@ def test_a_product_takes_its_events_one_by_one_and_the_readout_around_them():
     # 300 rows: blocks of 128, 128 and 44; hemispheres side by side, so 128 and 44 rows in turn.
     sent = 5 * 8e-9
     cost = estimate(plan((300, 10)))
-    assert cost.runs == pytest.approx([128 * sent + 36e-6, 44 * sent + 36e-6])
+    assert cost.configurations == pytest.approx([128 * sent + 36e-6, 44 * sent + 36e-6])
     assert cost.events == 300
     # Twice the columns of a hemisphere: every row is sent once for each half.
     assert estimate(plan((300, 512))).events == 600
@@ -57,8 +61,8 @@ def test_a_product_takes_its_events_one_by_one_and_the_readout_around_them():
 
 @pytest.mark.parametrize("samples, batch, batches", [(1000, 100, 10), (1001, 100, 11), (5, 100, 1)])
 def test_an_epoch_on_one_chip_and_on_as_many_as_there_are_partitions(samples, batch, batches):
-    cost = estimate_spiking(spiking((784, 256, 10), 29e-6))  # 5 runs of 100 us
-    one, many = (over_epoch(cost, samples, batch, one_chip) for one_chip in (True, False))
+    cost = estimate(spiking((784, 256, 10), 29e-6))  # 5 runs of 100 us
+    one, many = (over_epoch(cost, samples, batch, one_chip=one_chip) for one_chip in (True, False))
     assert (one.chips, many.chips) == (1, 5)
     assert one.seconds == pytest.approx(samples * 500e-6)
     # Pipelined: the first batch passes four other chips before it leaves the fifth.
@@ -74,14 +78,33 @@ def test_an_epoch_on_one_chip_and_on_as_many_as_there_are_partitions(samples, ba
 
 
 def test_events_that_nobody_knows_are_not_said_to_be_none():
-    plan = plan_populations(["a", "b"], [Population(9, 9), Population(9, 9)], [None, None], 1e-5)
-    cost = estimate_spiking(plan)
+    unknown = spiking((9, 9, 9), 1e-5, events=False)
+    cost = estimate(unknown)
     assert cost.events is None and over_epoch(cost, 10, 5).events is None
-    assert "input events not known" in describe_spiking_cost(plan)
-    assert "at most 9 input events" in describe_spiking_cost(spiking((9, 9, 9), 1e-5))
+    assert "input events not known" in describe_cost(unknown)
+    assert "at most 9 input events" in describe_cost(spiking((9, 9, 9), 1e-5))
 
 
 @pytest.mark.parametrize("samples, batch", [(0, 1), (1, 0)])
 def test_an_epoch_of_nothing_is_refused(samples, batch):
     with pytest.raises(ValueError, match="samples and batch"):
         over_epoch(estimate(plan((3, 3))), samples, batch)
+
+
+def test_a_mixed_network_costs_what_its_parts_do():
+    front, back = ProductDemand(300, 10), PopulationDemand(10, 5, input_events=7)
+    mixed = plan_network(["front", "back"], [front, back], seconds=29e-6)
+    one, other = estimate(plan((300, 10))), estimate(plan_network(["back"], [back], seconds=29e-6))
+    cost = estimate(mixed)
+    assert cost.configurations == pytest.approx((*one.configurations, *other.configurations))
+    assert cost.joules == pytest.approx([a + b for a, b in zip(one.joules, other.joules)])
+    assert cost.events == one.events + other.events == 307
+    with pytest.raises(ValueError, match="fast takes a spiking network"):
+        estimate(plan((3, 3)), mode="fast")
+    text = describe_cost(mixed)
+    assert "front" in text and "at most 307 input events" in text and "in fast mode" not in text
+
+
+def test_a_plan_without_weights_costs_nothing():
+    cost = estimate(plan({"bias": (5,)}))
+    assert cost.configurations == () and cost.joules == (0, 0) and cost.events is None

@@ -539,3 +539,56 @@ def test_eurosat_has_the_published_images_and_always_the_same_split(real):
         np.testing.assert_array_equal(np.bincount(split.y), whole * share // 10)
     images = [{x.tobytes() for x in split.x} for split in splits]
     assert len(set.union(*images)) == sum(map(len, images))
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """A set of TensorFlow Datasets, with what it was made of."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    rng = np.random.default_rng(0)
+    made = {
+        split: (rng.integers(0, 256, (n, 5, 4, 3), np.uint8), rng.integers(0, 3, n))
+        for split, n in (("train", 30), ("test", 10), ("validation", 6))
+    }
+
+    class Shelf(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "sample": tfds.features.Tensor(shape=(5, 4, 3), dtype=np.uint8),
+                "label": tfds.features.ClassLabel(names=["a", "b", "c"]),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("sample", "label"),
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager):
+            return {split: self._generate_examples(*both) for split, both in made.items()}
+
+        def _generate_examples(self, x, y):
+            for i, (sample, label) in enumerate(zip(x, y)):
+                yield i, {"sample": sample, "label": int(label)}
+
+    monkeypatch.setattr(tfds, "builder", partial(tfds.builder, data_dir=tmp_path))
+    data._own.cache_clear()
+    return made
+
+
+def test_a_set_of_tensorflow_datasets_is_known_by_its_name(shelf):
+    found = data.load("tfds:shelf")
+    for split, (x, y) in shelf.items():
+        np.testing.assert_array_equal(getattr(found, split).x, x)
+        np.testing.assert_array_equal(getattr(found, split).y, y)
+    known = data.spec("tfds:shelf")
+    assert known.shape == (5, 4, 3) and known.classes == ("a", "b", "c")
+    assert found.full_scale == 255.0
+
+
+def test_a_set_that_tensorflow_datasets_does_not_have_is_one_line():
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(ValueError, match="^tfds:shelve: .*shelve[^\n]*$"):
+        data.load("tfds:shelve")

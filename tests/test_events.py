@@ -8,20 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bss2jax.kernels.synapses.events import (
-    Events,
-    event_product,
-    event_product_gradient,
-    sort_events,
-    to_events,
-    to_raster,
-)
+from bss2jax.kernels.synapses.base import product
+from bss2jax.kernels.synapses.dense import Raster
+from bss2jax.kernels.synapses.events import Events, sort_events, to_events, to_raster
 
 T, B, K, N, E = 6, 4, 5, 3, 12
 
 
 def drawn(kind):
-    """Events of four samples: none are at time T or later."""
+    """Events of four samples."""
     rng = np.random.default_rng(8)
     time, index = rng.integers(0, T, (B, E)), rng.integers(0, K, (B, E))
     match kind:
@@ -31,12 +26,16 @@ def drawn(kind):
             time[[0, 2]] = T
         case "some padded":
             time[:, ::3] = T + 2
+        case "out of range":  # on either side of time and of index
+            time[:, ::4], time[:, 1::4] = -1, T
+            index[:, 2::4], index[:, 3::4] = -1, K
+            time[:, :4], index[:, :4] = [0, 1, 2, 3], [1, 2, 3, 4]
         case "none":
             time[:] = T
     return Events(jnp.int32(time), jnp.int32(index))
 
 
-KINDS = ("any", "duplicated", "some empty samples", "some padded", "none")
+KINDS = ("any", "duplicated", "some empty samples", "some padded", "out of range", "none")
 
 
 def dense(events):
@@ -44,7 +43,7 @@ def dense(events):
     raster = np.zeros((T, B, K), np.float32)
     for b, (times, indices) in enumerate(zip(events.time, events.index, strict=True)):
         for t, k in zip(times, indices, strict=True):
-            if t < T:
+            if 0 <= t < T and 0 <= k < K:
                 raster[t, b, k] += 1
     return raster
 
@@ -70,7 +69,7 @@ def test_too_many_spikes_keep_the_earliest():
 
 @jax.jit
 def product_and_gradient(events, w, dy):
-    y, backward = jax.vjp(partial(event_product, sort_events(events, T, K)), w)
+    y, backward = jax.vjp(partial(product, sort_events(events, T, K)), w)
     return y, backward(dy)[0]
 
 
@@ -93,8 +92,9 @@ def test_a_list_of_no_events_at_all_is_silence():
     none = Events(jnp.zeros((B, 0), jnp.int32), jnp.zeros((B, 0), jnp.int32))
     events = sort_events(none, T, K)
     assert (to_raster(none, T, K) == 0).all()
-    assert (event_product(events, jnp.ones((K, N))) == 0).all()
-    assert (event_product_gradient(events, jnp.ones((T, B, N))) == 0).all()
+    y, pull = jax.vjp(partial(product, events), jnp.ones((K, N)))
+    assert y.shape == (T, B, N) and (y == 0).all()
+    assert (pull(jnp.ones((T, B, N)))[0] == 0).all()
 
 
 def test_the_order_of_events_does_not_matter():
@@ -116,11 +116,11 @@ def test_sorting_packed_or_as_pairs_gives_the_same_products():
     small = sort_events(replace(events, time=jnp.minimum(events.time, T)), T, K)
     w = jnp.int32(rng.integers(-9, 9, (K, 1))).astype(jnp.float32)  # integers: sums are exact
     dy = jnp.int32(rng.integers(-9, 9, (T, batch, 1))).astype(jnp.float32)
-    y = event_product(large, jnp.zeros((inputs, 1)).at[:K].set(w))
-    np.testing.assert_array_equal(y[:T], event_product(small, w))
+    y = product(large, jnp.zeros((inputs, 1)).at[:K].set(w))
+    np.testing.assert_array_equal(y[:T], product(small, w))
     assert (y[T:] == 0).all()
-    dw = event_product_gradient(large, jnp.ones((steps, batch, 1)).at[:T].set(dy))
-    np.testing.assert_array_equal(dw[:K], event_product_gradient(small, dy))
+    _, dw = large.gradient(jnp.zeros((inputs, 1)), jnp.ones((steps, batch, 1)).at[:T].set(dy))
+    np.testing.assert_array_equal(dw[:K], small.gradient(w, dy)[1])
     assert (dw[K:] == 0).all()
 
 
@@ -131,7 +131,7 @@ def test_many_samples_are_each_their_own():
         jnp.int32(rng.integers(0, T + 1, (batch, E))), jnp.int32(rng.integers(0, K, (batch, E)))
     )
     w = jnp.float32(rng.integers(-63, 64, (K, N)))
-    y = event_product(sort_events(events, T, K), w)
+    y = product(sort_events(events, T, K), w)
     expected = np.asarray(to_raster(events, T, K)) @ np.asarray(w)
     np.testing.assert_array_equal(y, expected)
 
@@ -140,6 +140,18 @@ def test_products_are_mapped_over_weights():
     """A stack of chips shares the events."""
     events = sort_events(drawn("any"), T, K)
     w = jnp.float32(np.random.default_rng(14).integers(-9, 9, (3, K, N)))
-    mapped = jax.vmap(partial(event_product, events))(w)
+    mapped = jax.vmap(partial(product, events))(w)
     for y, each in zip(mapped, w, strict=True):
-        np.testing.assert_array_equal(y, event_product(events, each))
+        np.testing.assert_array_equal(y, product(events, each))
+
+
+@pytest.mark.parametrize("batch, inputs, steps", [(0, K, T), (B, K, 0), (0, K, 0)])
+def test_nothing_makes_nothing(batch, inputs, steps):
+    """No samples, or no time: shapes are right and sums are zero."""
+    none = Events(jnp.zeros((batch, E), jnp.int32), jnp.zeros((batch, E), jnp.int32))
+    w = jnp.ones((inputs, N))
+    for sent in (sort_events(none, steps, inputs), Raster(to_raster(none, steps, inputs))):
+        y, pull = jax.vjp(lambda w, sent=sent: product(sent, w), w)
+        assert y.shape == (steps, batch, N)
+        (dw,) = pull(jnp.ones_like(y))
+        assert dw.shape == w.shape and (dw == 0).all()

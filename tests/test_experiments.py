@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from bss2jax import config, experiment
+from bss2jax.config import ConfigError
+from bss2jax.runs import session
+from bss2jax.runs.directory import RunError
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 
+# Ten classes: of 100 test images or more a third would be right by chance once in 10^10 times.
+BY_CHANCE = 1 / 3
 SHORT = ["phases.0.epochs=3", "phases.1.epochs=2", "noise.std=1.0"]
 
 
@@ -21,24 +28,34 @@ def test_ladder_writes_a_table_and_a_figure_for_every_chip(tmp_path, capsys):
     assert "2 chips" in text and "trained in the loop" in text
     assert (tmp_path / "ladder.png").stat().st_size > 5000
     assert (tmp_path / "chip-1" / "summary.json").exists()
-    # Ten classes: a ladder of chance would read 10 %.
     loop = next(line for line in text.splitlines() if line.startswith("trained"))
-    assert float(loop.split()[4]) > 70
-    # Again, what is finished is kept; not where another config is asked for.
+    assert float(loop.split()[4]) / 100 > BY_CHANCE
+    # Again, what is finished is kept; another config is refused.
     assert "epoch" in capsys.readouterr().out
     ladder.main(["digits", *SHORT, "--chips", "2", "--out", str(tmp_path)])
     assert (tmp_path / "ladder.md").read_text() == text
-    assert "epoch" not in capsys.readouterr().out
-    again = ["digits", *SHORT, "phases.1.epochs=1"]
-    ladder.main([*again, "--chips", "1", "--out", str(tmp_path)])
-    out = capsys.readouterr().out
-    assert "chip-0: epoch 1" in out and "phase-0: epoch" not in out
+    assert "epoch " not in capsys.readouterr().out
+    with pytest.raises(RunError, match="another config: .*phases.1.epochs: 2, now 1"):
+        ladder.main(["digits", *SHORT, "phases.1.epochs=1", "--chips", "1", "--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_a_ladder_is_that_of_the_run_in_one(tmp_path):
+    """Phases trained once for all chips, as runs that start from a run, change nothing."""
+    import ladder
+
+    ladder.main(["digits", *SHORT, "--chips", "1", "--first", "2", "--out", str(tmp_path)])
+    where = f"run.dir={tmp_path / 'whole'}"
+    whole = session.train(config.load("digits", [*SHORT, "chip.seed=2", where])[0])
+    accuracy = [
+        json.loads((path / "summary.json").read_text())["test_accuracy"]
+        for path in (tmp_path / "chip-2", whole.path)
+    ]
+    assert accuracy[0] == accuracy[1]
 
 
 def test_ladder_refuses_a_config_that_does_not_exist(tmp_path):
     import ladder
-
-    from bss2jax.config import ConfigError
 
     with pytest.raises(ConfigError, match="digits"):
         ladder.main(["digit", "--out", str(tmp_path)])
@@ -53,17 +70,14 @@ def test_one_chip_or_any_trains_in_four_ways_on_the_same_chips(tmp_path):
     assert all(label in text for label in one_chip_or_any.LABELS.values())
     assert (tmp_path / "one_chip_or_any.png").stat().st_size > 5000
     for way in one_chip_or_any.LABELS:
-        summary = json.loads((tmp_path / way / "summary.json").read_text())
-        # Ten classes: chance is .1.
-        assert len(summary["other_chips"]) == 2 and summary["own_chip"] > 0.4
+        found = json.loads((tmp_path / way / "over-2.json").read_text())
+        assert len(found["other_chips"]) == 2 and found["own_chip"] > BY_CHANCE
     resolved = (tmp_path / "any" / "resolved.toml").read_text()
     assert 'chip = "resample"' in resolved
 
 
 def test_one_chip_or_any_wants_a_config_that_ends_on_the_chip(tmp_path):
     import one_chip_or_any
-
-    from bss2jax.config import ConfigError
 
     with pytest.raises(ConfigError, match="only the last one on the chip"):
         one_chip_or_any.main(["digits", "phases.1.on=ideal", "--out", str(tmp_path)])
@@ -97,10 +111,10 @@ def test_robustness_writes_a_curve_of_the_same_chip_at_every_level(tmp_path):
 def test_decalibration_scales_one_specimen():
     import robustness
 
-    from bss2jax import config, experiment
-
-    prepared = experiment.prepare(config.load("digits_spiking")[0])
-    low, high = (robustness.decalibrated(prepared, level).chip for level in (0.1, 0.3))
+    low, high = (
+        experiment.prepare(config.load("digits_spiking", robustness.decalibrated(level))[0]).chip
+        for level in (0.1, 0.3)
+    )
     for name in ("tau_mem", "tau_syn"):
         a, b = (getattr(chip.circuits, name) - 1 for chip in (low, high))
         assert abs(a.std() - 0.1) < 0.02  # 5 standard deviations of 512 values
@@ -116,8 +130,7 @@ def test_soft_lif_compares_rates_with_spikes_at_each_time(tmp_path):
     short = [
         "phases.0.epochs=12",
         "phases.0.learning_rate=0.01",
-        "soft.steps=40",
-        "soft.gamma=0.02",
+        "conversion.steps=40",
     ]
     out = ["--times", "20", "40", "--seeds", "1", "--batch", "100", "--out", str(tmp_path)]
     out += [
@@ -136,9 +149,9 @@ def test_soft_lif_compares_rates_with_spikes_at_each_time(tmp_path):
     assert "ReLU" in text and "gaussian noise" in text and "40 ms" in text
     assert (tmp_path / "soft_lif.png").stat().st_size > 5000
     found = json.loads((tmp_path / "soft_LIF_gaussian_noise-0" / "soft_lif.json").read_text())
-    # Ten classes: chance is an error of 90 %.
-    assert found["rates"] < 30 and found["spiking"]["error"][-1] < 50
-    assert found["chip"]["error"][-1] < 70 and found["loop"]["error"][-1] < 70
+    for error in (found["rates"], *(found[kind]["error"][-1] for kind in ("spiking", "chip"))):
+        assert 1 - error / 100 > BY_CHANCE
+    assert 1 - found["loop"]["error"][-1] / 100 > BY_CHANCE
     assert [found[kind]["samples"] for kind in ("spiking", "codes", "chip")] == [360, 100, 100]
     assert len(found["chip"]["error"]) == 30
     # Once more, nothing is trained or measured again: what was kept is read.
@@ -151,10 +164,8 @@ def test_soft_lif_compares_rates_with_spikes_at_each_time(tmp_path):
 def test_soft_lif_wants_a_config_with_noise(tmp_path):
     import soft_lif
 
-    from bss2jax.config import ConfigError
-
-    with pytest.raises(ConfigError, match="noise that is not none"):
-        soft_lif.main(["digits_softlif", "soft.noise=none", "--out", str(tmp_path)])
+    with pytest.raises(ConfigError, match="all with noise"):
+        soft_lif.main(["digits_softlif", 'layers.0.noise={kind = "none"}', "--out", str(tmp_path)])
 
 
 @pytest.mark.slow
@@ -168,20 +179,19 @@ def test_the_three_executions_train_and_what_is_finished_is_kept(tmp_path, capsy
     assert (tmp_path / "eurosat.png").stat().st_size > 5000
     for way in ("float", "mixed-0", "mixed-1", "chip-0", "chip-1"):
         summary = json.loads((tmp_path / way / "summary.json").read_text())
-        # Ten classes: chance is .1.
-        assert summary["test_accuracy"] > 0.5 and len(summary["epochs"]) == 2
-    first = json.loads((tmp_path / "mixed-0" / "summary.json").read_text())["on"]
+        assert summary["test_accuracy"]["float"] > BY_CHANCE
+        epochs = (tmp_path / way / "metrics.jsonl").read_text().splitlines()
+        assert len(epochs) == 2
+    first = json.loads((tmp_path / "mixed-0" / "metrics.jsonl").read_text().splitlines()[0])["on"]
     assert list(first.values()).count("chip") == 1
-    assert "epoch 2" in capsys.readouterr().out
+    assert "epoch   2" in capsys.readouterr().out
     eurosat.main([*command, "--out", str(tmp_path)])
-    assert "epoch" not in capsys.readouterr().out
+    assert "epoch  " not in capsys.readouterr().out
     assert (tmp_path / "eurosat.md").read_text() == text
 
 
 def test_the_three_executions_part_in_the_last_phase(tmp_path):
     import eurosat
-
-    from bss2jax.config import ConfigError
 
     with pytest.raises(ConfigError, match="only the last one on the chip"):
         eurosat.main(["digits_spiking", "phases.0.on=chip", "--out", str(tmp_path)])

@@ -1,4 +1,4 @@
-"""Plans are arithmetic on shapes; split and merge are exact inverses of each other."""
+"""Plans say where every piece is; split and merge are exact inverses of each other."""
 
 import math
 from dataclasses import replace
@@ -13,7 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bss2jax import BSS2, describe, merge, plan, split
-from bss2jax.mapping.plan import Placement, as_matrix, from_matrix
+from bss2jax.mapping.plan import Plan, as_matrix, from_matrix, plan_network
+from bss2jax.mapping.populations import PopulationDemand
+from bss2jax.mapping.products import Grid, ProductDemand
 
 SIZE = st.integers(1, 700)
 SMALL = replace(BSS2, rows=3, columns=4)  # the same arithmetic on arrays that are quick to draw
@@ -59,49 +61,49 @@ def assert_same(a, b):
 @example(129, 257)
 def test_every_weight_is_in_exactly_one_block(inputs, outputs):
     count = np.zeros((inputs, outputs), int)
-    for block in Placement(inputs, outputs).blocks():
-        count[block.rows, block.columns] += 1
-        assert block.rows.stop - block.rows.start <= 128
-        assert block.columns.stop - block.columns.start <= 256
-        assert block.rows.start % 128 == 0 and block.columns.start % 256 == 0
+    for piece in plan((inputs, outputs)).pieces:
+        count[piece.rows, piece.columns] += 1
+        assert piece.rows.stop - piece.rows.start <= 128
+        assert piece.columns.stop - piece.columns.start <= 256
+        assert piece.rows.start % 128 == 0 and piece.columns.start % 256 == 0
     assert (count == 1).all()
 
 
 @given(SIZE, SIZE)
 def test_blocks_run_columns_outer_and_alternate_between_the_hemispheres(inputs, outputs):
-    blocks = Placement(inputs, outputs).blocks()
+    planned = plan((inputs, outputs))
     expected = list(reference.blocks(inputs, outputs))
-    assert [(b.rows, b.columns, b.hemisphere) for b in blocks] == expected
-    for number, block in enumerate(blocks):
-        assert block.hemisphere == number % 2
-        assert block.configuration == number // 2
-        assert block.rows.start == 128 * block.row_block
-        assert block.columns.start == 256 * block.column_block
+    assert [(p.rows, p.columns, p.array) for p in planned.pieces] == expected
+    for number, piece in enumerate(planned.pieces):
+        assert (piece.part, piece.configuration, piece.chip) == (number, number // 2, 0)
+    assert planned.place("weight").regular
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_the_number_of_configurations_is_the_published_one(inputs, outputs):
-    place = Placement(inputs, outputs)
+    planned, grid = plan((inputs, outputs)), Grid(inputs, outputs)
     blocks = math.ceil(inputs / 128) * math.ceil(outputs / 256)
-    assert place.num_blocks == blocks == len(place.blocks())
-    assert place.configurations == math.ceil(blocks / 2)
-    assert place.blocks()[-1].configuration == place.configurations - 1
-    whole = place.configurations * 2 * 128 * 256
-    assert place.utilisation == pytest.approx(inputs * outputs / whole)
+    assert grid.num_blocks == blocks == len(planned.pieces)
+    assert grid.configurations == math.ceil(blocks / 2) == planned.configurations
+    whole = grid.configurations * 2 * 128 * 256
+    assert grid.utilisation == pytest.approx(inputs * outputs / whole)
 
 
 def test_every_layer_starts_at_hemisphere_0_and_row_0():
     planned = plan({"a": (300, 300), "b": (5, 5), "c": (3, 3, 20, 40)})
-    for layer in planned.weights:
-        first = layer.placement.blocks()[0]
-        assert (first.hemisphere, first.configuration) == (0, 0)
-        assert (first.rows.start, first.columns.start) == (0, 0)
+    configuration = 0
+    for name in planned.names:
+        own = [piece for piece in planned.pieces if piece.layer == name]
+        assert (own[0].array, own[0].configuration) == (0, configuration)
+        assert (own[0].rows.start, own[0].columns.start) == (0, 0)
+        configuration = own[-1].configuration + 1
+    assert configuration == planned.configurations
 
 
 def test_a_chip_with_one_hemisphere_uses_one_configuration_a_block():
-    place = Placement(300, 300, replace(BSS2, hemispheres=1))
-    assert place.configurations == place.num_blocks == 6
-    assert {block.hemisphere for block in place.blocks()} == {0}
+    planned = plan((300, 300), replace(BSS2, hemispheres=1))
+    assert planned.configurations == len(planned.pieces) == 6
+    assert {piece.array for piece in planned.pieces} == {0}
 
 
 # --- split and merge
@@ -113,11 +115,11 @@ def test_a_chip_with_one_hemisphere_uses_one_configuration_a_block():
 @settings(max_examples=15)
 def test_split_cuts_the_blocks_of_the_plan_and_fills_ragged_ones_with_zeros(inputs, outputs):
     w = np.arange(1.0, inputs * outputs + 1, dtype=np.float32).reshape(inputs, outputs)
-    place = Placement(inputs, outputs)
-    blocks = np.asarray(jax.jit(place.split)(w))
-    assert blocks.shape == (place.num_blocks, min(inputs, 128), min(outputs, 256))
-    for block, got in zip(place.blocks(), blocks, strict=True):
-        part = w[block.rows, block.columns]
+    planned = plan(w)
+    blocks = np.asarray(jax.jit(partial(split, plan=planned))(w))
+    assert blocks.shape == (len(planned.pieces), min(inputs, 128), min(outputs, 256))
+    for piece, got in zip(planned.pieces, blocks, strict=True):
+        part = w[piece.rows, piece.columns]
         rows, columns = part.shape
         np.testing.assert_array_equal(got[:rows, :columns], part)
         assert (got[rows:] == 0).all() and (got[:, columns:] == 0).all()
@@ -151,7 +153,7 @@ def test_split_then_merge_is_identity_at_the_chips_own_size(shape):
 def test_vectors_and_scalars_stay_digital():
     params = {"w": jnp.ones((5, 5)), "b": jnp.arange(5.0), "s": jnp.float32(3)}
     planned = plan(params, SMALL)
-    assert [layer and layer.name for layer in planned.layers] == [None, None, "w"]
+    assert planned.names == ("w",)
     blocks = split(params, planned)
     assert blocks["b"] is params["b"] and blocks["s"] is params["s"]
     assert blocks["w"].shape == (4, 3, 4)
@@ -215,8 +217,8 @@ def test_plans_differ_where_shapes_or_substrates_do():
 
 
 def test_a_plan_runs_nothing():
-    huge = plan({"w": (10**6, 10**6)})
-    assert huge.configurations == math.ceil(math.ceil(10**6 / 128) * math.ceil(10**6 / 256) / 2)
+    huge = plan({"w": (10**5, 10**5)})
+    assert huge.configurations == math.ceil(math.ceil(10**5 / 128) * math.ceil(10**5 / 256) / 2)
 
 
 def test_describe_contains_the_numbers_of_every_weight():
@@ -244,7 +246,9 @@ def test_describe_contains_the_numbers_of_every_weight():
         (lambda: plan({"w": jnp.zeros((5, 0))}), r"w.*\(5, 0\)"),
         (lambda: plan({"w": "weights"}), "'weights'"),
         (lambda: plan({"w": 3.0}), "w.*3.0"),
-        (lambda: Placement(0, 5), r"\[0, 5\]"),
+        (lambda: ProductDemand(0, 5), r"\[0, 5\]"),
+        (lambda: split({}, plan_network(["a"], [ProductDemand(3, 3)])), "not of a parameter tree"),
+        (lambda: plan({"w": (5, 5)}).place("v"), "no layer 'v'; it has w"),
         (lambda: split({"v": jnp.zeros((5, 5))}, plan({"w": (5, 5)})), "not the one planned"),
         (lambda: split({"w": jnp.zeros((5, 6))}, plan({"w": (5, 5)})), r"w.*\(5, 6\).*\(5, 5\)"),
         (lambda: merge({"w": jnp.zeros((5, 5))}, plan({"w": (5, 5)})), r"w.*\(5, 5\).*\(1, 5, 5\)"),
@@ -254,3 +258,91 @@ def test_describe_contains_the_numbers_of_every_weight():
 def test_what_does_not_fit_a_plan_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- explicit pieces
+
+MIXED = plan_network(
+    ["conv", "dense", "hidden", "readout"],
+    [
+        ProductDemand(130, 300, vectors=9, num_sends=2, groups=2, mode="conv2d"),
+        ProductDemand(600, 520),
+        PopulationDemand(100, 200, input_events=64),
+        PopulationDemand(200, 10),
+    ],
+    seconds=3e-5,
+)
+
+
+def test_one_plan_holds_products_and_populations_one_after_the_other():
+    by_layer = {name: [p for p in MIXED.pieces if p.layer == name] for name in MIXED.names}
+    # Two groups of 2 x 2 blocks, each from the front of the chip; 5 x 3 blocks; one configuration
+    # for both populations.
+    assert [len(own) for own in by_layer.values()] == [8, 15, 1, 1]
+    at = {name: [p.configuration for p in own] for name, own in by_layer.items()}
+    assert at["conv"] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert at["dense"] == [4 + n // 2 for n in range(15)]
+    assert at["hidden"] == at["readout"] == [12] and MIXED.configurations == 13
+    assert by_layer["conv"][4].columns == slice(300, 556) and by_layer["conv"][4].array == 0
+    assert by_layer["readout"][0].circuits == tuple(range(200, 220))
+    assert by_layer["readout"][0].array is None and MIXED.chips == 1
+    text = describe(MIXED)
+    for words in ("conv2d", "130x300", "1 partition", "group"):
+        assert words in text
+
+
+def test_a_plan_is_its_table_whatever_made_it():
+    again = plan_network(MIXED.names, MIXED.demands, seconds=3e-5)
+    assert again == MIXED and hash(again) == hash(MIXED) and again is not MIXED
+    assert len({MIXED, again}) == 1
+    moved = MIXED.table.copy()
+    moved[3, 2] = 5  # the chip of a piece
+    other = replace(MIXED, table=moved)
+    assert other != MIXED and other.chips == 6 and MIXED.table[3, 2] == 0
+    assert not other.place("conv").regular and other.place("dense") == MIXED.place("dense")
+    assert other.place("dense").regular and hash(other.place("dense")) == hash(MIXED.place("dense"))
+    assert other.place("conv") != MIXED.place("conv")
+    assert replace(MIXED, seconds=1.0) != MIXED
+    with pytest.raises(ValueError, match="read-only"):
+        MIXED.table[0, 0] = 1
+
+
+def test_a_plan_is_hashed_once_and_a_place_costs_no_pass_over_the_pieces(monkeypatch):
+    planned = plan({"w": (10**5, 10**4)})  # 31 thousand pieces
+    assert len(planned.pieces) == 782 * 40
+    first = planned.place("w")
+    hash(planned)
+    monkeypatch.setattr(Plan, "rows", None)
+    monkeypatch.setattr("hashlib.sha256", None)
+    assert planned.place("w") is first and {planned: 1, first: 2}[first] == 2
+
+
+def test_pieces_that_are_not_the_blocks_of_the_arrays_have_no_place():
+    planned = plan((300, 300))
+    shifted = planned.table.copy()
+    shifted[0, 6], shifted[1, 5] = 100, 100  # cut at row 100
+    with pytest.raises(ValueError, match="cut at every 128 rows"):
+        replace(planned, table=shifted).place("weight")
+    with pytest.raises(ValueError, match="each block once"):
+        replace(planned, table=planned.table[1:]).place("weight")
+
+
+@pytest.mark.parametrize("layer, what", [("dense", "array 0"), ("readout", "circuit 200")])
+def test_two_pieces_in_one_place_at_one_time_are_refused(layer, what):
+    rows = MIXED.table[MIXED.table[:, 0] == MIXED.names.index(layer)]
+    with pytest.raises(ValueError, match=f"{what} of chip 0 is used 2 times in configuration"):
+        replace(MIXED, table=np.concatenate([MIXED.table, rows[:1]]))
+
+
+@given(st.permutations(range(15)), st.integers(0, 2**32))
+@settings(max_examples=10)
+def test_a_place_says_where_each_block_is_in_whatever_order_the_pieces_stand(order, seed):
+    planned = plan((600, 520))
+    rng = np.random.default_rng(seed)
+    table = planned.table.copy()
+    table[:, 2], table[:, 4] = rng.integers(0, 4, 15), rng.integers(0, 2, 15)
+    table[:, 3] = np.arange(15)
+    place = replace(planned, table=table[list(order)]).place("weight")
+    for piece in replace(planned, table=table).pieces:
+        r, c = piece.rows.start // 128, piece.columns.start // 256
+        assert (place.chip[0, r, c], place.array[0, r, c]) == (piece.chip, piece.array)

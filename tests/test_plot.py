@@ -18,28 +18,34 @@ from bss2jax.chip.quantities import built
 from bss2jax.cli import main
 from bss2jax.data import yinyang
 from bss2jax.extras import MissingExtra, require
-from bss2jax.mapping.cost import estimate, estimate_spiking
-from bss2jax.mapping.populations import Population, plan_populations
-from bss2jax.plot import count_runs
+from bss2jax.mapping.cost import estimate
+from bss2jax.mapping.plan import plan_network
+from bss2jax.mapping.populations import PopulationDemand
+from bss2jax.mapping.products import ProductDemand
 from bss2jax.plot.chip import chip_map
 from bss2jax.plot.layout import parts
 from bss2jax.plot.style import COLOURS
 
 SMALL = replace(BSS2, rows=4, columns=6)
 ANALOG = plan({"a": {"weight": (300, 300)}, "b": {"weight": (300, 10)}})
-SPIKING = plan_populations(
-    ("hidden", "readout"), (Population(784, 256), Population(256, 10)), (784, None), 30e-6, BSS2
+SPIKING = plan_network(
+    ("hidden", "readout"),
+    (PopulationDemand(784, 256, input_events=784), PopulationDemand(256, 10)),
+    seconds=30e-6,
 )
 # Cut by positions, with some left over; by the channels of a position; and one that is not cut.
-FIELDS = plan_populations(
+FIELDS = plan_network(
     ("parts", "channels", "whole"),
     (
-        Population(27, 441 * 2, positions=441, parts=4),
-        Population(200, 3 * 300, positions=3),
-        Population(130, 7, recurrent=True),
+        PopulationDemand(27, 441 * 2, positions=441, parts=4),
+        PopulationDemand(200, 3 * 300, positions=3),
+        PopulationDemand(130, 7, recurrent=True),
     ),
-    (None, None, None), 30e-6, BSS2,
-)  # fmt: skip
+    seconds=30e-6,
+)
+MIXED = plan_network(
+    ("front", "back"), (ProductDemand(300, 20), PopulationDemand(20, 10)), seconds=3e-5
+)
 RECORDS = [
     {
         "phase": phase, "on": on, "epoch": epoch,
@@ -94,7 +100,7 @@ DRAWINGS = {
 def test_every_plot_takes_axes_and_is_tried_here():
     takes = {n for n in plot.__all__ if "ax" in inspect.signature(getattr(plot, n)).parameters}
     assert takes == set(DRAWINGS)
-    assert set(plot.__all__) - takes == {"count_runs", "placements", "samples", "save"}
+    assert set(plot.__all__) - takes == {"placements", "samples", "save"}
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -246,17 +252,18 @@ def test_chip_map_refuses_what_it_cannot_draw(small):
         chip_map(stack)
 
 
-@pytest.mark.parametrize("planned", [ANALOG, SPIKING, FIELDS, plan({"w": (5, 3)}, SMALL)])
+@pytest.mark.parametrize("planned", [ANALOG, SPIKING, FIELDS, MIXED, plan({"w": (5, 3)}, SMALL)])
 def test_placement_shows_every_synapse_once(planned):
-    """Over all runs, what is drawn has as many synapses as there are weights on the chip."""
-    drawn = [part for run in range(count_runs(planned)) for part in parts(planned, run)]
-    if hasattr(planned, "populations"):
-        weights = {
-            name: place.inputs * place.neurons
-            for name, place in zip(planned.names, planned.populations)
-        }
-    else:
-        weights = {layer.name: int(np.prod(layer.shape)) for layer in planned.weights}
+    """Over all configurations, as many synapses are drawn as there are weights on the chip."""
+    drawn = [part for number in range(planned.configurations) for part in parts(planned, number)]
+    weights = {
+        name: sum(
+            (p.rows.stop - p.rows.start) * (p.columns.stop - p.columns.start)
+            for p in planned.pieces
+            if p.layer == name
+        )
+        for name in planned.names
+    }
     found = dict.fromkeys(weights, 0)
     for part in drawn:
         assert 0 <= part.first and part.first + len(part.rows) <= planned.substrate.columns
@@ -276,8 +283,8 @@ def test_placement_of_784_256_10_fills_the_chip_four_times():
 
 
 def test_populations_that_share_a_run_lie_side_by_side():
-    shared = plan_populations(
-        ("a", "b"), (Population(256, 246), Population(246, 10)), (None, None), 30e-6, BSS2
+    shared = plan_network(
+        ("a", "b"), (PopulationDemand(256, 246), PopulationDemand(246, 10)), seconds=30e-6
     )
     assert [(p.name, p.first, len(p.rows)) for p in parts(shared, 0)] == [
         ("a", 0, 246), ("a", 0, 246), ("b", 246, 10), ("b", 246, 10)
@@ -298,7 +305,7 @@ def test_placement_draws_the_blocks_of_a_configuration(ax):
     }
     assert above.edges[0] == below.edges[0] == 0
     assert ax.get_title() == "configuration 3 of 3"
-    with pytest.raises(ValueError, match="run: expected 0 to 2, the plan has 3 runs, got 3"):
+    with pytest.raises(ValueError, match="configuration: expected 0 to 2, the plan has 3, got 3"):
         plot.placement(planned, 3)
 
 
@@ -306,15 +313,14 @@ def test_placements_draw_the_first_runs_and_say_how_many_there_are():
     figure = Figure()
     cells = plot.placements(SPIKING, most=3, figure=figure)
     titles = [ax.get_title() for ax in cells]
-    assert titles == ["run 1 of 5", "run 2 of 5", "run 3 of 5"]
-    assert figure.get_suptitle() == "the first 3 of 5 runs"
+    assert titles == [f"configuration {n} of 5" for n in (1, 2, 3)]
+    assert figure.get_suptitle() == "the first 3 of 5 configurations"
 
 
-@pytest.mark.parametrize("planned", [ANALOG, SPIKING])
+@pytest.mark.parametrize("planned", [ANALOG, SPIKING, MIXED])
 def test_schedule_has_a_bar_a_run_as_long_as_it_takes(planned, ax):
     plot.schedule(planned, ax=ax)
-    spiking = hasattr(planned, "populations")
-    runs = 1e6 * np.array((estimate_spiking if spiking else estimate)(planned).runs)
+    runs = 1e6 * np.array(estimate(planned).configurations)
     bars = np.concatenate(
         [
             [(path.vertices[:, 0].min(), np.ptp(path.vertices[:, 0])) for path in layer.get_paths()]
@@ -327,12 +333,24 @@ def test_schedule_has_a_bar_a_run_as_long_as_it_takes(planned, ax):
 
 
 def test_schedule_shows_populations_that_share_a_run_at_the_same_time(ax):
-    shared = plan_populations(
-        ("a", "b"), (Population(256, 246), Population(246, 10)), (None, None), 30e-6, BSS2
+    shared = plan_network(
+        ("a", "b"), (PopulationDemand(256, 246), PopulationDemand(246, 10)), seconds=30e-6
     )
     plot.schedule(shared, ax=ax)
     spans = [np.ptp(layer.get_paths()[0].vertices[:, 0]) for layer in ax.collections]
     assert spans == pytest.approx([101, 101])
+
+
+def test_a_plan_without_weights_is_drawn_empty():
+    empty = plan({"bias": (5,)})
+    assert empty.configurations == 0 and len(plot.placements(empty, figure=Figure())) == 0
+
+
+def test_placement_shows_the_chip_that_is_asked_for(ax):
+    table = ANALOG.table.copy()
+    table[1, 2] = 3
+    plot.placement(replace(ANALOG, table=table), 0, chip=3, ax=ax)
+    assert len([patch for patch in ax.patches if isinstance(patch, StepPatch)]) == 2
 
 
 def test_learning_curves_go_on_from_phase_to_phase(ax):

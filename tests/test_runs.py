@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,53 +15,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import TINY
 from numpy.testing import assert_array_equal
 
-from bss2jax import config
+from bss2jax import config, sample_chip, save_chip
 from bss2jax.config import ConfigError
 from bss2jax.runs import checkpoint, session
 from bss2jax.runs import directory as runs
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.runs.signals import Signals, Stopped
 
-TEXT = """name = "tiny"
-seed = 3
-data = { name = "digits", validation = 360 }
-layers = [{ kind = "flatten" }, { kind = "dense", outputs = 10 }]
-
-[[phases]]
-on = "float"
-epochs = 2
-learning_rate = 2.0
-
-[[phases]]
-on = "chip"
-epochs = 2
-batch_size = 200
-learning_rate = 1.0
-schedule = "cosine"
-keep = "last"
-"""  # 8 steps an epoch, then 5
-
 
 @pytest.fixture
 def read(tmp_path):
-    (tmp_path / "tiny.toml").write_text(TEXT)
+    (tmp_path / "tiny.toml").write_text(TINY)
 
     def read(*overrides):
         where = f"run.dir={tmp_path / 'run'}"
         return config.load(tmp_path / "tiny.toml", [where, *overrides])[0]
 
     return read
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """The run that nothing stopped."""
-    path = tmp_path_factory.mktemp("unbroken")
-    (path / "tiny.toml").write_text(TEXT)
-    parsed, text = config.load(path / "tiny.toml", [f"run.dir={path / 'run'}"])
-    return session.train(parsed, text)
 
 
 class After:
@@ -102,7 +76,7 @@ def results(run):
     return metrics, json.loads(run.read("summary.json"))["test_accuracy"], arrays
 
 
-def test_a_run_stopped_again_and_again_gives_what_an_unbroken_one_gives(read, unbroken, capsys):
+def test_a_run_stopped_again_and_again_gives_what_an_unbroken_one_gives(read, finished, capsys):
     # Within an epoch; at the end of one; at the end of a phase; within the next, on the chip.
     for steps, where in [(3, "1, step 3"), (5, "1, step 8"), (8, "1, step 16"), (7, "2, step 7")]:
         with pytest.raises(
@@ -111,19 +85,19 @@ def test_a_run_stopped_again_and_again_gives_what_an_unbroken_one_gives(read, un
             session.train(read(), signals=After(steps, stop))
         assert stopped.value.signal == signal.SIGTERM
     run = session.resume(RunDirectory(read().run.dir).path)
-    assert results(run) == results(unbroken)
+    assert results(run) == results(finished)
     assert "goes on after phase 2, step 7" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("steps, saved", [(2, None), (15, "phase 1, step 12")])
 def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(
-    read, unbroken, capsys, steps, saved
+    read, finished, capsys, steps, saved
 ):
     overrides = ["run.checkpoint_steps=4"]
     with pytest.raises(Killed):
         session.train(read(*overrides), signals=After(steps, kill))
     run = session.train(read(*overrides))
-    assert results(run) == results(unbroken)
+    assert results(run) == results(finished)
     assert (saved or "before its first checkpoint") in capsys.readouterr().out
 
 
@@ -132,7 +106,7 @@ def damage(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
-def test_a_damaged_checkpoint_is_left_out_and_named(read, unbroken, capsys):
+def test_a_damaged_checkpoint_is_left_out_and_named(read, finished, capsys):
     overrides = ["run.checkpoint_steps=2", "run.checkpoints=3"]
     with pytest.raises(Killed):
         session.train(read(*overrides), signals=After(15, kill))
@@ -143,7 +117,7 @@ def test_a_damaged_checkpoint_is_left_out_and_named(read, unbroken, capsys):
     run = session.train(read(*overrides))
     out = capsys.readouterr().out
     assert "state-0-14.npz: damaged" in out and "after phase 1, step 12" in out
-    assert results(run) == results(unbroken)
+    assert results(run) == results(finished)
     assert not list(folder.glob("state*")), "a finished run needs none"
 
 
@@ -165,26 +139,26 @@ def test_missing_metrics_are_noticed(read):
         session.train(read())
 
 
-def test_a_finished_run_says_so_and_stays_as_it_is(unbroken, capsys):
-    before = results(unbroken)
-    assert session.resume(unbroken.path) == unbroken
-    assert f"{unbroken.path} is finished" in capsys.readouterr().out
-    assert results(unbroken) == before
+def test_a_finished_run_says_so_and_stays_as_it_is(finished, capsys):
+    before = results(finished)
+    assert session.resume(finished.path) == finished
+    assert f"{finished.path} is finished" in capsys.readouterr().out
+    assert results(finished) == before
 
 
 @pytest.mark.parametrize(
     "override, difference",
     [
         ("seed=4", "seed: 3, now 4"),
-        ("phases.1.epochs=7", "phases.1.epochs: 2, now 7"),
+        ("phases.1.epochs=7", "phases.1.epochs: 3, now 7"),
         ("mismatch.gain=0.5", "mismatch.gain: 0.03, now 0.5"),
         ("phases.0.max_steps=2", "phases.0.max_steps: None, now 2"),
-        ('phases=[{on="float", epochs=1, learning_rate=1}]', "phases.1.epochs: 2, now None"),
+        ('phases=[{on="float", epochs=1, learning_rate=1}]', "phases.1.epochs: 3, now None"),
     ],
 )
-def test_another_config_is_refused_with_what_differs(unbroken, read, override, difference):
+def test_another_config_is_refused_with_what_differs(finished, read, override, difference):
     with pytest.raises(RunError, match="another config") as error:
-        session.train(replace(read(override), run=config.Run(dir=str(unbroken.path))))
+        session.train(replace(read(override), run=config.Run(dir=str(finished.path))))
     assert difference in str(error.value)
 
 
@@ -202,9 +176,10 @@ def begun(path, environment):
 @pytest.mark.parametrize(
     "environment, message",
     [
-        ({"format": 3}, "a run of format 3; this bss2jax reads formats 1 to 2"),
+        ({"format": 4}, "a run of format 4, this bss2jax reads format 3: train .*config.toml anew"),
+        ({"format": 2}, "a run of format 2, .* or use the version that wrote the run"),
         ({"format": "new"}, "a run of format 'new'"),
-        ({}, "begun in format 1, in which runs could not be resumed"),
+        ({}, "a run of format 1"),
         ([], "environment.json: not valid"),
     ],
 )
@@ -215,17 +190,104 @@ def test_a_run_of_another_version_says_what_changed(read, tmp_path, environment,
         session.train(read())
 
 
-def test_a_checkpoint_of_format_1_says_what_changed(tmp_path):
-    (tmp_path / "checkpoints" / "final").mkdir(parents=True)
-    with pytest.raises(RunError, match="an orbax checkpoint of run format 1"):
-        RunDirectory(tmp_path).restore("final", {})
-
-
 def test_an_unknown_key_in_the_config_of_a_run_is_named(read, tmp_path):
-    path = begun(tmp_path / "run", {"format": 2})
+    path = begun(tmp_path / "run", {"format": 3})
     (path / "resolved.toml").write_text(config.dump(read()) + "\n[later]\nkey = 1\n")
     with pytest.raises(ConfigError, match="resolved.toml: later: unknown key"):
         session.resume(path)
+
+
+# Runs that start from runs
+
+
+def learned(run):
+    with np.load(run.path / "checkpoints" / "final.npz") as file:
+        return {name: file[name] for name in file if name != "meta"}
+
+
+def started(read, finished, *overrides):
+    """A run of a phase on the chip that starts from the finished run."""
+    return read(f"start={finished.path}", f"phases=[{ON_CHIP}]", *overrides)
+
+
+ON_CHIP = "{on='chip', epochs=2, learning_rate=1e-20, optimizer='sgd'}"
+
+
+def test_a_run_starts_from_what_another_ended_with(read, finished):
+    run = session.train(started(read, finished))
+    # A rate so small that no weight moves.
+    before, after = learned(finished), learned(run)
+    assert before.keys() == after.keys() == {"params/dense_0/weight"}
+    jax.tree.map(assert_array_equal, after, before)
+    source = json.loads(run.read("environment.json"))["sources"]["start"]
+    assert source["path"] == str(finished.path) and len(source["sha256"]) == 64
+    # What first meets the chip is what the other run ended with: the same chip, the same noise.
+    whole = json.loads(finished.read("summary.json"))["test_accuracy"]
+    assert json.loads(run.read("summary.json"))["test_accuracy"]["transfer"] == whole["chip"]
+
+
+def test_a_phase_that_starts_from_a_run_leaves_out_those_before_it(read, finished, tmp_path):
+    """Trained in two runs, phase by phase, a config gives what it gives in one, to the bit."""
+    first = session.train(replace(read(), phases=read().phases[:1]))
+    there = f"run.dir={tmp_path / 'second'}"
+    second = session.train(read(f"phases.1.start={first.path}", there))
+    for run in (finished, second):
+        with np.load(run.path / "checkpoints" / "phase-1.npz") as file:
+            arrays = file["params/dense_0/weight"]
+        assert_array_equal(arrays, learned(finished)["params/dense_0/weight"])
+    lines = [json.loads(line) for line in second.read("metrics.jsonl").splitlines()]
+    assert [line["phase"] for line in lines] == [1, 1, 1]
+    accuracy = [json.loads(r.read("summary.json"))["test_accuracy"] for r in (finished, second)]
+    assert accuracy[0] == accuracy[1]
+
+
+def test_what_cannot_be_started_from_is_one_line_before_anything_is_written(
+    read, finished, tmp_path
+):
+    def refused(message, *overrides):
+        with pytest.raises(ConfigError, match=message):
+            session.train(started(read, finished, *overrides))
+        assert not Path(read().run.dir).exists()
+
+    refused("start: .*nowhere: no run directory", f"start={tmp_path / 'nowhere'}")
+    layers = "layers=[{{kind='signs'}}, {{kind='flatten'}}, {{kind='dense', outputs=10{}}}]"
+    other = "missing in it: params/output/weight; unexpected: params/dense_0/weight"
+    refused(f"start: .*{other}", layers.format(", name='output'"))
+    shape = r"dense_0/weight is float32 \(64, 10\), expected float32 \(128, 10\)"
+    refused(f"start: .*{shape}", layers.format(""))
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "environment.json").write_text('{"format": 3}')
+    refused("start: .*half: the run is not finished", f"start={tmp_path / 'half'}")
+
+
+def test_a_start_that_has_changed_is_told_or_refused(read, finished, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(finished.path, other)
+    config_of = lambda: read(f"start={other}", f"phases=[{ON_CHIP}]")  # noqa: E731
+    with pytest.raises(Killed):
+        session.train(config_of(), signals=After(2, kill))
+    shutil.copy(other / "checkpoints" / "phase-0.npz", other / "checkpoints" / "final.npz")
+    with pytest.raises(RunError, match="parameters of .*other have changed since the run began"):
+        session.train(config_of())
+    # A checkpoint holds all that is needed: the run goes on, and says so.
+    shutil.copy(finished.path / "checkpoints" / "final.npz", other / "checkpoints")
+    with pytest.raises(Stopped):
+        session.train(config_of(), signals=After(4, stop))
+    shutil.rmtree(other)
+    run = session.train(config_of())
+    said = capsys.readouterr().out
+    assert "no run directory" in said and "goes on from what it has learned" in said
+    jax.tree.map(assert_array_equal, learned(run), learned(finished))
+
+
+def test_a_chip_file_that_has_changed_is_refused(read, tmp_path):
+    file = tmp_path / "mine.npz"
+    save_chip(sample_chip(jax.random.key(0)), file)
+    run = session.train(read(f"chip.file={file}", "phases.0.max_steps=1", "phases.1.max_steps=1"))
+    session.read_final(run)
+    save_chip(sample_chip(jax.random.key(1)), file)
+    with pytest.raises(RunError, match="mine.npz holds another chip than when the run began"):
+        session.read_final(run)
 
 
 # One writer
@@ -264,7 +326,7 @@ def test_what_a_killed_process_had_not_renamed_is_removed(tmp_path):
 
 
 @pytest.mark.parametrize("names", [[], ["config.toml"], [".lock", "config.toml", "plan.txt"]])
-def test_a_run_that_had_hardly_begun_begins_again(read, unbroken, names):
+def test_a_run_that_had_hardly_begun_begins_again(read, finished, names):
     folder = Path(read().run.dir)
     folder.mkdir()
     for name in names:

@@ -1,7 +1,6 @@
 """Spiking networks are their layers one after the other, however they are cut, and learn."""
 
-import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 
 import jax
@@ -11,14 +10,31 @@ import optax
 import pytest
 import reference_spiking as twin
 
-from bss2jax import BSS2, sample_chip
+from bss2jax import BSS2, LIFParams, LIParams, describe, li, lif, sample_chip
 from bss2jax.kernels.coding import soft_clamp
 from bss2jax.kernels.gradients.surrogate import SuperSpike
-from bss2jax.kernels.neurons.lif import LIFParams, LIParams, li, lif
-from bss2jax.mapping.populations import describe_populations
-from bss2jax.networks.build import build
-from bss2jax.networks.layers import LI, LIF, ConvLIF, Dense, Pool, Spiking
-from bss2jax.networks.spiking import encode
+from bss2jax.networks import (
+    LI,
+    LIF,
+    ConvLIF,
+    Current,
+    Delta,
+    FirstSpike,
+    Latency,
+    LogLatency,
+    MaxOverTime,
+    MeanOverTime,
+    Pool,
+    Rate,
+    Regular,
+    SpikeCount,
+    SpikeTime,
+    SumOverTime,
+    Values,
+)
+from bss2jax.networks import build as build_layers
+from bss2jax.networks.codes import raster_of
+from bss2jax.networks.layer import How
 
 T, B = 20, 3
 
@@ -39,24 +55,43 @@ CONV = (
 )
 
 
-def conv_spec(**settings):
-    return Spiking(steps=T, weight_scale=64.0, **settings)
+def build(layers, shape, code=Latency(steps=T), decoder=MaxOverTime(), substrate=BSS2, **settings):
+    """A network of a code, populations that share settings, and a decoder."""
+    shared = {"weight_scale": 64.0} | settings
+
+    def told(layer):
+        known = {field.name for field in fields(layer)}
+        return replace(layer, **{name: v for name, v in shared.items() if name in known})
+
+    return build_layers([code, *map(told, layers), decoder], shape, substrate=substrate)
+
+
+def configurations(plan):
+    """The configurations of each layer, in order."""
+    return [sorted({piece.configuration for piece in plan.pieces if piece.layer == name})
+            for name in plan.names]  # fmt: skip
+
+
+def encode(values, code, key=None):
+    """The raster `[T, B, *size]` of a code."""
+    before = Values(values.shape[1:])
+    how = How(None, key, 0, "float", False, (before,), code.shape(before))
+    return raster_of(code.apply({}, {}, values, how=how)[0])
 
 
 def test_a_network_of_fields_is_its_layers_written_out():
     """Against XLA's convolution, and loops over positions."""
-    network = build(CONV, (6, 6, 2), spiking=conv_spec())
-    assert network.shapes == ((6, 6, 2), (6, 6, 3), (3, 3, 3), (2, 2, 2), (5,), (2,))
-    places = network.plan.populations
-    assert [(p.inputs, p.neurons, p.positions) for p in places] == [
+    network = build(CONV, (6, 6, 2))
+    assert network.shapes[1:-1] == ((6, 6, 2), (6, 6, 3), (3, 3, 3), (2, 2, 2), (5,), (2,))
+    assert [(d.inputs, d.neurons, d.positions) for d in network.plan.demands] == [
         (18, 108, 36), (12, 8, 4), (8, 5, 1), (5, 2, 1)
     ]  # fmt: skip
-    assert network.plan.groups == ((0, 1, 2, 3),) and network.plan.partitions == 1
+    assert network.plan.configurations == 1
     params = network.init(jax.random.key(8))
     x = jnp.float32(np.random.default_rng(34).random((B, 6, 6, 2)))
     scores, _, stats = jax.jit(partial(network.apply, on="ideal"))(params, {}, x)
     codes = jax.tree.map(lambda w: jnp.float32(twin.codes(w, 64)) / 64, params)
-    raster = encode(x, conv_spec(), None).reshape(T * B, 6, 6, 2)
+    raster = encode(x, Latency(steps=T)).reshape(T * B, 6, 6, 2)
     drive = jax.lax.conv_general_dilated(
         raster, codes["conv_lif_0"]["weight"], (1, 1), "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
@@ -65,35 +100,37 @@ def test_a_network_of_fields_is_its_layers_written_out():
     assert 0.02 < z.mean() < 0.5
     np.testing.assert_array_equal(stats["conv_lif_0"]["spikes"], z.sum(0))
     pooled = z.reshape(T, B, 3, 2, 3, 2, 3).mean((3, 5))
-    local = codes["conv_lif_2"]["weight"]
+    local = codes["conv_lif_1"]["weight"]
     seen = [
         pooled[:, :, i : i + 2, j : j + 2].transpose(0, 1, 4, 2, 3).reshape(T, B, 12)
         for i, j in np.ndindex(2, 2)
     ]
     drive = jnp.stack([s @ w for s, w in zip(seen, local, strict=True)], axis=2)
     z = lif(LIFParams(), drive.reshape(T, B, -1))
-    np.testing.assert_array_equal(stats["conv_lif_2"]["spikes"], z.sum(0))
-    z = lif(LIFParams(), z @ codes["lif_3"]["weight"])
-    np.testing.assert_array_equal(stats["lif_3"]["spikes"], z.sum(0))
+    np.testing.assert_array_equal(stats["conv_lif_1"]["spikes"], z.sum(0))
+    z = lif(LIFParams(), z @ codes["lif_0"]["weight"])
+    np.testing.assert_array_equal(stats["lif_0"]["spikes"], z.sum(0))
     np.testing.assert_allclose(
-        scores, li(LIParams(), z @ codes["li_4"]["weight"]).max(0), rtol=1e-5, atol=1e-6
+        scores, li(LIParams(), z @ codes["li_0"]["weight"]).max(0), rtol=1e-5, atol=1e-6
     )
 
 
-@pytest.mark.parametrize("code", ["latency", "log_latency", "time", "regular", "rate", "current"])
+@pytest.mark.parametrize("code", [Latency, LogLatency, SpikeTime, Regular, Rate, Current])
 def test_values_out_of_range_are_coded_as_its_ends(code):
     beyond, ends = jnp.array([[-0.5, 0.3, 1.5]]), jnp.array([[0.0, 0.3, 1.0]])
-    spec, key = Spiking(steps=T, coding=code), jax.random.key(0)
-    np.testing.assert_array_equal(encode(beyond, spec, key), encode(ends, spec, key))
+    key = jax.random.key(0)
+    code = code(steps=30)
+    np.testing.assert_array_equal(encode(beyond, code, key), encode(ends, code, key))
 
 
 def test_a_network_of_fields_cut_into_runs_is_the_whole_network():
-    spec = conv_spec(decoder="sum", surrogate_parameter=1.0)  # wide: four layers leave a gradient
-    whole = build(CONV, (6, 6, 2), spiking=spec)
+    # A wide surrogate: four layers leave a gradient.
+    settings = {"decoder": SumOverTime(), "surrogate": SuperSpike(1.0)}
+    whole = build(CONV, (6, 6, 2), **settings)
     small = replace(BSS2, columns=16)  # 32 circuits
-    cut = build(CONV, (6, 6, 2), small, spiking=spec)
-    assert [p.runs for p in cut.plan.populations] == [4, 1, 1, 1]
-    assert cut.plan.groups == ((0,), (1, 2, 3)) and cut.plan.partitions == 5
+    cut = build(CONV, (6, 6, 2), substrate=small, **settings)
+    # Four configurations of the first population alone, one that the others share.
+    assert configurations(cut.plan) == [[0, 1, 2, 3], [4], [4], [4]]
     params = whole.init(jax.random.key(8))
     x = jnp.float32(np.random.default_rng(34).random((B, 6, 6, 2)))
 
@@ -110,11 +147,9 @@ def test_a_network_of_fields_cut_into_runs_is_the_whole_network():
 
 
 def test_a_one_dimensional_field_slides_along_its_signal():
-    network = build(
-        [ConvLIF(outputs=4, window=5, stride=2), LI(outputs=3)], (15, 2), spiking=conv_spec()
-    )
-    assert network.shapes[1] == (6, 4)
-    assert network.plan.populations[0].positions == 6
+    network = build([ConvLIF(outputs=4, window=5, stride=2), LI(outputs=3)], (15, 2))
+    assert network.shapes[2] == (6, 4)
+    assert network.plan.demands[0].positions == 6
 
 
 def test_parts_keep_each_runs_input_events_under_the_limit():
@@ -122,28 +157,28 @@ def test_parts_keep_each_runs_input_events_under_the_limit():
     first = ConvLIF(outputs=1, window=3, stride=3, shared=False)
     layers = [first, LIF(outputs=128), LI(outputs=10)]
     plan = build(layers, (64, 64, 3)).plan
-    assert [p.runs for p in plan.populations] == [3, 1, 1]
-    assert plan.populations[0].positions_per_run * 27 <= 4096 == BSS2.max_input_events
-    assert plan.input_events[0] == plan.populations[0].positions_per_run * 27
-    assert (plan.populations[1].circuits_per_neuron, plan.populations[1].runs) == (4, 1)
+    assert configurations(plan) == [[0, 1, 2], [3], [4]]
+    most = max(piece.columns.stop - piece.columns.start for piece in plan.pieces[:3])
+    assert plan.demands[0].input_events == most * 27 <= 4096 == BSS2.max_input_events
+    assert plan.place("lif_0").circuits.shape == (128, 4)
     # Overlapping fields share their events; several spikes an input are as many events.
     shared = build([replace(first, stride=1), LI(outputs=2)], (8, 8, 3)).plan
-    assert shared.input_events[0] == 8 * 8 * 3
-    twice = build(layers, (64, 64, 3), spiking=Spiking(coding="regular", spikes=2)).plan
-    assert twice.populations[0].runs == 6 and twice.input_events[0] <= 4096
+    assert shared.demands[0].input_events == 8 * 8 * 3
+    twice = build(layers, (64, 64, 3), Regular(spikes=2)).plan
+    assert len(configurations(twice)[0]) == 6 and twice.demands[0].input_events <= 4096
 
 
 def test_sparse_inputs_of_dense_layers_are_events_and_others_are_not():
-    def driven(*layers, **settings):
-        plan = build([*layers, LI(outputs=2)], (6, 6, 1), spiking=Spiking(**settings)).plan
-        text = describe_populations(plan)
-        assert plan.density is None or ("event by event" in text) == plan.event_driven
-        return plan.event_driven
+    def driven(layer, code):
+        text = describe(build([layer, LI(outputs=2)], (6, 6, 1), code).plan)
+        assert ("of its raster" in text) == (code != Current())
+        return "event by event" in text
 
-    assert driven(LIF(outputs=4), steps=30) and not driven(LIF(outputs=4), steps=8)
-    assert not driven(ConvLIF(outputs=4, window=3), steps=30)
-    assert not driven(LIF(outputs=4), steps=30, coding="rate")
-    assert not driven(LIF(outputs=4), steps=30, coding="current")
+    assert driven(LIF(outputs=4), Latency(steps=30))
+    assert not driven(LIF(outputs=4), Latency(steps=8))
+    assert not driven(ConvLIF(outputs=4, window=3), Latency(steps=30))
+    assert not driven(LIF(outputs=4), Rate())
+    assert not driven(LIF(outputs=4), Current())
 
 
 RECURRENT = (
@@ -153,9 +188,9 @@ RECURRENT = (
 
 
 def test_a_recurrent_network_of_delta_coded_signals_is_its_layers_written_out():
-    spec = conv_spec(coding="delta", delta_theta=0.125, decoder="mean", surrogate_parameter=5.0)
-    network = build(RECURRENT, (2 * T, 3), spiking=spec)
-    assert network.shapes == ((2 * T, 3), (5,), (2,))
+    code = Delta(steps=T, theta=0.125)
+    network = build(RECURRENT, (2 * T, 3), code, MeanOverTime(), surrogate=SuperSpike(5.0))
+    assert network.shapes == ((2 * T, 3), (6,), (5,), (2,), (2,))
     params = network.init(jax.random.key(8))
     assert params["lif_0"]["weight"].shape == (6, 5)
     x = jnp.float32(np.random.default_rng(35).normal(size=(B, 2 * T, 3)).cumsum(axis=1) / 4)
@@ -170,7 +205,7 @@ def test_a_recurrent_network_of_delta_coded_signals_is_its_layers_written_out():
         drive = jnp.float32(raster) @ params["lif_0"]["weight"]
         surrogate = SuperSpike(5.0)
         z = lif(LIFParams(), drive, params["lif_0"]["recurrent"], surrogate=surrogate)
-        scores = li(LIParams(), z @ params["li_1"]["weight"]).mean(0)
+        scores = li(LIParams(), z @ params["li_0"]["weight"]).mean(0)
         return (scores * jnp.array([10.0, -20.0])).sum(), (scores, z.sum(0))
 
     got, (scores, stats) = jax.grad(whole, has_aux=True)(params)
@@ -183,27 +218,27 @@ def test_a_recurrent_network_of_delta_coded_signals_is_its_layers_written_out():
 
 def test_the_plan_knows_the_most_spikes_of_a_delta_code():
     """One a step and channel: a signal that always moves too fast to be followed."""
-    spec = conv_spec(coding="delta", delta_theta=0.01)
-    plan = build(RECURRENT, (T, 3), spiking=spec).plan
+    code = Delta(steps=T, theta=0.01)
+    network = build(RECURRENT, (T, 3), code)
+    plan, coded = network.plan, network.nodes[0].after
     signals = jnp.broadcast_to(jnp.arange(1.0, T + 1)[:, None], (1, T, 3))
-    most = encode(signals, spec, None)
-    assert plan.input_events[0] == 3 * T == most.sum()
-    assert plan.density == 0.5 == most.mean() and not plan.event_driven
-    (first, second) = plan.populations
+    most = encode(signals, code)
+    assert plan.demands[0].input_events == 3 * T == most.sum()
+    assert coded.density == 0.5 == most.mean()
+    (first, second) = plan.demands
     assert (first.inputs, first.recurrent, second.inputs) == (6 + 5, True, 5)
 
 
 @pytest.mark.parametrize("shape", [(4,), (6, 6, 1), (T + 1, 3), (T // 2, 3)])
 def test_delta_coding_needs_signals_with_a_sample_for_every_step(shape):
-    with pytest.raises(ValueError, match=f"spiking.coding: delta takes signals.*steps, {T}"):
-        build(RECURRENT, shape, spiking=conv_spec(coding="delta"))
+    with pytest.raises(ValueError, match=f"delta_0.*takes signals.*multiple of {T} steps"):
+        build(RECURRENT, shape, Delta(steps=T))
 
 
-@pytest.mark.parametrize("decoder", ("first_spike", "spike_count"))
+@pytest.mark.parametrize("decoder", (FirstSpike(), SpikeCount()))
 def test_output_spikes_can_be_decoded_and_learned(decoder):
     layers = [LIF(outputs=2, init_mean=0.5, init_std=0.2)]
-    spec = Spiking(steps=T, decoder=decoder, surrogate_parameter=10.0)
-    network = build(layers, (4,), spiking=spec)
+    network = build(layers, (4,), decoder=decoder, surrogate=SuperSpike(10.0))
     params, x = network.init(jax.random.key(9)), jnp.full((1, 4), 0.8)
 
     @jax.jit
@@ -216,27 +251,29 @@ def test_output_spikes_can_be_decoded_and_learned(decoder):
         params = jax.tree.map(lambda p, g: p - 0.05 * jnp.sign(g), params, gradient(params))
     scores, _, stats = network.apply(params, {}, x, on="ideal")
     assert scores[0, 0] > scores[0, 1] and stats["lif_0"]["spikes"].sum() > 0
-    with pytest.raises(ValueError, match=f"decoded by '{decoder}' ends in lif"):
-        build([*layers, LI(outputs=2)], (4,), spiking=spec)
+    with pytest.raises(ValueError, match=f"{decoder.kind}_0.*takes spikes.*lif layer"):
+        build([*layers, LI(outputs=2)], (4,), decoder=decoder)
 
 
 def test_what_a_spiking_network_cannot_have_is_an_error_that_names_the_layer():
     for layers, message in (
-        ([Pool(mode="max", window=2), LI(outputs=2)], "pool_0: spikes are pooled by their mean"),
+        ([Pool(mode="max", window=2), LI(outputs=2)], "pool_0.*spikes are pooled by their mean"),
         ([ConvLIF(outputs=2, window=9), LI(outputs=2)], "conv_lif_0 on an input of .*does not fit"),
-        ([LIF(outputs=2), ConvLIF(outputs=2, window=1), LI(outputs=2)], "conv_lif_1.*windows need"),
-        ([Dense(outputs=2), LIF(outputs=2), LI(outputs=2)], "dense_0 is dense"),
+        ([LIF(outputs=2), ConvLIF(outputs=2, window=1), LI(outputs=2)], "conv_lif_0.*windows need"),
+        ([LI(outputs=3), LI(outputs=2)], "li_1.*takes spikes"),
+        ([LI(outputs=3), LIF(outputs=2)], "lif_0.*takes spikes"),
+        ([LIF(outputs=3)], "max_over_time_0.*takes traces"),
     ):
         with pytest.raises(ValueError, match=message):
             build(layers, (6, 6, 1))
-    network = build([LIF(outputs=2), LI(outputs=2)], (4,), spiking=Spiking(coding="current"))
+    network = build([LIF(outputs=2), LI(outputs=2)], (4,), Current())
     with pytest.raises(ValueError, match="a chip is sent spikes"):
         network.apply(network.init(jax.random.key(0)), {}, jnp.ones((1, 4)), on="ideal")
 
 
 def test_soft_clamped_weights_reach_the_synapses_below_the_cap():
     layers = [LIF(outputs=3, init_std=2.0), LI(outputs=2)]
-    soft, hard = (build(layers, (4,), spiking=conv_spec(weight_clamp=c)) for c in ("soft", "hard"))
+    soft, hard = (build(layers, (4,), weight_clamp=c) for c in ("soft", "hard"))
     params = jax.tree.map(lambda w: 3 * w, soft.init(jax.random.key(1)))
     clamped = jax.tree.map(lambda w: soft_clamp(w, 63 / 64), params)
     x = jnp.full((2, 4), 0.7)
@@ -244,17 +281,9 @@ def test_soft_clamped_weights_reach_the_synapses_below_the_cap():
         np.testing.assert_array_equal(
             soft.apply(params, {}, x, on=on)[0], hard.apply(clamped, {}, x, on=on)[0]
         )
-    assert soft.weight_limit == math.inf and hard.weight_limit == 63 / 64
-
-
-def test_a_spiking_network_has_lif_before_li():
-    for layers in (
-        [LIF(outputs=3)],
-        [LI(outputs=3), LI(outputs=2)],
-        [LI(outputs=3), LIF(outputs=2)],
-    ):
-        with pytest.raises(ValueError, match="spiking network"):
-            build(layers, (4,))
+    kept, cut = soft.project(params), hard.project(params)
+    jax.tree.map(np.testing.assert_array_equal, kept, params)
+    assert max(np.abs(w).max() for w in jax.tree.leaves(cut)) == 63 / 64
 
 
 # --- learning
@@ -268,7 +297,7 @@ def brighter_half():
     x[label == 0, :3] += 0.5
     x[label == 1, 3:] += 0.5
     hidden = LIF(outputs=12, init_mean=0.3, init_std=0.4)
-    return [hidden, LI(outputs=2)], Spiking(steps=T, surrogate_parameter=10.0), x, label
+    return [hidden, LI(outputs=2)], Latency(steps=T), MaxOverTime(), x, label
 
 
 def order_of_moves():
@@ -279,17 +308,16 @@ def order_of_moves():
     start = 3 + 7 * np.stack([label, 1 - label], axis=1)[:, None] + rng.integers(-1, 2, (32, 1, 1))
     x = np.where(step >= start, 0.6, 0.0) + rng.normal(0, 0.02, (32, T, 2))
     hidden = LIF(outputs=12, recurrent=True, init_mean=0.1, init_std=0.4)
-    spec = Spiking(
-        steps=T, coding="delta", delta_theta=0.2, decoder="mean", surrogate_parameter=10.0
-    )
-    return [hidden, LI(outputs=2)], spec, x, label
+    return [hidden, LI(outputs=2)], Delta(steps=T, theta=0.2), MeanOverTime(), x, label
 
 
 @pytest.mark.parametrize("problem", [brighter_half, order_of_moves])
 def test_a_small_network_learns_on_a_noisy_chip(problem):
     """Chance is ln 2."""
-    layers, spec, x, label = problem()
-    network = build(layers, x.shape[1:], spiking=spec)
+    layers, code, decoder, x, label = problem()
+    network = build(
+        layers, x.shape[1:], code, decoder, weight_scale=60.0, surrogate=SuperSpike(10.0)
+    )
     chip = sample_chip(jax.random.key(5))
     x = jnp.float32(x)
     params = network.init(jax.random.key(6))

@@ -15,7 +15,6 @@ import bss2jax
 from bss2jax import ideal_chip, matmul, program, saturation, split
 from bss2jax.chip.substrate import BSS2
 from bss2jax.kernels import readout as vmm
-from bss2jax.mapping.plan import Placement
 
 SIZE = st.integers(1, 700)
 STATIC = ("num_sends", "avg", "mask_saturated", "substrate")
@@ -162,7 +161,6 @@ def test_blocks_of_split_run_one_by_one_add_up_to_the_product(chip):
     x, w = draw(7, (3,), 300, 600)
     planned = bss2jax.plan(w)
     blocks = split(jnp.asarray(w), planned)
-    place = planned.layers[0].placement
     scale = vmm.nominal_scale(2, BSS2)
     columns_only = replace(
         chip,
@@ -171,16 +169,16 @@ def test_blocks_of_split_run_one_by_one_add_up_to_the_product(chip):
         inhibitory_gain=jnp.ones((2, 256)),
     )
     perfect, patterned = np.zeros((3, 600)), np.zeros((3, 600))
-    for block, weights in zip(place.blocks(), blocks, strict=True):
+    for block, weights in zip(planned.pieces, blocks, strict=True):
         n, width = block.rows.stop - block.rows.start, block.columns.stop - block.columns.start
         codes = vmm.input_codes(jnp.asarray(x[:, block.rows]), BSS2)
         product = (codes @ vmm.weight_codes(weights[:n], BSS2))[:, :width]
         perfect[:, block.columns] += vmm.readout(product, scale, substrate=BSS2)[0]
         patterned[:, block.columns] += vmm.readout(
             product,
-            scale * chip.column_gain[block.hemisphere, :width],
-            chip.offset[block.hemisphere, :width],
-            compression=chip.compression[block.hemisphere, :width],
+            scale * chip.column_gain[block.array, :width],
+            chip.offset[block.array, :width],
+            compression=chip.compression[block.array, :width],
             substrate=BSS2,
         )[0]
     y = compiled(x, w, None, num_sends=2)
@@ -514,7 +512,7 @@ def traced(inputs, outputs, chip, key, *, grad=False, **settings):
 @pytest.mark.parametrize("with_chip", [False, True])
 def test_program_size_does_not_grow_with_the_number_of_blocks(settings, with_chip):
     chip, key = (noisy_chip(), jax.random.key(0)) if with_chip else (None, None)
-    sizes = [(300, 257), (300, 3000), (1400, 300), (3968, 2000)]  # 3, 3, 11 and 31 row blocks
+    sizes = [(600, 257), (600, 3000), (1400, 300), (3968, 2000)]  # 5, 5, 11 and 31 row blocks
     counts = [equations(traced(k, n, chip, key, **settings).jaxpr) for k, n in sizes[:3]]
     assert len(set(counts)) == 1 and counts[0] > 10
     # Where the last block is full there is less to do.
@@ -596,4 +594,4 @@ def test_the_substrates_numbers_are_used():
     np.testing.assert_array_equal(compiled(x, w, None, substrate=small), expected)
     y = compiled(x, w, ideal_chip(substrate=small), substrate=small)
     np.testing.assert_array_equal(y, expected)
-    assert Placement(40, 20, small).configurations == 9
+    assert bss2jax.plan((40, 20), small).configurations == 9

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from bss2jax.chip import draws
 from bss2jax.chip.substrate import Substrate, as_number
@@ -148,7 +150,10 @@ class Cell:
 
 def mean(members: jax.Array) -> jax.Array:
     """Returns `[..., n]`, the mean of the circuits `[..., n, c]` that each neuron is joined of."""
-    return members.mean(-1)
+    # One after the other: a sum in any other order would have other bits.
+    each = jnp.moveaxis(members, -1, 0)
+    total, _ = lax.scan(lambda total, x: (total + x, None), jnp.zeros_like(each[0]), each)
+    return total * np.float32(1 / members.shape[-1])
 
 
 def averaged_noise(members: jax.Array) -> jax.Array:
@@ -156,7 +161,7 @@ def averaged_noise(members: jax.Array) -> jax.Array:
 
     The noise of joined membranes averages out.
     """
-    return jnp.sqrt(jnp.square(members).mean(-1) / members.shape[-1])
+    return jnp.sqrt(mean(jnp.square(members)) * np.float32(1 / members.shape[-1]))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Each set has a module of its name with `splits() -> (train, test)`, or `(train, test, validation)`
 where its `Spec` says so. It is imported at first use: it may need scikit-learn or pillow, which
 importing this package does not. A set that comes from files is prepared once and then read from the
-array cache (`cache.py`). A user's own set is named by its place: `load("mypackage.module:name")`.
+array cache (`cache.py`). A user's own set is named by its place: `load("mypackage.module:name")`,
+one of TensorFlow Datasets by its name there: `load("tfds:fashion_mnist")`.
 
 Environment:
     BSS2JAX_DATA: directory with the original files (`mnist/train-images-idx3-ubyte.gz`, ...). Files
@@ -86,7 +87,8 @@ def load(name: str) -> Dataset:
 
     Args:
         name: one of `names()`, or the place of a user's own: `mypackage.module:name`, in the
-            current directory or on `sys.path`, is a `Dataset`, or a function that returns one.
+            current directory or on `sys.path`, is a `Dataset`, or a function that returns one; or
+            `tfds:name`, a set of TensorFlow Datasets.
 
     Raises:
         ValueError: no set has this name, or the place holds none.
@@ -127,13 +129,15 @@ def spec(name: str) -> Spec:
     near = difflib.get_close_matches(str(name), _SPECS, n=1, cutoff=0.0)[0]
     raise ValueError(
         f"no data set {name!r}: expected one of {', '.join(names())}; the nearest is {near!r}; "
-        "your own is named as mypackage.module:name"
+        "your own is named as mypackage.module:name, one of TensorFlow Datasets as tfds:name"
     )
 
 
 @lru_cache(maxsize=1)
 def _own(place: str) -> Dataset:
-    """A user's own set; what makes it is called once."""
+    """A user's own set, or one of TensorFlow Datasets; what makes it is called once."""
+    if place.startswith("tfds:"):
+        return import_module("bss2jax.data.tfds").dataset(place.removeprefix("tfds:"))
     found = named(place)
     if callable(found):
         with own_code(place):

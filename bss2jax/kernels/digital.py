@@ -7,68 +7,50 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from bss2jax.chip.substrate import BSS2
+from bss2jax.chip.substrate import BSS2, Substrate
 
 
-@jax.custom_jvp
-def relu(y: jax.Array) -> jax.Array:
+def relu(y: ArrayLike, *, substrate: Substrate = BSS2) -> jax.Array:
     """Rectifies a readout: floor, then clip to 0..127.
 
     Args:
         y: `[..., N]` membrane readout, LSB.
+        substrate: whose readout range clips.
 
     Returns:
         `[..., N]` float32, integer-valued, 0..127. Gradient: 1[y > 0].
     """
-    return jnp.clip(jnp.floor(y), 0, BSS2.readout_max)
+    return _relu(substrate, jnp.asarray(y, jnp.float32))
 
 
-@relu.defjvp
-def _relu_jvp(primals, tangents):
-    (y,), (dy,) = primals, tangents
-    return relu(y), jnp.where(y > 0, dy, 0)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def converting_relu(y: jax.Array, shift: int = 1) -> jax.Array:
+def converting_relu(y: ArrayLike, shift: int = 1, *, substrate: Substrate = BSS2) -> jax.Array:
     """Rectifies, right-shifts and clips to the 5-bit input range.
 
     Args:
         y: `[..., N]` membrane readout, LSB, -128..127.
         shift: bits to drop.
+        substrate: whose readout and input ranges clip.
 
     Returns:
         `[..., N]` activations 0..31, float32, integer-valued. Gradient: 1[y > 0] / 2^shift.
     """
-    return jnp.clip(jnp.floor(relu(y) / 2**shift), 0, BSS2.activation_max)
+    return _converting_relu(substrate, shift, jnp.asarray(y, jnp.float32))
 
 
-@converting_relu.defjvp
-def _converting_relu_jvp(shift, primals, tangents):
-    (y,), (dy,) = primals, tangents
-    return converting_relu(y, shift), jnp.where(y > 0, dy / 2**shift, 0)
-
-
-@jax.custom_jvp
-def add(a: jax.Array, b: jax.Array) -> jax.Array:
+def add(a: ArrayLike, b: ArrayLike, *, substrate: Substrate = BSS2) -> jax.Array:
     """Adds two readouts as saturating int8 numbers: clip(clip(floor a) + clip(floor b)).
 
     Args:
         a: `[..., N]` LSB.
         b: `[N]`, or any shape broadcastable to that of `a`, LSB: another readout, or a bias.
+        substrate: whose readout range clips.
 
     Returns:
         `[..., N]` float32, integer-valued, -128..127. Gradient: that of a + b.
     """
-    return _int8(_int8(a) + _int8(b))
-
-
-@add.defjvp
-def _add_jvp(primals, tangents):
-    (a, b), (da, db) = primals, tangents
-    y = add(a, b)
-    return y, jnp.broadcast_to(da + db, y.shape).astype(y.dtype)
+    return _add(substrate, jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
 
 
 def argmax(y: jax.Array, axis: int = -1) -> jax.Array:
@@ -86,5 +68,40 @@ def argmax(y: jax.Array, axis: int = -1) -> jax.Array:
     return jax.lax.stop_gradient(jnp.argmax(y, axis=axis).astype(jnp.int32))
 
 
-def _int8(y):
-    return jnp.clip(jnp.floor(y), BSS2.readout_min, BSS2.readout_max)
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _relu(substrate: Substrate, y: jax.Array) -> jax.Array:
+    return jnp.clip(jnp.floor(y), 0, substrate.readout_max)
+
+
+@_relu.defjvp
+def _relu_jvp(substrate: Substrate, primals: tuple, tangents: tuple) -> tuple:
+    (y,), (dy,) = primals, tangents
+    return _relu(substrate, y), jnp.where(y > 0, dy, 0)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _converting_relu(substrate: Substrate, shift: int, y: jax.Array) -> jax.Array:
+    return jnp.clip(jnp.floor(_relu(substrate, y) / 2**shift), 0, substrate.activation_max)
+
+
+@_converting_relu.defjvp
+def _converting_relu_jvp(
+    substrate: Substrate, shift: int, primals: tuple, tangents: tuple
+) -> tuple:
+    (y,), (dy,) = primals, tangents
+    return _converting_relu(substrate, shift, y), jnp.where(y > 0, dy / 2**shift, 0)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _add(substrate: Substrate, a: jax.Array, b: jax.Array) -> jax.Array:
+    return _int8(substrate, _int8(substrate, a) + _int8(substrate, b))
+
+
+@_add.defjvp
+def _add_jvp(substrate: Substrate, primals: tuple, tangents: tuple) -> tuple:
+    (a, b), (da, db) = primals, tangents
+    return _add(substrate, a, b), jnp.broadcast_to(da + db, jnp.broadcast_shapes(a.shape, b.shape))
+
+
+def _int8(substrate: Substrate, y: jax.Array) -> jax.Array:
+    return jnp.clip(jnp.floor(y), substrate.readout_min, substrate.readout_max)

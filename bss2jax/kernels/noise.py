@@ -1,27 +1,34 @@
-"""Gaussian random numbers cheap enough for every readout of every block.
+"""Gaussian random numbers with addresses, cheap enough for every readout of every block.
 
 `jax.random.normal` (threefry and an inverse error function) costs several times the matrix product
-whose readout it disturbs. Here a counter is hashed twice and a Box-Muller transform makes two
-independent normals of it, all in elementwise 32-bit arithmetic that XLA fuses into the readout.
+whose readout it disturbs. Here each number's address, such as (sample, column), is hashed twice and
+a Box-Muller transform makes two independent normals of it, all in elementwise 32-bit arithmetic
+that XLA fuses into the readout.
 
-    u, a = hash(counter, words[0:2]), hash(counter, words[2:4])
+    u, a = hash(address, words[0:2]), hash(address, words[2:4])
     r = sqrt(-2 ln u);  z0 = r cos(2 pi a);  z1 = r sin(2 pi a)
 
-The four words come from a JAX key through `jax.random.bits`, so distinct keys give distinct
-streams. Tested in `tests/test_noise.py`: distribution, tails, independence between neighbouring
-counters, rows, streams and keys.
+A number depends on the stream's words and on its own address alone, on no shape: half of a batch,
+or one of its samples, is given what it is given as part of the whole. All axes of an address but
+the last are hashed into words of their own, four hashes a row; the last axis is what each element
+pays for.
+
+Distinct keys and ids give distinct streams. Tested in `tests/test_noise.py`: distribution, tails,
+independence between neighbours along every axis of an address, streams and keys.
 
 References: Box and Muller 1958; the hash constants are C. Wellons' `lowbias32` (public domain), the
 step of its counter Knuth's (TAOCP 3, 6.4);
 the polynomials are those of Cephes `logf`, `sinf`, `cosf` (Moshier).
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
-WORDS = 4  # uint32 words of key material for one stream
 _GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio, odd
 
 _LOG = (
@@ -33,47 +40,87 @@ _COS = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 _SQRT_HALF_BITS = np.float32(np.sqrt(0.5)).view(np.int32)
 
 
-def stream_words(key: jax.Array, streams: int) -> jax.Array:
-    """Returns `[streams, 4]` uint32 words, the key material of independent noise streams."""
-    return jax.random.bits(key, (streams, WORDS), jnp.uint32)
+def stream(key: jax.Array, *ids: ArrayLike) -> jax.Array:
+    """Returns the `[4]` uint32 words of one noise stream, the same however many others there are.
+
+    Args:
+        key: JAX key.
+        ids: integers that number the stream among those of the key, such as a layer's row block;
+            traced or not.
+    """
+    for i in ids:
+        key = jax.random.fold_in(key, i)
+    # Of fold_in, not of bits: those depend on how JAX is set to make them.
+    halves = [jax.random.key_data(jax.random.fold_in(key, half))[:2] for half in (0, 1)]
+    return jnp.concatenate(halves)
 
 
-def normal_pair(words: jax.Array, shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+def normal_pair(words: jax.Array, *address: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Draws two independent arrays of standard normal numbers.
 
     Args:
-        words: `[4]` uint32, one row of `stream_words`.
-        shape: `(B, N)`, with B * N < 2^32, the period of the counter.
+        words: `[4]` uint32, from `stream`.
+        address: integer arrays that broadcast against each other, such as
+            `sample[:, None], column`; each number's place along each axis.
 
     Returns:
-        Two `[B, N]` float32 arrays; |z| < 6.7, the last of 2^31 radii.
+        Two float32 arrays of their broadcast shape; |z| < 6.7, the last of 2^31 radii.
     """
-    counter = _counter(shape)
+    mixed, last = _rows(words, address)
     # Through int32, whose conversion to float is one vector instruction on every CPU.
-    u = (_hash(counter, words[0], words[1]) >> 1).astype(jnp.int32).astype(jnp.float32)
+    u = (_hash(last, mixed[0], mixed[1]) >> 1).astype(jnp.int32).astype(jnp.float32)
     radius = jnp.sqrt(-2.0 * _log(u * jnp.float32(2**-31) + jnp.float32(2**-32)))
-    cosine, sine = _circle(_hash(counter, words[2], words[3]))
+    cosine, sine = _circle(_hash(last, mixed[2], mixed[3]))
     return radius * cosine, radius * sine
 
 
-def uniform(words: jax.Array, shape: tuple[int, int]) -> jax.Array:
+def uniform(words: jax.Array, *address: ArrayLike) -> jax.Array:
     """Draws uniform numbers between 0 and 1, ends excluded: see `normal_pair` for the arguments.
 
     Returns:
-        `[B, N]` float32, of 2^23 values: their midpoints take all of float32's 24 bits, one more
-        would round up to 1.
+        Float32 of the addresses' broadcast shape, of 2^23 values: their midpoints take all of
+        float32's 24 bits, one more would round up to 1.
     """
-    bits = _hash(_counter(shape), words[0], words[1]) >> 9
+    mixed, last = _rows(words, address)
+    bits = _hash(last, mixed[0], mixed[1]) >> 9
     return bits.astype(jnp.int32).astype(jnp.float32) * jnp.float32(2**-23) + jnp.float32(2**-24)
 
 
-def _counter(shape):
-    row = lax.broadcasted_iota(jnp.uint32, shape, 0)
-    column = lax.broadcasted_iota(jnp.uint32, shape, 1)
-    return row * jnp.uint32(shape[1]) + column
+def grid(shape: Sequence[int], first: ArrayLike = 0) -> tuple[jax.Array, ...]:
+    """Returns the addresses of the entries of an array: their numbers along each of its axes.
+
+    There is one array an axis, as long as it along that axis and of length 1 along the others:
+    `[B, 1]` and `[1, N]` for an array `[B, N]`.
+
+    Args:
+        shape: of the array.
+        first: number of the first entry of the first axis, `[]`, such as a batch's first sample.
+    """
+    axes = [
+        jnp.expand_dims(
+            jnp.arange(n, dtype=jnp.uint32), [i for i in range(len(shape)) if i != axis]
+        )
+        for axis, n in enumerate(shape)
+    ]
+    if axes:
+        axes[0] = axes[0] + jnp.asarray(first).astype(jnp.uint32)
+    return tuple(axes)
 
 
-def _hash(counter, word0, word1):
+def _rows(
+    words: jax.Array, address: tuple[ArrayLike, ...]
+) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """Hashes all axes of an address but the last into words; returns these and the last axis."""
+    *rows, last = (jnp.asarray(axis).astype(jnp.uint32) for axis in address or (0,))
+    mixed = tuple(words[i] for i in range(4))
+    for row in rows:
+        # A bijection of the row for each of the four: no two rows of a stream share a word.
+        mixed = tuple(_hash(row, mixed[i], mixed[(i + 1) % 4]) for i in range(4))
+    # Stacked, so that it is done once a row: fused into its use, every element would hash its row.
+    return (tuple(lax.optimization_barrier(jnp.stack(mixed))) if rows else mixed), last
+
+
+def _hash(counter: jax.Array, word0: jax.Array, word1: jax.Array) -> jax.Array:
     # The counter steps by the golden ratio: two rounds alone leave correlations between rows that
     # show in 2^23 numbers. Word 1 enters twice: before both rounds, as one round alone leaves
     # streams whose words differ in a few bits correlated, and between them, so that two keys never
@@ -85,7 +132,7 @@ def _hash(counter, word0, word1):
     return x ^ (x >> 16)
 
 
-def _log(x):
+def _log(x: jax.Array) -> jax.Array:
     """Natural logarithm of a positive normal float32: exponent and a polynomial around 1."""
     bits = lax.bitcast_convert_type(x, jnp.int32)
     exponent = (bits - _SQRT_HALF_BITS) >> 23
@@ -95,7 +142,7 @@ def _log(x):
     )
 
 
-def _circle(angle):
+def _circle(angle: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Cosine and sine of a uint32 angle whose full turn is 2^32."""
     quadrant = angle >> 30
     within = lax.bitcast_convert_type(angle << 2, jnp.int32).astype(jnp.float32)
@@ -108,7 +155,7 @@ def _circle(angle):
     return sign * jnp.where(swap, -sine, cosine), sign * jnp.where(swap, cosine, sine)
 
 
-def _polynomial(x, coefficients):
+def _polynomial(x: jax.Array, coefficients: tuple[float, ...]) -> jax.Array:
     y = jnp.float32(coefficients[0])
     for c in coefficients[1:]:
         y = y * x + jnp.float32(c)

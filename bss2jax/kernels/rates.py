@@ -12,9 +12,9 @@ Noise stands for what spikes do to the next layer; the gradient does not see it.
 References: Hunsberger and Eliasmith 2016 (arXiv 1611.05141).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -88,9 +88,25 @@ def _soft_lif_rate_jvp(curve, primals, tangents):
 class Noise(Protocol):
     """Anything that disturbs rates; frozen and hashable."""
 
-    def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
-        """Returns noisy rates, Hz, for rates `[...]` of neurons that fire."""
+    def sample(self, rate: jax.Array, key: jax.Array, first: jax.Array | int = 0) -> jax.Array:
+        """Returns noisy rates, Hz.
+
+        Args:
+            rate: `[B, ...]` of neurons that fire, Hz.
+            key: of the noise.
+            first: number of the first sample, on which its noise depends.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """No noise: rates stay as they are."""
+
+    kind: Literal["none"] = field(default="none", kw_only=True, repr=False)
+
+    def sample(self, rate: jax.Array, key: jax.Array, first: jax.Array | int = 0) -> jax.Array:
+        return rate
 
 
 @dataclass(frozen=True)
@@ -98,12 +114,11 @@ class Gaussian:
     """N(0, std), the same at all rates; std in Hz."""
 
     std: float = 10.0
+    kind: Literal["gaussian"] = field(default="gaussian", kw_only=True, repr=False)
 
-    def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
-        rows, columns = _matrix(rate)
-        words = numbers.stream_words(key, 1)[0]
-        normal = numbers.normal_pair(words, (rows, columns))[0]
-        return rate + self.std * normal.reshape(rate.shape)
+    def sample(self, rate: jax.Array, key: jax.Array, first: jax.Array | int = 0) -> jax.Array:
+        normal, _ = numbers.normal_pair(numbers.stream(key), *numbers.grid(rate.shape, first))
+        return rate + self.std * normal
 
 
 @dataclass(frozen=True)
@@ -111,9 +126,10 @@ class Alpha:
     """What an alpha synapse of tau_syn, s, makes of a regular spike train, at a random time."""
 
     tau_syn: float = 5e-3
+    kind: Literal["alpha"] = field(default="alpha", kw_only=True, repr=False)
 
-    def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
-        return filtered_train(rate, _phase(rate, key), self.tau_syn)
+    def sample(self, rate: jax.Array, key: jax.Array, first: jax.Array | int = 0) -> jax.Array:
+        return filtered_train(rate, _phase(rate, key, first), self.tau_syn)
 
 
 @dataclass(frozen=True)
@@ -122,28 +138,35 @@ class AlphaMembrane:
 
     tau_syn: float = 5e-3
     tau_rc: float = 22e-3
+    kind: Literal["alpha_membrane"] = field(default="alpha_membrane", kw_only=True, repr=False)
 
-    def sample(self, rate: jax.Array, key: jax.Array) -> jax.Array:
-        return filtered_train(rate, _phase(rate, key), self.tau_syn, self.tau_rc)
+    def sample(self, rate: jax.Array, key: jax.Array, first: jax.Array | int = 0) -> jax.Array:
+        return filtered_train(rate, _phase(rate, key, first), self.tau_syn, self.tau_rc)
 
 
 def noisy_rate(
-    j: jax.Array, curve: Curve = MNIST, noise: Noise | None = None, key: jax.Array | None = None
+    j: jax.Array,
+    curve: Curve = MNIST,
+    noise: Noise = Quiet(),
+    key: jax.Array | None = None,
+    *,
+    sample: jax.Array | int = 0,
 ) -> jax.Array:
     """Returns soft rates, Hz, with noise where a neuron fires: where j > 1.
 
     Backward the noise is not there: the gradient is that of `soft_lif_rate`.
 
     Args:
-        j: `[...]` currents.
-        curve: of the neurons.
-        noise: its model, or None.
-        key: of the noise. None: no noise.
+        j: `[...]` currents, of a batch `[B, ...]` where there is noise.
+        curve: rate curve of the neurons.
+        noise: what disturbs rates.
+        key: key of the noise; None: no noise.
+        sample: number of the first sample, on which its noise depends.
     """
     rate = soft_lif_rate(j, curve)
-    if noise is None or key is None:
+    if key is None or isinstance(noise, Quiet):
         return rate
-    disturbed = noise.sample(lax.stop_gradient(rate), key)
+    disturbed = noise.sample(lax.stop_gradient(rate), key, sample)
     return rate + lax.stop_gradient(jnp.where(j > 1, disturbed - rate, 0.0))
 
 
@@ -272,12 +295,5 @@ def _soft_lif(j, curve):
     return rate, jnp.square(rate) * curve.tau_rc * relative
 
 
-def _matrix(x):
-    """The shape of x with all axes but the last in one."""
-    columns = x.shape[-1] if x.ndim else 1
-    return x.size // max(columns, 1), columns
-
-
-def _phase(rate, key):
-    words = numbers.stream_words(key, 1)[0]
-    return numbers.uniform(words, _matrix(rate)).reshape(rate.shape)
+def _phase(rate: jax.Array, key: jax.Array, first: jax.Array | int) -> jax.Array:
+    return numbers.uniform(numbers.stream(key), *numbers.grid(rate.shape, first))

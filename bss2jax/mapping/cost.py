@@ -1,10 +1,10 @@
 """What a plan costs on the chip: time, events, host round trips, writing of weights and energy.
 
-A run is a configuration of the arrays (matrix products) or a partition (spiking). Per sample
+A layer knows what its pieces take, and pieces of one configuration run side by side. Per sample
 
     products:         t = vectors (rows num_sends (wait x 8 ns) + baseline read + reset + settle
                           + read out), for each configuration
-    spiking, paced:   t = time axis + overhead, for each partition: the host starts every sample
+    spiking, paced:   t = time axis + overhead, for each configuration: the host starts each sample
     spiking, fast:    t = 10 us + 1.8 us, where the whole network is on the chip at once and
                           decides in this time
 
@@ -18,10 +18,11 @@ matrix products a project page on Weis et al. 2020, and Stradmann et al. 2021.
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.mapping.plan import LayerPlan, Plan
-from bss2jax.mapping.populations import SpikingPlan
-from bss2jax.text import table
+from bss2jax.mapping.pieces import CONFIGURATION
+from bss2jax.mapping.plan import Plan
 
 Mode = Literal["paced", "fast"]
 
@@ -31,19 +32,19 @@ class Cost:
     """What one sample costs.
 
     Attributes:
-        runs: chip time of each configuration or partition, s, in their order.
+        configurations: chip time of each configuration, s, in their order.
         events: the most input events sent, None where they are not known beforehand.
-        power: least and most, W, of one chip.
+        power: least and most, W, of one chip; of a mixed network, their means over time.
     """
 
-    runs: tuple[float, ...]
+    configurations: tuple[float, ...]
     events: int | None
     power: tuple[float, float]
 
     @property
     def seconds(self) -> float:
-        """Chip time of a sample through all runs."""
-        return sum(self.runs)
+        """Chip time of a sample through all configurations."""
+        return sum(self.configurations)
 
     @property
     def joules(self) -> tuple[float, float]:
@@ -57,7 +58,7 @@ class EpochCost:
     """What an epoch of training costs, batch by batch, each with weights of its own.
 
     Attributes:
-        chips: one, reused for every run; or one for each run, which then work side by side.
+        chips: one, reused for every configuration; or one for each, which then work side by side.
         seconds: chip time.
         writing: time to write weights, s, beside it.
         joules: least and most energy of both times, all chips switched on.
@@ -75,67 +76,71 @@ class EpochCost:
     events: int | None
 
 
-def estimate(plan: Plan) -> Cost:
-    """Returns the cost of one sample through all layers of matrix products.
-
-    References: grenade `compute/mac` (timings); a project page on Weis et al. 2020, Stradmann et
-    al. 2021 (power).
-    """
-    runs, events = [], 0
-    for layer in plan.weights:
-        runs += _configurations(layer)
-        sent = sum(block.rows.stop - block.rows.start for block in layer.placement.blocks())
-        events += layer.groups * layer.vectors * layer.num_sends * sent
-    return Cost(tuple(runs), events, (plan.substrate.power_min, plan.substrate.power_max))
-
-
-def estimate_spiking(plan: SpikingPlan, mode: Mode = "paced") -> Cost:
-    """Returns the cost of one sample through all runs of a spiking plan.
+def estimate(plan: Plan, *, mode: Mode = "paced") -> Cost:
+    """Returns the cost of one sample through all layers.
 
     Args:
-        plan: the runs.
+        plan: of any layers.
         mode: `paced`, the host starts each sample and waits; or `fast`, the chip goes from sample
-            to sample by itself and ends each after 10 us, which takes a network of one run that has
-            decided by then.
+            to sample by itself and ends each after 10 us, which takes a spiking network of one
+            configuration that has decided by then.
 
     Raises:
-        ValueError: `fast` with more than one run, whose spikes the host must record and replay.
+        ValueError: `fast` with more than one configuration, whose spikes the host must record and
+            replay, or with layers that have no such mode.
 
-    References: grenade (overhead of a run); Cramer et al. 2022 (fast mode, power).
+    References: grenade (overheads, timings of products); Cramer et al. 2022 (fast mode, power).
     """
-    s = plan.substrate
-    if mode == "fast" and plan.partitions > 1:
-        raise ValueError(
-            f"mode: fast takes a network of one partition, this one has {plan.partitions}"
-        )
-    one = plan.seconds + s.run_overhead
+    seconds, power = np.zeros(plan.configurations), np.zeros((plan.configurations, 2))
+    events = []
+    for layer, demand in enumerate(plan.demands):
+        rows = plan.rows(layer)
+        at = rows[:, CONFIGURATION]
+        np.maximum.at(seconds, at, demand.seconds(rows, plan.seconds, plan.substrate))
+        power[at] = demand.power(plan.substrate)
+        # Of populations that the input reaches: what others are sent depends on the sample.
+        events.append(demand.events(rows))
     if mode == "fast":
-        one = min(plan.seconds, s.fast_run) + s.fast_reset
-    # Of the populations that the input reaches: what others are sent depends on the sample.
-    known = [
-        sent * place.runs
-        for sent, place in zip(plan.input_events, plan.populations, strict=True)
-        if sent is not None
-    ]
-    events = sum(known) if known else None
-    return Cost((one,) * plan.partitions, events, (s.power_spiking, s.power_spiking))
+        one = fast_seconds(plan)
+        if one is None:
+            raise ValueError(
+                "mode: fast takes a spiking network of one partition, this one has "
+                f"{plan.configurations}"
+            )
+        seconds = np.full(1, one)
+    known = [sent for sent in events if sent is not None]
+    return Cost(tuple(seconds.tolist()), sum(known) if known else None, _mean(power, seconds))
+
+
+def fast_seconds(plan: Plan) -> float | None:
+    """Returns the time of a sample that the host does not start, s; None: see `estimate`."""
+    times = [demand.fast_seconds(plan.seconds, plan.substrate) for demand in plan.demands]
+    known = [time for time in times if time is not None]
+    return max(known) if plan.configurations == 1 and len(known) == len(times) else None
+
+
+def _mean(power: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
+    """The power of all configurations, weighted by their time where it is not one."""
+    same = bool((power == power[:1]).all())
+    least, most = power[:1].sum(0) if same else seconds @ power / seconds.sum()
+    return float(least), float(most)
 
 
 def over_epoch(
-    cost: Cost, samples: int, batch: int, one_chip: bool = True, substrate: Substrate = BSS2
+    cost: Cost, samples: int, batch: int, *, one_chip: bool = True, substrate: Substrate = BSS2
 ) -> EpochCost:
     """Returns what an epoch of training costs.
 
-    On one chip each batch passes one run after the other, and the weights of every run are written
-    in between. On as many chips as runs, batches follow each other from chip to chip, as fast as
-    the slowest run, and weights are written side by side; every chip is on all the time. Analog
-    parameters stay as they are from run to run; to change them takes 20 ms more (calix).
+    On one chip each batch passes one configuration after the other, and the weights of each are
+    written in between. On as many chips as configurations, batches follow each other from chip to
+    chip, as fast as the slowest, and weights are written side by side; every chip is on all the
+    time. Analog parameters stay as they are; to change them takes 20 ms more (calix).
 
     Args:
         cost: of a sample.
         samples: of an epoch.
         batch: samples with the same weights; the last batch may be smaller.
-        one_chip: whether one chip does all runs.
+        one_chip: whether one chip does all configurations.
         substrate: whose link writes the weights.
 
     Raises:
@@ -143,114 +148,22 @@ def over_epoch(
     """
     if samples < 1 or batch < 1:
         raise ValueError(f"expected samples and batch >= 1, got {samples} and {batch}")
-    runs, batches = len(cost.runs), -(-samples // batch)
+    count, batches = len(cost.configurations), -(-samples // batch)
     synapses = substrate.hemispheres * 2 * substrate.rows * substrate.columns
     write = 8 * synapses / substrate.link_rate
     if one_chip:
-        chips, seconds, writing = 1, samples * cost.seconds, batches * runs * write
+        chips, seconds, writing = 1, samples * cost.seconds, batches * count * write
     else:
         # The first batch passes all chips; then one leaves for each that enters.
-        fill = min(batch, samples) * (cost.seconds - max(cost.runs))
-        chips, seconds, writing = runs, samples * max(cost.runs) + fill, batches * write
+        fill = min(batch, samples) * (cost.seconds - max(cost.configurations))
+        chips, seconds, writing = count, samples * max(cost.configurations) + fill, batches * write
     least, most = (chips * power * (seconds + writing) for power in cost.power)
     return EpochCost(
         chips,
         seconds,
         writing,
         (least, most),
-        reconfigurations=batches * runs,
-        round_trips=2 * batches * runs,
+        reconfigurations=batches * count,
+        round_trips=2 * batches * count,
         events=None if cost.events is None else samples * cost.events,
     )
-
-
-def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
-    """Returns what a plan of matrix products costs as tables: layers, a sample, an epoch.
-
-    Args:
-        plan: the blocks.
-        samples: of an epoch.
-        batch: samples with the same weights.
-    """
-    rows = [
-        (
-            layer.name,
-            str(layer.vectors),
-            str(layer.num_sends),
-            str(layer.vectors * layer.configurations),
-            f"{sum(_configurations(layer)) * 1e6:.1f} us",
-        )
-        for layer in plan.weights
-    ]
-    cost, s = estimate(plan), plan.substrate
-    whole = cost.seconds * s.power_system * 1e3
-    return (
-        table(("layer", "vectors", "sends", "runs", "time"), rows)
-        + f"\n\n{_sample_line(cost)}\n"
-        + f"the whole mobile system, {s.power_system} W, would take {whole:.1f} mJ in that time; "
-        "12 mJ per MNIST image, published\nfor a whole set-up, is not reproduced\n\n"
-        + _epoch_table(cost, samples, batch, s)
-    )
-
-
-def describe_spiking_cost(plan: SpikingPlan, samples: int = 60_000, batch: int = 128) -> str:
-    """Returns what a spiking plan costs as text: a sample, in both modes, and an epoch.
-
-    Args:
-        plan: the runs.
-        samples: of an epoch.
-        batch: samples with the same weights.
-    """
-    cost = estimate_spiking(plan)
-    text = _sample_line(cost)
-    if plan.partitions == 1:
-        fast = _sample_line(estimate_spiking(plan, "fast"))
-        text += f"\nin fast mode, ended after {1e6 * plan.substrate.fast_run:.0f} us, {fast}"
-    return f"{text}\n\n{_epoch_table(cost, samples, batch, plan.substrate)}"
-
-
-def _configurations(layer: LayerPlan) -> list[float]:
-    """Chip time of each configuration of a layer for one sample, s.
-
-    Events of the two hemispheres run side by side, so a configuration takes as long as the more
-    rows of its blocks.
-    """
-    s, place = layer.placement.substrate, layer.placement
-    event = s.wait_between_events * s.event_interval * layer.num_sends
-    overhead = s.baseline_read + s.reset + s.settle + s.read_result
-    rows = [0] * place.configurations
-    for block in place.blocks():
-        used = block.rows.stop - block.rows.start
-        rows[block.configuration] = max(rows[block.configuration], used)
-    return layer.groups * [layer.vectors * (overhead + event * used) for used in rows]
-
-
-def _sample_line(cost):
-    least, most = (1e6 * joules for joules in cost.joules)
-    energy = f"{least:.3g} uJ" if least == most else f"{least:.0f} to {most:.0f} uJ"
-    power = f"{cost.power[0]} W" if least == most else f"{cost.power[0]} to {cost.power[1]} W"
-    events = (
-        "input events not known" if cost.events is None else f"at most {cost.events} input events"
-    )
-    return f"per sample: {cost.seconds * 1e6:.1f} us of chip time, {energy} ({power}), {events}"
-
-
-def _epoch_table(cost, samples, batch, substrate):
-    epochs = [over_epoch(cost, samples, batch, True, substrate)]
-    if len(cost.runs) > 1:
-        epochs.append(over_epoch(cost, samples, batch, False, substrate))
-    rows = [
-        (
-            str(e.chips),
-            f"{e.seconds:.2f} s",
-            f"{e.writing:.2f} s",
-            str(e.reconfigurations),
-            str(e.round_trips),
-            f"{e.joules[0]:.3g} J" if e.joules[0] == e.joules[1] else f"{e.joules[0]:.3g} to "
-            f"{e.joules[1]:.3g} J",
-        )
-        for e in epochs
-    ]  # fmt: skip
-    header = ("chips", "chip time", "writing", "reconfigurations", "round trips", "energy")
-    title = f"per epoch of {samples} samples in batches of {batch}:"
-    return f"{title}\n{table(header, rows)}"

@@ -1,211 +1,257 @@
-"""Where the parameters of a network go on the chip: plans, and blocks cut by them.
+"""What runs where and when: a plan of explicit pieces for all layers of a network.
 
-A weight `[K, N]` is cut into ranges of 256 columns and 128 signed rows, filled from the front,
-columns outer and rows inner. Blocks alternate between the two hemispheres; two at a time are one
-configuration of the chip, and configurations run one after the other.
+Every piece of every layer has a chip, a configuration of it, and an array or neuron circuits. A
+plan owns the pieces as one table of integers, which costs, plots and reports are functions of.
+`plan_network` puts layers where the published order has them; any other table is a plan too.
 
-All of it is arithmetic on shapes: plans are frozen, hashable, and static under jit.
-
-References: grenade `compute/mac.cpp`.
+Plans are frozen, hashable by a digest that is made once, and static under jit.
 """
 
+import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.text import table
+from bss2jax.mapping.pieces import (
+    ARRAY,
+    CHIP,
+    CIRCUIT,
+    CONFIGURATION,
+    FIELDS,
+    LAYER,
+    Piece,
+    Pieces,
+)
+from bss2jax.mapping.products import Footprint, Grid, ProductDemand
+
+__all__ = ["Demand", "Piece", "Plan", "merge", "plan", "plan_network", "split"]
 
 
-@dataclass(frozen=True)
-class Block:
-    """One block's place: which part of the weight, and where and when it is on the chip.
+class Demand(Protocol):
+    """What a layer asks of the chip; frozen and hashable.
 
-    Attributes:
-        row_block, column_block: its number along each side of the weight.
-        rows, columns: the part of the weight.
-        configuration: when it is on the chip, from 0 on.
-        hemisphere: on which array, 0 or 1.
+    Methods take `rows`, `[n, 11]`, the layer's pieces in the plan's table; `row`, `[11]`, one of
+    them; and `circuits`, `[m, 2]`, the plan's (chip, circuit).
     """
 
-    row_block: int
-    column_block: int
-    rows: slice
-    columns: slice
-    configuration: int
-    hemisphere: int
+    def circuits(self, substrate: Substrate) -> int | None:
+        """Returns the circuits of a layer that may share its configuration, else None."""
+        ...
+
+    def pieces(self, substrate: Substrate, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the layer's pieces `[n, 11]` from circuit `first` on, and circuits `[m, 2]`."""
+        ...
+
+    def place(self, rows: np.ndarray, circuits: np.ndarray, substrate: Substrate) -> Any:
+        """Returns the pieces as the executor takes them, hashable."""
+        ...
+
+    def seconds(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
+        """Returns the time of each piece for one sample, `[n]`, s."""
+        ...
+
+    def fast_seconds(self, axis: float, substrate: Substrate) -> float | None:
+        """Returns the time of a sample where the host does not start each; None: there is none."""
+        ...
+
+    def events(self, rows: np.ndarray) -> int | None:
+        """Returns the most input events of one sample, None where they are not known."""
+        ...
+
+    def power(self, substrate: Substrate) -> tuple[float, float]:
+        """Returns the least and the most power of a chip that runs the layer, W."""
+        ...
+
+    def footprint(self, row: np.ndarray, circuits: np.ndarray, substrate: Substrate) -> Footprint:
+        """Returns what one piece covers on each array."""
+        ...
+
+    def facts(self, rows: np.ndarray, substrate: Substrate) -> dict[str, object]:
+        """Returns what `describe` says of the layer, by heading."""
+        ...
+
+    def costs(self, rows: np.ndarray) -> dict[str, object]:
+        """Returns what `describe_cost` says of the layer, by heading."""
+        ...
+
+    def remarks(self, configurations: int) -> tuple[str, ...]:
+        """Returns lines below the table of a plan with so many configurations."""
+        ...
 
 
 @dataclass(frozen=True)
-class Placement:
-    """The blocks of one weight matrix.
+class Tree:
+    """The parameter tree that a plan was made of.
 
     Attributes:
-        inputs: K, rows of the weight matrix.
-        outputs: N, its columns.
-        substrate: whose sizes the blocks have.
+        treedef: of the tree.
+        shapes: of its leaves; None for what stays digital (vectors, scalars).
+        names: of its leaves.
+    """
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...] | None, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Where and when every piece of every layer runs.
+
+    Attributes:
+        names: of the layers on the chip, in the order in which they run.
+        demands: of the same layers.
+        table: `[n, 11]` int32, a row a piece: see `mapping.pieces.FIELDS`.
+        circuits: `[m, 2]` int32 (chip, circuit) of the neurons of populations, joined ones beside
+            each other.
+        seconds: time axis of spiking layers.
+        substrate: whose sizes and times apply.
+        tree: the parameter tree, for `split` and `merge`; None without one.
 
     Raises:
-        ValueError: the matrix has no row or no column.
+        ValueError: two pieces have the same place at the same time.
     """
 
-    inputs: int
-    outputs: int
+    names: tuple[str, ...]
+    demands: tuple[Demand, ...]
+    table: np.ndarray = field(repr=False)
+    circuits: np.ndarray = field(repr=False)
+    seconds: float = 0.0
     substrate: Substrate = BSS2
+    tree: Tree | None = field(default=None, repr=False)
 
-    def __post_init__(self):
-        if self.inputs < 1 or self.outputs < 1:
+    def __post_init__(self) -> None:
+        for name in ("table", "circuits"):
+            owned = np.array(getattr(self, name), np.int32)
+            owned.setflags(write=False)
+            object.__setattr__(self, name, owned)
+        if self.table.ndim != 2 or self.table.shape[1] != len(FIELDS):
+            raise ValueError(f"table: expected [n, {len(FIELDS)}], got shape {self.table.shape}")
+        _check_places(self)
+
+    @cached_property
+    def digest(self) -> str:
+        """What the plan is, in 64 digits: equal plans have equal ones."""
+        what = (self.names, self.demands, self.seconds, self.substrate, self.tree)
+        parts = (repr(what).encode(), self.table.tobytes(), self.circuits.tobytes())
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Plan) and self.digest == other.digest)
+
+    @property
+    def pieces(self) -> Pieces:
+        """The pieces, in the order of the table."""
+        return Pieces(self.names, self.table, self.circuits)
+
+    @cached_property
+    def configurations(self) -> int:
+        """Configurations of the chips, one after the other, one pass of a sample."""
+        return int(self.table[:, CONFIGURATION].max(initial=-1)) + 1
+
+    @cached_property
+    def chips(self) -> int:
+        """Chips that the plan needs."""
+        return int(self.table[:, CHIP].max(initial=-1)) + 1
+
+    def rows(self, layer: int) -> np.ndarray:
+        """Returns the rows of the table that belong to a layer, by its number."""
+        return self.table[self.table[:, LAYER] == layer]
+
+    def place(self, name: str) -> Any:
+        """Returns where a layer is, hashable, as the executor takes it.
+
+        Args:
+            name: of the layer.
+
+        Returns:
+            A `ProductPlace` or a `PopulationPlace`.
+
+        Raises:
+            ValueError: the plan has no such layer.
+        """
+        if name not in self.names:
+            raise ValueError(f"plan: no layer {name!r}; it has {', '.join(self.names)}")
+        return self._places[self.names.index(name)]
+
+    @cached_property
+    def _places(self) -> tuple[Any, ...]:
+        return tuple(
+            demand.place(self.rows(i), self.circuits, self.substrate)
+            for i, demand in enumerate(self.demands)
+        )
+
+
+def _check_places(plan: Plan) -> None:
+    """Refuses two pieces on one array, or two neurons on one circuit, at the same time."""
+    rows = plan.table
+    products = rows[rows[:, ARRAY] >= 0][:, [CONFIGURATION, CHIP, ARRAY]]
+    populations = rows[rows[:, CIRCUIT] >= 0]
+    spans = populations[:, CIRCUIT + 1] - populations[:, CIRCUIT]
+    at = np.concatenate(
+        [np.zeros(0, int), *map(np.arange, *populations[:, CIRCUIT : CIRCUIT + 2].T)]
+    )
+    circuits = np.column_stack([np.repeat(populations[:, CONFIGURATION], spans), plan.circuits[at]])
+    for what, used in (("array", products), ("circuit", circuits)):
+        distinct, counts = np.unique(used, axis=0, return_counts=True)
+        if (counts > 1).any():
+            configuration, chip, number = distinct[counts > 1][0]
             raise ValueError(
-                f"a weight matrix needs at least one row and one column, got "
-                f"[{self.inputs}, {self.outputs}]"
+                f"plan: {what} {number} of chip {chip} is used {counts.max()} times in "
+                f"configuration {configuration}"
             )
 
-    @property
-    def row_blocks(self) -> int:
-        """Blocks that the rows are cut into."""
-        return -(-self.inputs // self.substrate.rows)
 
-    @property
-    def column_blocks(self) -> int:
-        """Blocks that the columns are cut into."""
-        return -(-self.outputs // self.substrate.columns)
+def plan_network(
+    names: Sequence[str],
+    demands: Sequence[Demand],
+    *,
+    seconds: float = 0.0,
+    substrate: Substrate = BSS2,
+    tree: Tree | None = None,
+) -> Plan:
+    """Plans layers in the published order, on one chip that is set up again and again.
 
-    @property
-    def block_shape(self) -> tuple[int, int]:
-        """Rows and columns of one block: the array's, or fewer where the matrix is smaller."""
-        return min(self.inputs, self.substrate.rows), min(self.outputs, self.substrate.columns)
+    Neighbouring populations of one configuration each share one where their circuits fit the chip.
 
-    @property
-    def num_blocks(self) -> int:
-        """All blocks."""
-        return self.row_blocks * self.column_blocks
-
-    @property
-    def configurations(self) -> int:
-        """Configurations of the chip, which run one after the other."""
-        return -(-self.num_blocks // self.substrate.hemispheres)
-
-    @property
-    def utilisation(self) -> float:
-        """Share of the synapses of all configurations that carry a weight of the matrix."""
-        s = self.substrate
-        return (
-            self.inputs * self.outputs / (self.configurations * s.hemispheres * s.rows * s.columns)
-        )
-
-    def hemisphere(self, row_block: int, column_block: int) -> int:
-        """Returns the array that a block is on: 0 or 1 by turns, in the order of the blocks."""
-        return (column_block * self.row_blocks + row_block) % self.substrate.hemispheres
-
-    def blocks(self) -> list[Block]:
-        """Returns every block in the order in which the chip runs them."""
-        rows, columns = self.block_shape
-        return [
-            Block(
-                row_block=r,
-                column_block=c,
-                rows=slice(r * rows, min((r + 1) * rows, self.inputs)),
-                columns=slice(c * columns, min((c + 1) * columns, self.outputs)),
-                configuration=(c * self.row_blocks + r) // self.substrate.hemispheres,
-                hemisphere=self.hemisphere(r, c),
-            )
-            for c in range(self.column_blocks)
-            for r in range(self.row_blocks)
-        ]
-
-    def split(self, matrix: jax.Array) -> jax.Array:
-        """Cuts `[K, N]` into `[blocks, rows, columns]`, ragged ends filled with zeros."""
-        rows, columns = self.block_shape
-        padded = jnp.pad(
-            matrix,
-            (
-                (0, self.row_blocks * rows - self.inputs),
-                (0, self.column_blocks * columns - self.outputs),
-            ),
-        )
-        grid = padded.reshape(self.row_blocks, rows, self.column_blocks, columns)
-        return grid.transpose(2, 0, 1, 3).reshape(self.num_blocks, rows, columns)
-
-    def merge(self, blocks: jax.Array) -> jax.Array:
-        """Puts `[blocks, rows, columns]` together to `[K, N]`: the inverse of `split`."""
-        rows, columns = self.block_shape
-        grid = blocks.reshape(self.column_blocks, self.row_blocks, rows, columns)
-        padded = grid.transpose(1, 2, 0, 3).reshape(
-            self.row_blocks * rows, self.column_blocks * columns
-        )
-        return padded[: self.inputs, : self.outputs]
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """How one parameter gets onto the chip and how often it is used per sample.
-
-    Attributes:
-        name: path in the parameter tree.
-        shape: of the logical parameter.
-        placement: of what is on the chip: the parameter's matrix; where `groups` > 1 that of one
-            group; with columns averaged or kernels expanded, the larger matrix made of it.
-        order: when it runs, among the layers of a plan.
-        mode: what runs it, such as `dense` or `conv2d`.
-        vectors: input vectors per sample (positions of a convolution's kernel).
-        num_sends: times each input is sent.
-        groups: independent matrices, placed one after the other.
+    Args:
+        names: of the layers on the chip, in the order in which they run.
+        demands: of the same layers.
+        seconds: time axis of spiking layers.
+        substrate: whose sizes and times apply.
+        tree: the parameter tree, for `split` and `merge`.
     """
-
-    name: str
-    shape: tuple[int, ...]
-    placement: Placement
-    order: int = 0
-    mode: str = "matmul"
-    vectors: int = 1
-    num_sends: int = 1
-    groups: int = 1
-
-    @property
-    def matrix(self) -> Placement:
-        """The blocks of the parameter itself, by which `split` cuts it."""
-        return Placement(*matrix_shape(self.shape), self.placement.substrate)
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks of all groups."""
-        return self.groups * self.placement.num_blocks
-
-    @property
-    def configurations(self) -> int:
-        """Configurations of all groups."""
-        return self.groups * self.placement.configurations
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What becomes of each parameter of a tree.
-
-    Attributes:
-        layers: a `LayerPlan` for each weight, None for what stays digital (vectors, scalars), in
-            the order of the tree's leaves.
-        treedef: of the parameter tree.
-        substrate: what it is planned for.
-    """
-
-    layers: tuple[LayerPlan | None, ...]
-    treedef: Any
-    substrate: Substrate
-
-    @property
-    def weights(self) -> tuple[LayerPlan, ...]:
-        """The layers on the chip, in the order in which they run."""
-        on_chip = (layer for layer in self.layers if layer is not None)
-        return tuple(sorted(on_chip, key=lambda layer: layer.order))
-
-    @property
-    def configurations(self) -> int:
-        """Configurations of all layers, one pass of a sample."""
-        return sum(layer.configurations for layer in self.weights)
+    on_chip = substrate.hemispheres * substrate.columns
+    tables, lists = [np.zeros((0, len(FIELDS)), np.int32)], [np.zeros((0, 2), np.int32)]
+    configuration, used, listed = -1, on_chip, 0
+    for layer, demand in enumerate(demands):
+        try:
+            wanted = demand.circuits(substrate)
+        except ValueError as error:
+            raise ValueError(f"layer {names[layer]}: {error}") from None
+        joins = wanted is not None and used + wanted <= on_chip
+        rows, circuits = demand.pieces(substrate, used if joins else 0)
+        rows[:, LAYER] = layer
+        rows[:, CONFIGURATION] += configuration + (not joins)
+        rows[:, CIRCUIT:][rows[:, CIRCUIT] >= 0] += listed
+        configuration, listed = int(rows[:, CONFIGURATION].max()), listed + len(circuits)
+        used = on_chip if wanted is None else wanted + (used if joins else 0)
+        tables.append(rows)
+        lists.append(circuits)
+    return Plan(
+        tuple(names), tuple(demands), np.concatenate(tables), np.concatenate(lists), seconds,
+        substrate, tree,
+    )  # fmt: skip
 
 
 def plan(tree: Any, substrate: Substrate = BSS2) -> Plan:
@@ -216,7 +262,7 @@ def plan(tree: Any, substrate: Substrate = BSS2) -> Plan:
 
     Args:
         tree: pytree of arrays, of `jax.ShapeDtypeStruct`, or of shapes (tuples of ints).
-        substrate: the chip's sizes.
+        substrate: whose sizes apply.
 
     Returns:
         A `Plan`, for `split`, `merge` and `describe`.
@@ -224,36 +270,42 @@ def plan(tree: Any, substrate: Substrate = BSS2) -> Plan:
     Raises:
         ValueError: a leaf has no shape, or a dimension of size zero.
     """
+    known = tree_of(tree)
+    placed = [(n, s) for n, s in zip(known.names, known.shapes, strict=True) if s is not None]
+    demands = [ProductDemand(*matrix_shape(shape), shape=shape) for _, shape in placed]
+    return plan_network([name for name, _ in placed], demands, substrate=substrate, tree=known)
+
+
+def tree_of(tree: Any) -> Tree:
+    """Returns what a plan keeps of a parameter tree: see `plan` for the argument and errors."""
     paths, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_shape)
-    layers: list[LayerPlan | None] = []
+    shapes: list[tuple[int, ...] | None] = []
+    names = []
     for path, leaf in paths:
         name = jax.tree_util.keystr(path) or "weight"
         shape = _shape(leaf, name)
         if 0 in shape:
             raise ValueError(f"plan: {name} has shape {shape}; every dimension must be at least 1")
-        layers.append(
-            LayerPlan(_plain(name), shape, Placement(*matrix_shape(shape), substrate), len(layers))
-            if len(shape) >= 2
-            else None
-        )
-    return Plan(tuple(layers), treedef, substrate)
+        shapes.append(shape if len(shape) >= 2 else None)
+        names.append(_plain(name))
+    return Tree(treedef, tuple(shapes), tuple(names))
 
 
 def split(params: Any, plan: Plan) -> Any:
     """Cuts every weight of a parameter tree into blocks of the chip's size.
 
     Args:
-        params: the tree that `plan` was made of.
-        plan: from `plan`.
+        params: the tree that the plan was made of.
+        plan: from `plan`, or a network's.
 
     Returns:
-        The same tree; each weight is `[blocks, rows, columns]` in the order in which the chip runs
-        them, ragged blocks filled with zeros; what stays digital is untouched.
+        The same tree; each weight is `[blocks, rows, columns]` in the published order, ragged
+        blocks filled with zeros; what stays digital is untouched.
 
     Raises:
         ValueError: the tree or a shape is not the plan's.
     """
-    return _map(lambda layer, w: layer.matrix.split(as_matrix(w)), params, plan, blocks=False)
+    return _map(lambda grid, w, _: _cut(grid, as_matrix(w)), params, plan, blocks=False)
 
 
 def merge(blocks: Any, plan: Plan) -> Any:
@@ -267,28 +319,23 @@ def merge(blocks: Any, plan: Plan) -> Any:
         ValueError: the tree or a shape is not the plan's.
     """
     return _map(
-        lambda layer, b: from_matrix(layer.matrix.merge(b), layer.shape),
-        blocks,
-        plan,
-        blocks=True,
+        lambda grid, b, shape: from_matrix(_join(grid, b), shape), blocks, plan, blocks=True
     )
 
 
-def describe(plan: Plan) -> str:
-    """Returns the plan as a table: layer, shape, mode, blocks, configurations, utilisation."""
-    header = ("layer", "shape", "mode", "blocks", "configurations", "utilisation")
-    rows = [
-        (
-            layer.name,
-            "x".join(map(str, layer.shape)),
-            layer.mode,
-            str(layer.num_blocks),
-            str(layer.configurations),
-            f"{layer.placement.utilisation:.1%}",
-        )
-        for layer in plan.weights
-    ]
-    return table(header, rows)
+def _cut(grid: Grid, matrix: jax.Array) -> jax.Array:
+    rows, columns = grid.block_shape
+    padding = (grid.row_blocks * rows - grid.inputs, grid.column_blocks * columns - grid.outputs)
+    padded = jnp.pad(matrix, [(0, n) for n in padding])
+    blocks = padded.reshape(grid.row_blocks, rows, grid.column_blocks, columns)
+    return blocks.transpose(2, 0, 1, 3).reshape(grid.num_blocks, rows, columns)
+
+
+def _join(grid: Grid, blocks: jax.Array) -> jax.Array:
+    rows, columns = grid.block_shape
+    wide = blocks.reshape(grid.column_blocks, grid.row_blocks, rows, columns).transpose(1, 2, 0, 3)
+    whole = wide.reshape(grid.row_blocks * rows, grid.column_blocks * columns)
+    return whole[: grid.inputs, : grid.outputs]
 
 
 def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
@@ -310,36 +357,38 @@ def from_matrix(matrix: jax.Array, shape: Sequence[int]) -> jax.Array:
     return jnp.moveaxis(matrix.reshape(channels, *window, outputs), 0, -2)
 
 
-def _map(function, tree, plan, *, blocks):
+def _map(function: Callable, tree: Any, plan: Plan, *, blocks: bool) -> Any:
     leaves, treedef = jax.tree.flatten(tree)
-    if treedef != plan.treedef:
-        raise ValueError(f"the tree is not the one planned: got {treedef}, expected {plan.treedef}")
+    if plan.tree is None:
+        raise ValueError("plan: it was made of demands, not of a parameter tree")
+    if treedef != plan.tree.treedef:
+        raise ValueError(
+            f"the tree is not the one planned: got {treedef}, expected {plan.tree.treedef}"
+        )
     out = []
-    for layer, leaf in zip(plan.layers, leaves, strict=True):
-        if layer is not None:
-            place = layer.matrix
-            expected = (place.num_blocks, *place.block_shape) if blocks else layer.shape
-            if jnp.shape(leaf) != tuple(expected):
-                raise ValueError(
-                    f"{layer.name}: got shape {jnp.shape(leaf)}, the plan has {tuple(expected)}"
-                )
-            leaf = function(layer, leaf)
+    for name, shape, leaf in zip(plan.tree.names, plan.tree.shapes, leaves, strict=True):
+        if shape is not None:
+            grid = Grid(*matrix_shape(shape), plan.substrate)
+            expected = (grid.num_blocks, *grid.block_shape) if blocks else shape
+            if jnp.shape(leaf) != expected:
+                raise ValueError(f"{name}: got shape {jnp.shape(leaf)}, the plan has {expected}")
+            leaf = function(grid, leaf, shape)
         out.append(leaf)
     return jax.tree.unflatten(treedef, out)
 
 
-def _is_shape(leaf):
+def _is_shape(leaf: Any) -> bool:
     return isinstance(leaf, tuple) and leaf != () and all(isinstance(n, int) for n in leaf)
 
 
-def _shape(leaf, name):
+def _shape(leaf: Any, name: str) -> tuple[int, ...]:
     shape = leaf if _is_shape(leaf) else getattr(leaf, "shape", None)
     if shape is None:
         raise ValueError(f"plan: {name} is {leaf!r}; expected an array or a shape")
     return tuple(int(n) for n in shape)
 
 
-def _plain(keystr):
+def _plain(keystr: str) -> str:
     """Turns "['fc']['weight']" into "fc.weight"."""
     for mark in ("['", "']", "[", "]"):
         keystr = keystr.replace(mark, ".")

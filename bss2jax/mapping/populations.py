@@ -10,16 +10,18 @@ References: Arnold et al. 2025; brainscales2-demos ts_13. That c is even is assu
 published).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from bss2jax.chip.chip import Chip, Circuits
-from bss2jax.chip.quantities import CHIP, Quantity, built, quantities_of
 from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.text import table
+from bss2jax.mapping import pieces
+from bss2jax.mapping.pieces import CIRCUIT, CIRCUIT_STOP, COLUMN, COLUMN_STOP, CONFIGURATION
+from bss2jax.mapping.plan import Plan
+from bss2jax.mapping.products import Footprint
 
 
 @dataclass(frozen=True)
@@ -117,16 +119,16 @@ class Population:
     @property
     def runs(self) -> int:
         """Runs of the chip, one after the other."""
-        return self._runs_of_positions * -(-self.channels // self.channels_per_run)
+        return self.runs_of_positions * -(-self.channels // self.channels_per_run)
 
     @property
-    def _runs_of_positions(self):
+    def runs_of_positions(self):
         """Runs that it takes to have been at all positions, with channels_per_run of each."""
         return -(-self.positions // self.positions_per_run)
 
     def neurons_in(self, run: int) -> int:
         """Returns the neurons of a run: fewer where positions or channels are left over."""
-        part, tile = divmod(run, self._runs_of_positions)
+        part, tile = divmod(run, self.runs_of_positions)
         positions = min(self.positions_per_run, self.positions - tile * self.positions_per_run)
         return positions * min(self.channels_per_run, self.channels - part * self.channels_per_run)
 
@@ -153,7 +155,7 @@ class Population:
         """Returns, for each of all neurons `[N]`, the run that it is in."""
         position, channel = jnp.divmod(jnp.arange(self.neurons), self.channels)
         part, tile = channel // self.channels_per_run, position // self.positions_per_run
-        return part * self._runs_of_positions + tile
+        return part * self.runs_of_positions + tile
 
     def _most_recurrent(self, outside):
         fits = (
@@ -165,157 +167,231 @@ class Population:
         return next(fits, 0)
 
 
-def share_runs(populations: list[Population]) -> list[tuple[int, ...]]:
-    """Groups consecutive populations of one run each whose circuits fit the chip together.
+@dataclass(frozen=True)
+class PopulationPlace:
+    """Where the neurons of a population are, for the executor; hashed and compared by a digest.
 
-    Returns:
-        The indices of the populations of each group, in order; a group is a number of runs, one if
-        it has several members.
+    Attributes:
+        inputs: fan-in of a neuron.
+        substrate: whose circuits they are.
+        chip: `[N]` number of the chip of each neuron.
+        circuits: `[N, c]` the circuits of that chip that each neuron is joined of.
+        configuration: `[N]` when each neuron is on the chip.
     """
-    groups: list[list[int]] = []
-    used = 0
-    for i, population in enumerate(populations):
-        alone = population.runs > 1
-        if groups and not alone and used + population.circuits <= population.circuits_on_chip:
-            groups[-1].append(i)
-            used += population.circuits
-        else:
-            groups.append([i])
-            used = population.circuits_on_chip if alone else population.circuits
-    return [tuple(group) for group in groups]
 
-
-def circuit_pattern(pattern: jax.Array) -> jax.Array:
-    """Orders a pattern `[..., H, C]` by circuit: columns outer, both neuron rows side by side."""
-    return pattern.swapaxes(-1, -2).reshape(*pattern.shape[:-2], -1)
-
-
-def joined(circuits: Circuits, population: Population) -> Circuits:
-    """Returns a run's neurons, `[n]`: each joined of its member circuits.
-
-    How circuits combine is declared with each quantity. Neurons of all runs of a population meet
-    the same circuits.
-    """
-    members = population.members()
-
-    def of_neurons(name: str, declared: Quantity) -> jax.Array | None:
-        pattern = getattr(circuits, name)
-        if pattern is None or declared.site is CHIP:
-            return pattern
-        return declared.joined(circuit_pattern(pattern)[..., members])
-
-    return built(Circuits, {n: of_neurons(n, q) for n, q in quantities_of(Circuits).items()})
-
-
-def synapse_strength(chip: Chip, population: Population, inputs: int) -> jax.Array:
-    """Returns the strength `[2, K, n]`, excitatory and inhibitory, of a run's dense synapses.
-
-    Input k is on row k mod 128 of its neuron's member k // 128.
-
-    Args:
-        chip: whose synapses and circuits apply.
-        population: where the neurons are.
-        inputs: K of the weight; those after it (recurrent ones) follow on.
-    """
-    rows = population.substrate.rows
-    blocks = -(-inputs // rows)
-    circuit = population.members()[:, :blocks].T  # [blocks, n]
-    strength = circuit_pattern(chip.circuits.strength)[:, circuit]  # [2, blocks, n]
-    gain = chip.synapse_gain * chip.driver_gain[:, None, :, None]  # [H, 2, rows, C]
-    by_circuit = circuit_pattern(jnp.moveaxis(gain, 0, 2))  # [2, rows, circuits]
-    whole = by_circuit[:, :, circuit] * strength[:, None]  # [2, rows, blocks, n]
-    return whole.swapaxes(1, 2).reshape(2, blocks * rows, -1)[:, :inputs]
+    inputs: int
+    substrate: Substrate
+    chip: np.ndarray = field(compare=False, repr=False)
+    circuits: np.ndarray = field(compare=False, repr=False)
+    configuration: np.ndarray = field(compare=False, repr=False)
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
-class SpikingPlan:
-    """How the populations of a spiking network go on the chip.
+class PopulationDemand:
+    """What a population of spiking neurons asks of the chip.
 
     Attributes:
-        names: of the populations.
-        populations: their places, in order.
-        groups: which of them share runs: see `share_runs`.
-        input_events: the most events of a sample that each population is sent, None if not known.
-        seconds: length of a run's time axis.
-        substrate: what it is planned for.
-        density: of the input, the most entries of its raster that are spikes, None if not known.
-        event_driven: whether the simulation multiplies the input event by event.
+        inputs: fan-in of a neuron, recurrent inputs included.
+        neurons: N, of all positions.
+        positions: P, where the neurons have receptive fields: N / P channels look at each.
+        recurrent: whether it must be on the chip as a whole.
+        parts: the least number of configurations that the positions are cut into, where the input
+            of one would be too dense.
+        input_events: the most events that one configuration is sent in a sample, None if not known.
+        density: of the network's input, the most entries of its raster that are spikes, None if not
+            known or not the first layer.
+        event_driven: whether the simulation multiplies that input event by event.
     """
 
-    names: tuple[str, ...]
-    populations: tuple[Population, ...]
-    groups: tuple[tuple[int, ...], ...]
-    input_events: tuple[int | None, ...]
-    seconds: float
-    substrate: Substrate
+    inputs: int
+    neurons: int
+    positions: int = 1
+    recurrent: bool = False
+    parts: int = 1
+    input_events: int | None = None
     density: float | None = None
     event_driven: bool = False
 
-    @property
-    def places(self) -> dict[str, Population]:
-        """The populations by name."""
-        return dict(zip(self.names, self.populations, strict=True))
+    def on(self, substrate: Substrate, first: int = 0) -> Population:
+        """Returns the arithmetic of the population on a chip, from circuit `first` on.
 
-    @property
-    def partitions(self) -> int:
-        """Runs of the chip per sample."""
-        return sum(max(self.populations[i].runs for i in group) for group in self.groups)
-
-
-def plan_populations(
-    names: Sequence[str],
-    populations: Sequence[Population],
-    input_events: Sequence[int | None],
-    seconds: float,
-    substrate: Substrate = BSS2,
-    density: float | None = None,
-    event_driven: bool = False,
-) -> SpikingPlan:
-    """Plans the runs of a spiking network: populations that fit the chip together share one.
-
-    Args: as the attributes of `SpikingPlan`.
-    """
-    groups = share_runs(list(populations))
-    placed = list(populations)
-    for group in groups:
-        first = 0
-        for i in group:
-            placed[i] = replace(placed[i], first_circuit=first)
-            first += placed[i].circuits
-    return SpikingPlan(
-        tuple(names), tuple(placed), tuple(groups), tuple(input_events), seconds, substrate,
-        density, event_driven,
-    )  # fmt: skip
-
-
-def describe_populations(plan: SpikingPlan) -> str:
-    """Returns a spiking plan as a table, with the number of partitions below it."""
-    group_of = {i: number for number, group in enumerate(plan.groups) for i in group}
-    header = ("population", "neurons", "fan-in", "circuits per neuron", "neurons per run", "runs")
-    rows = [
-        (
-            name,
-            str(place.neurons),
-            str(place.inputs),
-            str(place.circuits_per_neuron),
-            str(place.neurons_per_run),
-            str(place.runs),
-            f"{place.utilisation:.1%}",
-            "-" if events is None else _within(events, plan.substrate.max_input_events),
-            "alone" if len(plan.groups[group_of[i]]) == 1 else f"group {group_of[i]}",
+        Raises:
+            ValueError: the chip cannot hold it: see `Population`.
+        """
+        return Population(
+            self.inputs, self.neurons, self.recurrent, self.positions, self.parts, first, substrate
         )
-        for i, (name, place, events) in enumerate(
-            zip(plan.names, plan.populations, plan.input_events, strict=True)
+
+    def circuits(self, substrate: Substrate) -> int | None:
+        """Returns the circuits that it takes, None where it takes several configurations."""
+        place = self.on(substrate)
+        return place.circuits if place.runs == 1 else None
+
+    def pieces(self, substrate: Substrate, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a piece for each configuration, and the circuits of all neurons.
+
+        Args:
+            substrate: whose circuits they are.
+            first: circuit where it starts; not 0 where it shares a configuration.
+
+        Returns:
+            Rows of a plan's table, `[n, 11]`, on chip 0, configurations counted from 0; and the
+            (chip, circuit) of all neurons, `[N c, 2]`.
+        """
+        place, c = self.on(substrate, first), self.on(substrate).circuits_per_neuron
+        neurons = np.arange(self.neurons)
+        position, channel = np.divmod(neurons, place.channels)
+        # Several positions with all their channels, or some channels of one position: neighbours.
+        tile, within = np.divmod(position, place.positions_per_run)
+        part, of_part = np.divmod(channel, place.channels_per_run)
+        configuration = part * place.runs_of_positions + tile
+        member = within * place.channels_per_run + of_part
+        circuit = first + member[:, None] * c + np.arange(c)
+        starts = np.flatnonzero(np.diff(configuration, prepend=-1))
+        stops = np.append(starts[1:], self.neurons)
+        order = np.argsort(configuration[starts], kind="stable")
+        starts, stops = starts[order], stops[order]
+        rows = pieces.table(
+            len(starts),
+            part=np.arange(len(starts)),
+            configuration=configuration[starts],
+            row_stop=self.inputs,
+            column=starts,
+            column_stop=stops,
+            circuit=starts * c,
+            circuit_stop=stops * c,
         )
-    ]
-    full = (*header, "utilisation", "input events per run", "shares")
-    plural = "" if plan.partitions == 1 else "s"
-    lines = [table(full, rows), "", f"{plan.partitions} partition{plural}"]
-    if plan.density is not None:
-        how = "event by event" if plan.event_driven else "as a dense raster"
-        lines.append(f"input simulated {how}: {plan.density:.1%} of its raster at most are spikes")
-    return "\n".join(lines)
+        chip = np.zeros(self.neurons * c, np.int32)
+        return rows, np.column_stack([chip, circuit.ravel()]).astype(np.int32)
+
+    def place(
+        self, rows: np.ndarray, circuits: np.ndarray, substrate: Substrate
+    ) -> PopulationPlace:
+        """Returns where each neuron is.
+
+        Args:
+            rows: `[n, 11]` the population's pieces, in any order.
+            circuits: `[m, 2]` the plan's (chip, circuit).
+            substrate: whose circuits they are.
+
+        Raises:
+            ValueError: a neuron is in no piece, or in several.
+        """
+        rows = rows[np.argsort(rows[:, COLUMN], kind="stable")]
+        ends = [0, *rows[:, COLUMN_STOP]]
+        if ends[:-1] != list(rows[:, COLUMN]) or ends[-1] != self.neurons:
+            raise ValueError(f"pieces: expected each of {self.neurons} neurons once")
+        listed = np.concatenate([circuits[a:b] for a, b in rows[:, [CIRCUIT, CIRCUIT_STOP]]])
+        listed = listed.reshape(self.neurons, -1, 2)
+        counts = rows[:, COLUMN_STOP] - rows[:, COLUMN]
+        chip, circuit = listed[:, 0, 0], np.ascontiguousarray(listed[:, :, 1])
+        configuration = np.repeat(rows[:, CONFIGURATION], counts)
+        for array in (chip, circuit, configuration):
+            array.setflags(write=False)
+        what = chip.tobytes() + circuit.tobytes() + configuration.tobytes()
+        digest = hashlib.sha256(what).digest()
+        return PopulationPlace(self.inputs, substrate, chip, circuit, configuration, digest)
+
+    def seconds(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
+        """Returns the time of each piece for one sample, s: its time axis, and what is around it.
+
+        Args:
+            rows: `[n, 11]` pieces.
+            axis: time axis, s.
+            substrate: whose times apply.
+
+        Returns:
+            `[n]` s.
+
+        References: grenade (overhead of a run).
+        """
+        return np.full(len(rows), axis + substrate.run_overhead)
+
+    def fast_seconds(self, axis: float, substrate: Substrate) -> float | None:
+        """Returns the time of a sample where the chip goes from one to the next by itself, s.
+
+        References: Cramer et al. 2022.
+        """
+        return min(axis, substrate.fast_run) + substrate.fast_reset
+
+    def events(self, rows: np.ndarray) -> int | None:
+        """Returns the most input events of a sample, None where they are not known.
+
+        Args:
+            rows: `[n, 11]` the population's pieces.
+        """
+        return None if self.input_events is None else self.input_events * len(rows)
+
+    def power(self, substrate: Substrate) -> tuple[float, float]:
+        """Returns the power of the chip, W, twice."""
+        return substrate.power_spiking, substrate.power_spiking
+
+    def footprint(self, row: np.ndarray, circuits: np.ndarray, substrate: Substrate) -> Footprint:
+        """Returns the rows in use of the columns of each array on which the piece's circuits are.
+
+        Circuit i is on array i mod 2, column i div 2; input k on member k div 128 of its neuron.
+
+        Args:
+            row: `[11]` the piece.
+            circuits: `[m, 2]` the plan's (chip, circuit).
+            substrate: whose arrays they are.
+
+        Returns:
+            Array, first column and `[columns]` rows in use, of each array.
+        """
+        circuit = circuits[row[CIRCUIT] : row[CIRCUIT_STOP], 1]
+        c = len(circuit) // (row[COLUMN_STOP] - row[COLUMN])
+        rows = np.clip(self.inputs - np.arange(c) * substrate.rows, 0, substrate.rows)
+        rows = np.tile(rows, len(circuit) // c)
+        found = []
+        for array in range(substrate.hemispheres):
+            here = circuit % substrate.hemispheres == array
+            if here.any():
+                columns = circuit[here] // substrate.hemispheres
+                covered = np.zeros(np.ptp(columns) + 1, int)
+                covered[columns - columns.min()] = rows[here]
+                found.append((array, int(columns.min()), covered))
+        return found
+
+    def facts(self, rows: np.ndarray, substrate: Substrate) -> dict[str, object]:
+        """Returns what `describe` says of the layer."""
+        place = self.on(substrate)
+        events: object = self.input_events
+        if self.input_events is None:
+            events = "-"
+        elif self.input_events > substrate.max_input_events:
+            events = f"{self.input_events} (over {substrate.max_input_events})"
+        return {
+            "neurons": self.neurons,
+            "fan-in": self.inputs,
+            "circuits per neuron": place.circuits_per_neuron,
+            "neurons per run": place.neurons_per_run,
+            "runs": len(rows),
+            "utilisation": place.circuits / (len(rows) * place.circuits_on_chip),
+            "input events per run": events,
+        }
+
+    def costs(self, rows: np.ndarray) -> dict[str, object]:
+        """Returns nothing, whatever the rows `[n, 11]`: every configuration takes its time axis."""
+        del rows
+        return {}
+
+    def remarks(self, configurations: int) -> tuple[str, ...]:
+        """Returns how many partitions there are, and how the input is simulated."""
+        lines = [f"{configurations} partition{'' if configurations == 1 else 's'}"]
+        if self.density is not None:
+            how = "event by event" if self.event_driven else "as a dense raster"
+            lines.append(
+                f"input simulated {how}: {self.density:.1%} of its raster at most are spikes"
+            )
+        return tuple(lines)
 
 
-def _within(events, most):
-    return str(events) if events <= most else f"{events} (over {most})"
+def populations(plan: Plan) -> dict[str, Population]:
+    """Returns the populations of a plan in their places, for executors that take `Population`."""
+    return {
+        name: demand.on(plan.substrate, int(plan.place(name).circuits[0, 0]))
+        for name, demand in zip(plan.names, plan.demands, strict=True)
+        if isinstance(demand, PopulationDemand)
+    }

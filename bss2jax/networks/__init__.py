@@ -1,52 +1,84 @@
-"""Networks as values: layer specs, what is built of them, and their conversion to spikes.
+"""Networks as values: layers, what is built of them, and their conversion to spikes.
 
-network = build([LIF(outputs=256), LI(outputs=10)], shape=(28, 28, 1))
+layers = [Latency(steps=30), LIF(outputs=256), LI(outputs=10), MaxOverTime()]
+network = build(layers, (28, 28, 1))
 params = network.init(jax.random.key(0))
 scores, state, records = network.apply(params, network.state(), x, chip, key, on="chip")
 """
 
+from bss2jax.networks.analog import Conv1d, Conv2d, Dense
 from bss2jax.networks.build import build
-from bss2jax.networks.conversion import effort, run_on_chip, run_spikes, scores_over_time
-from bss2jax.networks.layers import (
-    LI,
-    LIF,
-    Conv1d,
-    Conv2d,
-    ConvLIF,
-    ConvSoftLIF,
-    Dense,
-    Flatten,
-    Layer,
-    Linear,
-    Pool,
-    Signs,
-    Soft,
-    SoftLIF,
-    Spiking,
+from bss2jax.networks.codes import Current, Delta, Latency, LogLatency, Rate, Regular, SpikeTime
+from bss2jax.networks.conversion import Conversion, convert, scores_over_time
+from bss2jax.networks.decoders import (
+    FirstSpike,
+    LastStep,
+    MaxOverTime,
+    MeanOverTime,
+    SpikeCount,
+    SumOverTime,
 )
-from bss2jax.networks.network import Execution, Network
+from bss2jax.networks.effort import Effort, effort
+from bss2jax.networks.graph import Network, Node
+from bss2jax.networks.layer import Execution, How, Layer
+from bss2jax.networks.rates import ConvSoftLIF, Linear, SoftLIF
+from bss2jax.networks.shapes import Add, Concatenate, Flatten, Pool, Signs
+from bss2jax.networks.signal import Activations, Signal, Spikes, Traces, Values
+from bss2jax.networks.spiking import LI, LIF, ConvLIF
+
+# The kinds that a config can name without saying where they come from.
+LAYERS: tuple[type[Layer], ...] = (
+    *(Signs, Flatten, Pool, Add, Concatenate),
+    *(Dense, Conv1d, Conv2d),
+    *(Latency, LogLatency, SpikeTime, Regular, Rate, Current, Delta),
+    *(LIF, ConvLIF, LI),
+    *(MaxOverTime, MeanOverTime, SumOverTime, LastStep, FirstSpike, SpikeCount),
+    *(SoftLIF, ConvSoftLIF, Linear),
+)
 
 __all__ = [
+    "LAYERS",
     "LI",
     "LIF",
+    "Activations",
+    "Add",
+    "Concatenate",
     "Conv1d",
     "Conv2d",
     "ConvLIF",
     "ConvSoftLIF",
+    "Conversion",
+    "Current",
+    "Delta",
     "Dense",
+    "Effort",
     "Execution",
+    "FirstSpike",
     "Flatten",
+    "How",
+    "LastStep",
+    "Latency",
     "Layer",
     "Linear",
+    "LogLatency",
+    "MaxOverTime",
+    "MeanOverTime",
     "Network",
+    "Node",
     "Pool",
+    "Rate",
+    "Regular",
+    "Signal",
     "Signs",
-    "Soft",
     "SoftLIF",
-    "Spiking",
+    "SpikeCount",
+    "SpikeTime",
+    "Spikes",
+    "SumOverTime",
+    "Traces",
+    "Values",
     "build",
+    "convert",
     "effort",
-    "run_on_chip",
-    "run_spikes",
     "scores_over_time",
 ]

@@ -1,265 +1,331 @@
-"""Networks of analog products: dense and convolutional layers, pooling."""
+"""Layers of analog products: dense and convolutional.
+
+Values 0..1 come in as activations 0..31, and activations, or the readouts of another layer, as they
+are; readouts go out.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
-from bss2jax.chip.chip import Chip
-from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import convolution
-from bss2jax.execute.products import matmul, saturated_weights, saturation
-from bss2jax.kernels import digital
-from bss2jax.kernels import readout as vmm
-from bss2jax.kernels.coding import encode_activations, split_signs
-from bss2jax.mapping.plan import LayerPlan, Placement, matrix_shape
-from bss2jax.mapping.plan import plan as plan_tree
-from bss2jax.networks.layers import (
-    Conv1d,
-    Conv2d,
-    Dense,
-    Flatten,
-    Layer,
-    Pool,
-    Signs,
-    Weighted,
-    initial_scale,
-    pair,
-)
-from bss2jax.networks.network import (
-    Execution,
-    Network,
-    Params,
-    State,
-    Stats,
-    executions,
-    require_chip,
-)
-from bss2jax.networks.stages import Stage, arrange, window_shape
+from bss2jax.execute.products import matmul
+from bss2jax.kernels import digital, readout
+from bss2jax.mapping.plan import Demand
+from bss2jax.mapping.products import ProductDemand
+from bss2jax.networks.layer import Applied, Arrays, How, Layer, NotNegative, Positive, per_axis
+from bss2jax.networks.signal import Activations, Signal, expect_values
+
+Activation = Literal["none", "relu", "converting_relu"]
 
 
-def build_analog(layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate) -> Network:
-    """Builds a network of analog products: see `build`."""
-    kind = partial(AnalogStage, substrate=substrate)
-    stages = arrange(kind, layers, shape, partial(_output_shape, substrate=substrate))
-    return Network(
-        partial(_init, stages),
-        partial(_apply, stages),
-        _plan(stages, substrate),
-        (stages[0].before, *(stage.after for stage in stages)),
-        tuple(stage.name for stage in stages),
-        partial(encode_activations, substrate=substrate),
-        substrate.weight_max,
-    )
-
-
-@dataclass(frozen=True)
-class AnalogStage(Stage):
-    """A layer of analog products in its place.
+@dataclass(frozen=True, kw_only=True)
+class AnalogLayer(Layer):
+    """What every layer of analog products can be told.
 
     Attributes:
-        substrate: whose products they are.
+        outputs: N, outputs or channels.
+        activation: what follows the readout.
+        shift: bits that `converting_relu` drops; decides the size of the initial weights.
+        num_sends: times each input is sent; None: what the initialisation asks for.
+        avg: neighbouring columns with the same weights whose mean is taken.
+        bias: whether each output has a bias, LSB: added as saturating int8 in dense layers, as a
+            float after convolutions (the reference's rules).
+        mask_saturated: whether no gradient passes through saturated readouts.
     """
 
-    substrate: Substrate
+    family: ClassVar[str] = "analog"
 
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """Shape of the layer's weight: (fan-in, outputs), or (*window, channels, outputs).
+    outputs: Positive
+    activation: Activation = "none"
+    shift: Annotated[int, Ge(0)] = 1
+    num_sends: Positive | None = None
+    avg: Positive = 1
+    bias: bool = False
+    mask_saturated: bool = False
 
-        Raises:
-            TypeError: the layer has none.
-        """
-        layer = self.layer
-        match layer:
-            case Dense():
-                return (self.before[0], layer.outputs)
-            case Conv1d() | Conv2d():
-                return (*self.window, self.before[-1] // layer.groups, layer.outputs)
-        raise TypeError(f"{layer.kind} has no weight")
+    def weight_shape(self, before: Signal) -> tuple[int, ...]:
+        """Returns the shape of the weight: (fan-in, N), or (*window, channels, N)."""
+        raise NotImplementedError
 
-    @property
-    def scale(self) -> tuple[float, int]:
-        """Standard deviation of the initial weights, and num_sends."""
-        fan_in = math.prod(self.weight_shape[:-1])
-        layer = self.layer
-        shift = layer.shift if layer.activation == "converting_relu" else 0
-        return initial_scale(fan_in, shift, layer.num_sends, self.substrate)
+    def products(self, x: jax.Array, w: jax.Array, how: How) -> tuple[jax.Array, jax.Array]:
+        """Writes the layer as matrix products: inputs `[G, B, ..., K]`, weights `[G, K, N / G]`."""
+        raise NotImplementedError
 
+    def joined(self, y: jax.Array, how: How) -> jax.Array:
+        """Puts the outputs of all products together: `[G, B, ..., N / G]` to `[B, *size]`."""
+        return convolution.join_groups(y)
 
-def _weighted(stages):
-    return [stage for stage in stages if isinstance(stage.layer, Weighted)]
+    def biased(self, y: jax.Array, bias: jax.Array, how: How) -> jax.Array:
+        """Adds a bias `[N]` to readouts `[B, ..., N]`."""
+        return y + bias
 
+    def sends(self, before: Signal) -> tuple[float, int]:
+        """Returns the standard deviation of the initial weights, LSB, and num_sends."""
+        fan_in = math.prod(self.weight_shape(before)[:-1])
+        shift = self.shift if self.activation == "converting_relu" else 0
+        return initial_scale(fan_in, shift, self.num_sends, substrate=before.substrate)
 
-def _init(stages, key):
-    params, weighted = {}, _weighted(stages)
-    keys = jax.random.split(key, len(weighted))
-    for stage, layer_key in zip(weighted, keys, strict=True):
-        std, _ = stage.scale
-        limit = stage.substrate.weight_max
-        normal = jax.random.truncated_normal(
-            layer_key, -limit / std, limit / std, stage.weight_shape
-        )
-        params[stage.name] = {"weight": std * normal}
-        if stage.layer.bias:
-            params[stage.name]["bias"] = jnp.zeros(stage.layer.outputs)
-    return params
+    def init(self, key: jax.Array, *before: Signal) -> Arrays:
+        std, _ = self.sends(before[0])
+        limit = before[0].substrate.weight_max
+        shape = self.weight_shape(before[0])
+        normal = jax.random.truncated_normal(key, -limit / std, limit / std, shape, jnp.float32)
+        params = {"weight": std * normal}
+        return params | ({"bias": jnp.zeros(self.outputs, jnp.float32)} if self.bias else {})
 
+    def project(self, params: Arrays, *before: Signal) -> Arrays:
+        limit = before[0].substrate.weight_max
+        return params | {"weight": jnp.clip(params["weight"], -limit, limit)}
 
-def _apply(
-    stages: tuple[AnalogStage, ...],
-    params: Params,
-    state: State,
-    x: jax.Array,
-    chip: Chip | None = None,
-    key: jax.Array | None = None,
-    *,
-    sample: jax.Array | int = 0,
-    on: Execution | Mapping[str, Execution],
-    training: bool = False,
-) -> tuple[jax.Array, State, Stats]:
-    each = executions([stage.name for stage in stages], on)
-    require_chip(each, chip)
-    if x.shape[1:] != stages[0].before:
-        raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {stages[0].before}")
-    stats = {}
-    for i, stage in enumerate(stages):
-        match stage.layer:
-            case Flatten():
-                x = x.reshape(x.shape[0], -1)
-            case Signs():
-                x = split_signs(x, stage.substrate)
-            case Pool():
-                x = stage.pooled(x)
-                if stage.layer.mode == "mean" and each[stage.name] != "float":
-                    # An addition of nothing: floor and clip, and the gradient of the mean.
-                    x = digital.add(x, 0.0)
-            case Weighted():
-                layer_key = None if key is None else jax.random.fold_in(key, i)
-                x, stats[stage.name] = _weighted_layer(
-                    stage, params[stage.name], x, chip, layer_key, each[stage.name]
-                )
-    return x, state, stats
+    def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
+        activations = how.before[0].activations(x[0])
+        inputs, weights = self.products(activations, params["weight"], how)
+        exact = how.execution == "float"
+        y, record = (self._exact if exact else self._on_chip)(inputs, weights, how)
+        y = self.joined(y, how)
+        if self.bias:
+            y = self.biased(y, params["bias"], how)
+        if record:
+            # Of the parameter: the matrix on the chip may repeat it, or hold zeros beside it.
+            most = how.before[0].substrate.weight_max
+            at_limit = jnp.abs(jax.lax.stop_gradient(params["weight"])) >= most
+            record["weights"] = at_limit.mean(dtype=jnp.float32)
+        return self._activated(y, how), state, record
 
-
-def _weighted_layer(stage, params, x, chip, key, on):
-    layer, (_, num_sends) = stage.layer, stage.scale
-    inputs, weights = _products(stage, x, params["weight"])
-    run = partial(convolution.run_groups, inputs=inputs, weights=weights, key=key)
-    settings = {"num_sends": num_sends, "substrate": stage.substrate}
-    if on == "float":
-        y, stats = run(lambda x, w, key: vmm.float_product(x, w, **settings)), {}
-    else:
-        chip, settings = chip if on == "chip" else None, settings | {"avg": layer.avg}
-        y = run(
-            lambda x, w, key: matmul(
-                x, w, chip, key, mask_saturated=layer.mask_saturated, **settings
+    def _exact(self, x: jax.Array, w: jax.Array, how: How) -> tuple[jax.Array, Arrays]:
+        """The products in floating point."""
+        before = how.before[0]
+        num_sends = self.sends(before)[1]
+        product = jax.vmap(
+            lambda x, w: readout.float_product(
+                x, w, num_sends=num_sends, substrate=before.substrate
             )
         )
-        stats = run(lambda x, w, key: saturation(x, w, chip, key, **settings))
-    y = convolution.join_groups(y)
-    if isinstance(layer, Conv1d) and layer.expanded:
-        y = convolution.join_copies(y, stage.after[0], layer.outputs)
-    if layer.bias:
-        saturating = isinstance(layer, Dense) and on != "float"
-        y = digital.add(y, params["bias"]) if saturating else y + params["bias"]
-    stats = jax.tree.map(jnp.mean, stats)
-    if stats:
-        # Of the parameter: the matrix on the chip may repeat it, or hold zeros beside it.
-        stats["weights"] = saturated_weights(params["weight"], stage.substrate)
-    return _activate(layer, y, exact=on == "float"), stats
+        return product(x, w), {}
+
+    def _on_chip(self, x: jax.Array, w: jax.Array, how: How) -> tuple[jax.Array, Arrays]:
+        """The products as the chip makes them, group after group, and what saturates."""
+        chip = how.chip if how.execution == "chip" else None
+        before = how.before[0]
+
+        def one(x: jax.Array, w: jax.Array, key: jax.Array | None) -> tuple[jax.Array, Arrays]:
+            return matmul(
+                x, w, chip, key, sample=how.sample, num_sends=self.sends(before)[1], avg=self.avg,
+                mask_saturated=self.mask_saturated, observe=True, substrate=before.substrate,
+            )  # fmt: skip
+
+        y, record = convolution.run_groups(one, x, w, how.noise)
+        return y, jax.tree.map(jnp.mean, record)
+
+    def _activated(self, y: jax.Array, how: How) -> jax.Array:
+        exact, substrate = how.execution == "float", how.before[0].substrate
+        if self.activation == "relu":
+            return jnp.maximum(y, 0) if exact else digital.relu(y, substrate=substrate)
+        if self.activation == "converting_relu" and exact:
+            return jnp.clip(y / 2**self.shift, 0, substrate.activation_max)
+        if self.activation == "converting_relu":
+            return digital.converting_relu(y, self.shift, substrate=substrate)
+        return y
 
 
-def _products(stage, x, w):
-    """Writes a layer as matrix products: inputs `[G, ..., K]`, weights `[G, K, N]`."""
-    layer = stage.layer
-    if isinstance(layer, Dense):
+@dataclass(frozen=True, kw_only=True)
+class Dense(AnalogLayer):
+    """All inputs to all `outputs`."""
+
+    kind: Literal["dense"] = "dense"
+
+    def shape(self, *before: Signal) -> Signal:
+        (inputs,) = before
+        expect_values(inputs)
+        if len(inputs.size) != 1:
+            raise ValueError("dense takes vectors; put a flatten layer before it")
+        return Activations((self.outputs,), inputs.substrate)
+
+    def weight_shape(self, before: Signal) -> tuple[int, ...]:
+        return (before.entries, self.outputs)
+
+    def products(self, x: jax.Array, w: jax.Array, how: How) -> tuple[jax.Array, jax.Array]:
         return x[None], w[None]
-    if isinstance(layer, Conv1d) and layer.expanded:
-        inputs, matrix = convolution.expand(x, w, layer.stride, layer.padding, stage.substrate)
-        return inputs[None], matrix[None]
-    return convolution.unfold(x, w, layer.stride, layer.padding, layer.groups, layer.dilation)
+
+    def biased(self, y: jax.Array, bias: jax.Array, how: How) -> jax.Array:
+        if how.execution == "float":
+            return y + bias
+        return digital.add(y, bias, substrate=how.before[0].substrate)
+
+    def demand(self, *before: Signal) -> Demand | None:
+        rows, columns = self.weight_shape(before[0])
+        num_sends = self.sends(before[0])[1]
+        return ProductDemand(
+                rows, columns * self.avg, num_sends=num_sends, mode=self.kind,
+                shape=self.weight_shape(before[0]),
+        )  # fmt: skip
 
 
-def _activate(layer, y, *, exact):
-    match layer.activation:
-        case "relu":
-            return jnp.maximum(y, 0) if exact else digital.relu(y)
-        case "converting_relu" if exact:
-            return jnp.clip(y / 2**layer.shift, 0, BSS2.activation_max)
-        case "converting_relu":
-            return digital.converting_relu(y, layer.shift)
-    return y
+@dataclass(frozen=True, kw_only=True)
+class Convolution(AnalogLayer):
+    """What convolutions of one and of two axes share.
 
+    Attributes:
+        groups: independent convolutions over equal shares of the channels.
+    """
 
-def _output_shape(layer, before, substrate):
-    match layer:
-        case Flatten():
-            return (math.prod(before),)
-        case Signs():
-            return (*before[:-1], 2 * before[-1])
-        case Dense():
-            if len(before) != 1:
-                raise ValueError("dense takes vectors; put a flatten layer before it")
-            return (layer.outputs,)
-        case Conv1d() | Conv2d():
-            axes = 1 if isinstance(layer, Conv1d) else 2
-            if len(before) != axes + 1:
-                size = "[L, C]" if axes == 1 else "[H, W, C]"
-                raise ValueError(f"{layer.kind} takes samples of {size}")
-            if before[-1] % layer.groups or layer.outputs % layer.groups:
-                raise ValueError(
-                    f"groups={layer.groups} must divide the {before[-1]} channels and the "
-                    f"{layer.outputs} outputs"
-                )
-            if isinstance(layer, Conv1d) and layer.expanded:
-                if (layer.groups, layer.dilation, layer.avg) != (1, 1, 1):
-                    raise ValueError("expanded goes without groups, dilation and avg")
-                convolution.num_expansions(
-                    layer.window, before[-1], layer.outputs, layer.stride, substrate
-                )
-            window = pair(layer.window, axes)
-            positions = convolution.output_shape(
-                before[:-1], window, layer.stride, layer.padding, layer.dilation
+    groups: Positive = 1
+
+    if TYPE_CHECKING:  # each has its own
+        kind: Any
+        window: Any
+        stride: Any
+        padding: Any
+        dilation: Any
+
+    @property
+    def axes(self) -> int:
+        """Axes of the input but the channels."""
+        raise NotImplementedError
+
+    def shape(self, *before: Signal) -> Signal:
+        (inputs,) = before
+        expect_values(inputs)
+        if len(inputs.size) != self.axes + 1:
+            raise ValueError(f"takes samples of {'[L, C]' if self.axes == 1 else '[H, W, C]'}")
+        if inputs.size[-1] % self.groups or self.outputs % self.groups:
+            raise ValueError(
+                f"groups={self.groups} must divide the {inputs.size[-1]} channels and the "
+                f"{self.outputs} outputs"
             )
-            return (*positions, layer.outputs)
-        case Pool():
-            return window_shape(layer, before)
-
-
-def _plan(stages, substrate):
-    """The plan of the parameter tree, with what the layers know: mode, vectors, sends."""
-    shapes = jax.eval_shape(partial(_init, stages), jax.random.key(0))
-    planned = plan_tree(shapes, substrate)
-    # A tree's dicts are in the order of their keys; a layer runs in the order of the network.
-    weighted = iter(sorted(enumerate(_weighted(stages)), key=lambda item: item[1].name))
-    layers = tuple(
-        None if layer is None else _plan_layer(layer, *next(weighted)) for layer in planned.layers
-    )
-    return replace(planned, layers=layers)
-
-
-def _plan_layer(planned: LayerPlan, order: int, stage: AnalogStage) -> LayerPlan:
-    layer = stage.layer
-    rows, columns = matrix_shape(stage.weight_shape)
-    vectors, groups = math.prod(stage.after[:-1]), getattr(layer, "groups", 1)
-    mode: str = layer.kind
-    if isinstance(layer, Conv1d) and layer.expanded:
-        copies = convolution.num_expansions(
-            layer.window, stage.before[-1], layer.outputs, layer.stride, stage.substrate
+        positions = convolution.output_shape(
+            inputs.size[:-1], self.taps, self.stride, self.padding, self.dilation
         )
-        rows = stage.before[-1] * (layer.window + (copies - 1) * layer.stride)
-        columns, vectors, mode = copies * layer.outputs, -(-vectors // copies), "expanded_conv1d"
-    return replace(
-        planned,
-        name=stage.name,
-        order=order,
-        placement=Placement(rows, columns // groups * layer.avg, stage.substrate),
-        mode=mode,
-        vectors=vectors,
-        num_sends=stage.scale[1],
-        groups=groups,
-    )
+        return Activations((*positions, self.outputs), inputs.substrate)
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """The window, an entry for each axis."""
+        return per_axis(self.window, self.axes)
+
+    def weight_shape(self, before: Signal) -> tuple[int, ...]:
+        return (*self.taps, before.size[-1] // self.groups, self.outputs)
+
+    def products(self, x: jax.Array, w: jax.Array, how: How) -> tuple[jax.Array, jax.Array]:
+        return convolution.unfold(x, w, self.stride, self.padding, self.groups, self.dilation)
+
+    def demand(self, *before: Signal) -> Demand | None:
+        shape = self.weight_shape(before[0])
+        return ProductDemand(
+                math.prod(shape[:-1]), self.outputs // self.groups * self.avg,
+                vectors=math.prod(self.shape(*before).size[:-1]), groups=self.groups,
+                num_sends=self.sends(before[0])[1], mode=self.kind, shape=shape,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv1d(Convolution):
+    """A convolution over `[L, C]`.
+
+    Attributes:
+        window: taps.
+        stride, padding, dilation: geometry of the window, as of `bss2jax.conv1d`.
+        expanded: whether shifted copies of the kernel lie side by side, see
+            `bss2jax.expanded_conv1d`.
+    """
+
+    kind: Literal["conv1d"] = "conv1d"
+    window: Positive
+    stride: Positive = 1
+    padding: NotNegative | Literal["SAME", "VALID"] = 0
+    dilation: Positive = 1
+    expanded: bool = False
+
+    @property
+    def axes(self) -> int:
+        return 1
+
+    def shape(self, *before: Signal) -> Signal:
+        after = super().shape(*before)
+        if self.expanded:
+            if (self.groups, self.dilation, self.avg) != (1, 1, 1):
+                raise ValueError("expanded goes without groups, dilation and avg")
+            self._copies(before[0])
+        return after
+
+    def products(self, x: jax.Array, w: jax.Array, how: How) -> tuple[jax.Array, jax.Array]:
+        if not self.expanded:
+            return super().products(x, w, how)
+        substrate = how.before[0].substrate
+        inputs, matrix = convolution.expand(x, w, self.stride, self.padding, substrate=substrate)
+        return inputs[None], matrix[None]
+
+    def joined(self, y: jax.Array, how: How) -> jax.Array:
+        y = super().joined(y, how)
+        if not self.expanded:
+            return y
+        return convolution.join_copies(y, how.after.size[0], self.outputs)
+
+    def demand(self, *before: Signal) -> Demand | None:
+        if not self.expanded:
+            return super().demand(*before)
+        copies, channels = self._copies(before[0]), before[0].size[-1]
+        return ProductDemand(
+                channels * (self.window + (copies - 1) * self.stride), copies * self.outputs,
+                vectors=-(-self.shape(*before).size[0] // copies), mode="expanded_conv1d",
+                num_sends=self.sends(before[0])[1], shape=self.weight_shape(before[0]),
+        )  # fmt: skip
+
+    def _copies(self, before: Signal) -> int:
+        """Shifted copies of the kernel that fit one block."""
+        return convolution.num_expansions(
+            self.window, before.size[-1], self.outputs, self.stride, substrate=before.substrate
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv2d(Convolution):
+    """A convolution over `[H, W, C]`; one number for both axes, or one for each.
+
+    Attributes:
+        window: taps.
+        stride, padding, dilation: geometry of the window, as of `bss2jax.conv2d`.
+    """
+
+    kind: Literal["conv2d"] = "conv2d"
+    window: Positive | tuple[Positive, Positive]
+    stride: Positive | tuple[Positive, Positive] = 1
+    padding: NotNegative | tuple[NotNegative, NotNegative] | Literal["SAME", "VALID"] = 0
+    dilation: Positive | tuple[Positive, Positive] = 1
+
+    @property
+    def axes(self) -> int:
+        return 2
+
+
+def initial_scale(
+    fan_in: int, shift: int, num_sends: int | None, *, substrate: Substrate
+) -> tuple[float, int]:
+    """Returns (std of the initial weights, num_sends) so that readouts fill the next layer's range.
+
+        std = 2^shift sqrt(2) / (g sqrt(fan_in));  num_sends = ceil(std / 21);  std /= num_sends
+
+    21 is a third of the weight range: three deviations fit it.
+
+    Args:
+        fan_in: rows of the weight.
+        shift: bits that the activation after it drops.
+        num_sends: times each input is sent; None: as few as that needs.
+        substrate: whose gain and weight range apply.
+
+    Raises:
+        ValueError: `num_sends` is below 1.
+
+    References: hxtorch `perceptron/nn` initialisation.
+    """
+    std = 2**shift * math.sqrt(2) / (substrate.gain * math.sqrt(fan_in))
+    sends = math.ceil(std / (substrate.weight_max / 3)) if num_sends is None else num_sends
+    if sends < 1:
+        raise ValueError(f"num_sends: expected a number >= 1, got {num_sends}")
+    return std / sends, sends

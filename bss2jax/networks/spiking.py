@@ -1,352 +1,404 @@
-"""Spiking networks: values are coded as spikes, populations run on the chip, traces are scored."""
+"""Layers of spiking populations: neurons that see all inputs or receptive fields, and readouts."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Lt
 
-from bss2jax.chip.substrate import Substrate
-from bss2jax.execute import convolution
-from bss2jax.execute.convolution import Windows
-from bss2jax.execute.populations import integrate, spiking
+from bss2jax.execute.circuits import OnChips, gather
+from bss2jax.execute.populations import Recording, cadc_trace, population
 from bss2jax.kernels import coding
-from bss2jax.kernels.gradients.surrogate import (
-    Arctan,
-    Box,
-    FastSigmoid,
-    Gaussian,
-    SuperSpike,
-    Triangle,
-)
-from bss2jax.kernels.neurons.lif import LIFParams, LIParams
-from bss2jax.kernels.synapses.events import Events
-from bss2jax.kernels.synapses.fields import Coded
+from bss2jax.kernels.gradients.rules import Surrogate
+from bss2jax.kernels.gradients.surrogate import Arctan, Box, Gaussian, SuperSpike, Triangle
+from bss2jax.kernels.neurons import li, lif
+from bss2jax.kernels.synapses.base import Sent
+from bss2jax.kernels.synapses.codes import Codes
+from bss2jax.kernels.synapses.dense import Raster
+from bss2jax.kernels.synapses.events import sort_events
+from bss2jax.kernels.synapses.fields import Fields
+from bss2jax.kernels.synapses.lazy import Lazy
+from bss2jax.kernels.synapses.windows import Windows
+from bss2jax.kernels.unfold import output_shape, patches
 from bss2jax.mapping.plan import as_matrix
-from bss2jax.mapping.populations import Population, plan_populations
-from bss2jax.networks.layers import LI, LIF, ConvLIF, Firing, Layer, Pool, Spiking
-from bss2jax.networks.network import Network, executions, layer_names, require_chip
-from bss2jax.networks.stages import Stage, arrange, window_shape
+from bss2jax.mapping.populations import PopulationDemand
+from bss2jax.networks.codes import raster_of
+from bss2jax.networks.layer import (
+    Applied,
+    Arrays,
+    ByKind,
+    Finite,
+    How,
+    Layer,
+    NotNegative,
+    Positive,
+    Scale,
+    Seconds,
+    dropped,
+    folded,
+    per_axis,
+)
+from bss2jax.networks.signal import Signal, Spikes, Traces, expect
 
-SURROGATES = {
-    "superspike": SuperSpike,
-    "fast_sigmoid": FastSigmoid,
-    "arctan": Arctan,
-    "triangle": Triangle,
-    "gaussian": Gaussian,
-    "box": Box,
-}
-TRACE_DECODERS = {
-    "max": coding.max_over_time,
-    "mean": lambda v: v.mean(axis=0),
-    "sum": lambda v: v.sum(axis=0),
-    "last": lambda v: v[-1],
-}
-SPIKE_DECODERS = {"first_spike": coding.first_spike, "spike_count": coding.spike_count}
-_ONE_SPIKE = ("latency", "log_latency", "time")
 # Sparser inputs are multiplied event by event: on 2 CPU cores a training step of 784-256-10, batch
 # 100, took .3 of the dense one's time at a density of 1/30, .7 at 1/12 and 1/8, and 1.5 at 1/5.
 _SPARSE = 0.1
 
+SpikeFunction = Annotated[SuperSpike | Arctan | Triangle | Gaussian | Box, ByKind()]
 
-def build_spiking(
-    layers: Sequence[Layer], shape: Sequence[int], substrate: Substrate, spec: Spiking
-) -> Network:
-    """Builds a spiking network.
 
-    Args:
-        layers, shape, substrate: as in `build`.
-        spec: what its populations share.
+@dataclass(frozen=True, kw_only=True)
+class Population(Layer):
+    """What every population of neurons can be told.
 
-    Raises:
-        ValueError: as `build`.
+    Attributes:
+        outputs: neurons; where they have receptive fields, at each position.
+        tau_mem, tau_syn: time constants of membrane and synapses, s.
+        integrator: order of the updates, see `bss2jax.neurons`.
+        trained: parameters of the neurons that are trained too, each as a factor a neuron on its
+            nominal value.
+        init_mean, init_std: mean and standard deviation of the initial weights, software units.
+        weight_scale: LSB of a weight per software unit, 50..70 on silicon.
+        weight_clamp: `hard`, weights are cut at what a synapse holds; `soft`, they approach it,
+            cap (1 - e^(-|w| / cap)).
     """
-    names = layer_names(layers)
-    _check_kinds(layers, names, spec)
-    stages = arrange(SpikingStage, layers, _coded_shape(tuple(shape), spec), _output_shape)
-    plan = _plan(stages, spec, substrate)
-    limit = substrate.weight_max / spec.weight_scale
-    return Network(
-        init=partial(_init, stages, limit),
-        apply=partial(_apply, stages, plan, spec, limit),
-        plan=plan,
-        shapes=(tuple(shape), *(stage.after for stage in stages)),
-        names=names,
-        encode=coding.normalise,
-        weight_limit=limit if spec.weight_clamp == "hard" else math.inf,
-    )
 
+    takes_coded: ClassVar[bool] = True
+    family: ClassVar[str] = "spiking"
 
-def encode(
-    values: jax.Array, spec: Spiking, key: jax.Array | None, *, as_events: bool = False
-) -> Events | jax.Array:
-    """Codes values `[B, ...]`, 0..1, as the spikes of a network's inputs.
+    outputs: Positive
+    tau_mem: Seconds = 6e-6
+    tau_syn: Seconds = 5.7e-6
+    integrator: Literal["exponential", "euler"] = "exponential"
+    trained: tuple[Literal["tau_mem", "tau_syn", "threshold"], ...] = ()
+    init_mean: Finite = 0.0
+    init_std: Scale = 0.2
+    weight_scale: Scale = 60.0
+    weight_clamp: Literal["hard", "soft"] = "hard"
 
-    Args:
-        values: each is an input, clipped, and `time` coding adds one; or, of `delta` coding,
-            signals `[B, L, C]` of either sign.
-        spec: coding and steps.
-        key: of `rate` coding.
-        as_events: events for codes of one spike an input, instead of a raster `[T, B, K]`.
+    def shape(self, *before: Signal) -> Signal:
+        (spikes,) = before
+        expect(spikes, Spikes, "put a code before it, such as latency")
+        self._check_times(spikes.dt)
+        return self.after(spikes)
 
-    Raises:
-        ValueError: `rate` coding without a key, `delta` coding of what is no signal, or events of a
-            code of several spikes an input.
-    """
-    if spec.coding == "delta" and not as_events:
-        return coding.delta(values, spec.steps, spec.delta_theta)
-    values = jnp.clip(values.reshape(values.shape[0], -1), 0, 1)
-    if spec.coding in _ONE_SPIKE:
-        events = _one_spike(values, spec)
-        return events if as_events else coding.one_spike_raster(events.time, spec.steps)
-    if as_events:
-        raise ValueError(f"{spec.coding} coding has no events: expected one of {_ONE_SPIKE}")
-    spikes = spec.steps if spec.spikes is None else spec.spikes
-    match spec.coding:
-        case "regular":
-            return coding.regular(values, spec.steps, spikes)
-        case "current":
-            return coding.constant_current(values, spec.steps)
-    if key is None:
-        raise ValueError("rate coding is random: give a key")
-    return coding.poisson(values * (spikes / spec.steps), key, spec.steps)
+    def after(self, before: Signal) -> Signal:
+        """Returns the signal that the neurons make of spikes."""
+        return before.fired(self.outputs)
 
+    def by_event(self, before: Signal) -> bool:
+        """Returns whether its synapses are multiplied event by event."""
+        return event_driven(before)
 
-@dataclass(frozen=True)
-class _Code:
-    """A code without randomness, of values `[B, ...]`."""
+    def fan_in(self, before: Signal) -> int:
+        """Returns the inputs of a neuron, recurrent ones aside."""
+        return before.entries
 
-    spec: Spiking
+    def weight_shape(self, before: Signal) -> tuple[int, ...]:
+        """Returns the shape of the weight."""
+        return (self.fan_in(before), self.outputs)
 
-    def __call__(self, values):
-        return encode(values, self.spec, None).reshape(self.spec.steps, *values.shape)
+    def limit(self, before: Signal) -> float:
+        """Returns the largest weight that a synapse holds, software units."""
+        return before.substrate.weight_max / self.weight_scale
 
+    def init(self, key: jax.Array, *before: Signal) -> Arrays:
+        neurons = self.after(before[0]).entries
+        weight = self._drawn(key, self.init_mean, self.weight_shape(before[0]), before[0])
+        return {"weight": weight} | {name: jnp.ones(neurons, jnp.float32) for name in self.trained}
 
-def _one_spike(values, spec):
-    if spec.coding == "latency":
-        return coding.latency(values, spec.steps)
-    if spec.coding == "log_latency":
-        return coding.log_latency(values, spec.steps, spec.dt, spec.latency_tau, spec.latency_theta)
-    events = coding.spike_time(values, spec.dt, spec.early, spec.late)
-    bias = coding.spike_time(jnp.zeros((len(values), 1)), spec.dt, spec.bias_time, spec.late)
-    return Events(
-        jnp.concatenate([events.time, bias.time], axis=1),
-        jnp.concatenate([events.index, bias.index + values.shape[1]], axis=1),
-    )
+    def project(self, params: Arrays, *before: Signal) -> Arrays:
+        limit = self.limit(before[0])
+        kept: Arrays = {}
+        for name, value in params.items():
+            if name in self.trained:
+                kept[name] = jnp.clip(value, 0.1, 10.0)
+            else:
+                kept[name] = (
+                    value if self.weight_clamp == "soft" else jnp.clip(value, -limit, limit)
+                )
+        return kept
 
+    def nominal(self, params: Arrays, how: How) -> Any:
+        """Returns the neurons as they were meant, with their trained factors."""
+        raise NotImplementedError
 
-@dataclass(frozen=True)
-class SpikingStage(Stage):
-    """A layer of a spiking network in its place."""
+    def weights(self, params: Arrays, how: How) -> Arrays:
+        """Returns the weights, within what the synapses hold where the clamp is soft."""
+        kept = {name: w for name, w in params.items() if name not in self.trained}
+        if self.weight_clamp == "hard":
+            return kept
+        limit = self.limit(how.before[0])
+        return {name: coding.soft_clamp(w, limit) for name, w in kept.items()}
 
-    @property
-    def fan_in(self) -> int:
-        """Inputs of a neuron, recurrent ones aside."""
-        if isinstance(self.layer, ConvLIF):
-            return math.prod(self.window) * self.before[-1]
-        return math.prod(self.before)
+    def run(self, sent: Sent, w: jax.Array, params: Arrays, how: How, **settings: Any) -> Recording:
+        """Runs the population on the execution that it is told.
 
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """(fan-in, outputs), shared (*window, channels, outputs), else with positions in front."""
-        layer = self.layer
-        if not isinstance(layer, ConvLIF):
-            return (self.fan_in, layer.outputs)
-        if layer.shared:
-            return (*self.window, self.before[-1], layer.outputs)
-        return (math.prod(self.after[:-1]), self.fan_in, layer.outputs)
+        Args:
+            sent: spikes of its inputs over time.
+            w: `[K, N]` weights in software units; with receptive fields `[K, C]` or `[P, K, C]`.
+            params: of the layer, for the trained factors of its neurons.
+            how: execution, chip, key and place.
+            settings: what else `execute.populations.population` takes.
 
-
-def _fields(stage, x):
-    """What each position sees of `[..., *before]`: `[..., P, K]`."""
-    layer = stage.layer
-    seen = convolution.patches(x, stage.window, layer.stride, layer.padding)
-    return seen.reshape(*x.shape[: x.ndim - len(stage.before)], -1, stage.fan_in)
-
-
-def _check_kinds(layers, names, spec):
-    """Refuses layers that a spiking network cannot have, or not there."""
-    last = LIF if spec.decoder in SPIKE_DECODERS else LI
-    for layer, name in zip(layers[:-1], names, strict=False):
-        if not isinstance(layer, Firing | Pool):
-            raise ValueError(
-                f"layer {name} is {layer.kind}; before the last layer a spiking network has lif, "
-                "conv_lif and pool"
-            )
-        if isinstance(layer, Pool) and layer.mode != "mean":
-            raise ValueError(f"layer {name}: spikes are pooled by their mean, got {layer.mode!r}")
-    if not isinstance(layers[-1], last):
-        raise ValueError(
-            f"layer {names[-1]} is {layers[-1].kind}; a spiking network decoded by "
-            f"{spec.decoder!r} ends in {'lif' if last is LIF else 'li'}"
-        )
-
-
-def _coded_shape(shape, spec):
-    """The shape of a sample's inputs, once it is coded."""
-    if spec.coding == "time":
-        # A bias among the inputs leaves them without rows and columns.
-        return ((1 + spec.signed) * math.prod(shape) + 1,)
-    if spec.coding != "delta":
-        return (*shape[:-1], 2 * shape[-1]) if spec.signed else shape
-    if spec.signed:
-        raise ValueError("spiking.signed: delta codes either sign already")
-    if len(shape) != 2 or shape[0] % spec.steps:
-        raise ValueError(
-            f"spiking.coding: delta takes signals (L, C), L samples that are a multiple of "
-            f"spiking.steps, {spec.steps}; got samples of {shape}"
-        )
-    return (2 * shape[1],)
-
-
-def _output_shape(layer, shape):
-    return (layer.outputs,) if isinstance(layer, LIF | LI) else window_shape(layer, shape)
-
-
-def _plan(stages, spec, substrate):
-    of_an_input = _events_of_an_input(spec)
-    populations, events = [], []
-    for i, stage in enumerate(stages):
-        if isinstance(stage.layer, Pool):
-            continue
-        try:
-            place, sent = _place(stage, substrate, of_an_input if i == 0 else None)
-        except ValueError as error:
-            raise ValueError(f"layer {stage.name}: {error}") from None
-        populations.append(place)
-        events.append(sent)
-    names = [stage.name for stage in stages if not isinstance(stage.layer, Pool)]
-    density = None if of_an_input is None else of_an_input / spec.steps
-    driven = (
-        spec.coding in _ONE_SPIKE and isinstance(stages[0].layer, LIF | LI) and density <= _SPARSE
-    )
-    seconds = spec.steps * spec.dt
-    return plan_populations(names, populations, events, seconds, substrate, density, driven)
-
-
-def _place(stage, substrate, of_an_input):
-    """A layer's population, and the most events that a run of it is sent, None if not known."""
-    layer = stage.layer
-    if not isinstance(layer, ConvLIF):
-        recurrent = isinstance(layer, LIF) and layer.recurrent
-        fan_in = stage.fan_in + layer.outputs * recurrent
-        place = Population(fan_in, layer.outputs, recurrent, substrate=substrate)
-        return place, of_an_input and round(stage.fan_in * of_an_input)
-    positions = math.prod(stage.after[:-1])
-    whole = Population(
-        stage.fan_in, positions * layer.outputs, positions=positions, substrate=substrate
-    )
-    if of_an_input is None:
-        return whole, None
-    # Numbered from 1: what lies in the padding is 0.
-    inputs = np.arange(1, math.prod(stage.before) + 1, dtype=np.int32).reshape(stage.before)
-    fields = np.asarray(_fields(stage, jnp.asarray(inputs)))
-    for at_once in range(whole.positions_per_run, 0, -1):
-        place = Population(
-            stage.fan_in, positions * layer.outputs, positions=positions,
-            parts=-(-positions // at_once), substrate=substrate,
+        Returns:
+            Spikes or membranes, `[T, B, N]`; with receptive fields `[T, B, P, C]`.
+        """
+        before = how.before[0]
+        if before.current and how.execution != "float":
+            raise ValueError("a chip is sent spikes: current coding is for layers on float")
+        codes = circuits = None
+        if how.execution != "float":
+            codes = Codes(self.weight_scale, before.substrate)
+        if how.execution == "chip":
+            recurrent = self.outputs if settings.get("recurrent") is not None else 0
+            circuits = gathered(how, None if w.ndim == 3 or sent.positions else len(w), recurrent)
+        return population(
+            sent, w, self.nominal(params, how), circuits, how.noise,
+            codes=codes, sample=how.sample, **settings,
         )  # fmt: skip
-        at_once = place.positions_per_run
-        runs = (fields[first : first + at_once] for first in range(0, positions, at_once))
-        sent = round(max(len(np.setdiff1d(run, 0)) for run in runs) * of_an_input)
+
+    def factor(self, name: str, params: Arrays) -> Any:
+        """Returns a neuron parameter, nominal or with its trained factor `[N]`."""
+        value = getattr(self, name, 1.0)
+        return value * params[name] if name in self.trained else value
+
+    def demand(self, *before: Signal) -> PopulationDemand:
+        (spikes,) = before
+        sent = spikes.events
+        return PopulationDemand(
+            self.fan_in(spikes), self.after(spikes).entries,
+            input_events=None if sent is None else round(spikes.entries * sent),
+            density=spikes.density, event_driven=self.by_event(spikes),
+        )  # fmt: skip
+
+    def _drawn(
+        self, key: jax.Array, mean: float, shape: tuple[int, ...], before: Signal
+    ) -> jax.Array:
+        normal = self.init_std * jax.random.normal(key, shape, jnp.float32)
+        return jnp.clip(mean + normal, -self.limit(before), self.limit(before))
+
+    def _check_times(self, dt: float) -> None:
+        for name in ("tau_mem", "tau_syn"):
+            if self.integrator == "euler" and dt > getattr(self, name):
+                raise ValueError(
+                    f"{name}: {getattr(self, name)} s is shorter than a step of {dt} s, which "
+                    "the euler integrator cannot follow; take shorter steps, or exponential"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikingPopulation(Population):
+    """What every population that spikes can be told.
+
+    Attributes:
+        t_ref: refractory time, s.
+        surrogate: what the derivative of a spike is taken for.
+        dropout: share of neurons silenced in training, others for every batch, as on a chip. What
+            is left is scaled to make up for it, as in every library.
+    """
+
+    t_ref: Annotated[float, Ge(0), Lt(1)] = 0.0
+    surrogate: SpikeFunction = SuperSpike()
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+    def nominal(self, params: Arrays, how: How) -> lif.LIF:
+        return lif.LIF(
+            self.factor("tau_mem", params), self.factor("tau_syn", params),
+            threshold=self.factor("threshold", params),
+            dt=how.before[0].dt, t_ref=self.t_ref, integrator=self.integrator,
+        )  # fmt: skip
+
+    def fired(self, z: jax.Array | None, how: How) -> tuple[jax.Array, Arrays]:
+        """Returns the spikes `[T, B, *size]` after dropout, and the record of them."""
+        z = dropped(z.reshape(*z.shape[:2], *how.after.size), self.dropout, how)
+        return z, {"spikes": how.after.flat(z.sum(axis=0))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LIF(SpikingPopulation):
+    """Leaky integrate-and-fire neurons that see all inputs.
+
+    Attributes:
+        recurrent: whether the population's spikes return to it.
+    """
+
+    kind: Literal["lif"] = "lif"
+    recurrent: bool = False
+
+    def init(self, key: jax.Array, *before: Signal) -> Arrays:
+        params = super().init(folded(key, "weight"), *before)
+        if self.recurrent:
+            square = (self.outputs, self.outputs)
+            params["recurrent"] = self._drawn(folded(key, "recurrent"), 0.0, square, before[0])
+        return params
+
+    def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
+        weights = self.weights(params, how)
+        recording = self.run(
+            dense(x[0], how.before[0]), weights["weight"], params, how,
+            recurrent=weights.get("recurrent"), gradient=Surrogate(self.surrogate),
+        )  # fmt: skip
+        z, record = self.fired(recording.spikes, how)
+        return z, state, record
+
+    def demand(self, *before: Signal) -> PopulationDemand:
+        one = super().demand(*before)
+        inputs = one.inputs + self.outputs * self.recurrent
+        return replace(one, inputs=inputs, recurrent=self.recurrent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvLIF(SpikingPopulation):
+    """Neurons with receptive fields over `[L, C]` or `[H, W, C]`, `outputs` at each position.
+
+    Attributes:
+        window, stride, padding: geometry of the fields; one number for all axes, or one for each.
+        shared: whether all positions have the same weights (a convolution) or each its own
+            (locally connected). On the chip every neuron has synapses of its own either way.
+    """
+
+    kind: Literal["conv_lif"] = "conv_lif"
+    window: Positive | tuple[Positive, ...]
+    stride: Positive | tuple[Positive, ...] = 1
+    padding: NotNegative | Literal["SAME", "VALID"] = 0
+    shared: bool = True
+
+    def by_event(self, before: Signal) -> bool:
+        return False
+
+    def taps(self, before: Signal) -> tuple[int, ...]:
+        """Returns the window, an entry for each axis."""
+        if len(before.size) not in (2, 3):
+            raise ValueError("windows need an input [L, C] or [H, W, C]")
+        return per_axis(self.window, len(before.size) - 1)
+
+    def after(self, before: Signal) -> Signal:
+        taps = self.taps(before)
+        positions = output_shape(before.size[:-1], taps, self.stride, self.padding)
+        return before.fired(*positions, self.outputs)
+
+    def fan_in(self, before: Signal) -> int:
+        return math.prod(self.taps(before)) * before.size[-1]
+
+    def weight_shape(self, before: Signal) -> tuple[int, ...]:
+        if self.shared:
+            return (*self.taps(before), before.size[-1], self.outputs)
+        positions = math.prod(self.after(before).size[:-1])
+        return (positions, self.fan_in(before), self.outputs)
+
+    def apply(self, params: Arrays, state: Arrays, *x: Any, how: How) -> Applied:
+        before, w = how.before[0], self.weights(params, how)["weight"]
+        sent: Sent
+        if self.shared:
+            stride = per_axis(self.stride, len(before.size) - 1)
+            raster = x[0] if hasattr(x[0], "code") else Raster(x[0])
+            sent, w = Windows(raster, self.taps(before), stride, self.padding), as_matrix(w)
+        elif hasattr(x[0], "code"):
+            sent = Fields(replace(x[0], values=self.fields(x[0].values, before)))
+        else:
+            sent = Fields(Raster(self.fields(x[0], before)))
+        recording = self.run(sent, w, params, how, gradient=Surrogate(self.surrogate))
+        z, record = self.fired(recording.spikes, how)
+        return z, state, record
+
+    def fields(self, x: jax.Array, before: Signal) -> jax.Array:
+        """Returns what each position sees of `[..., *before]`: `[..., P, K]`."""
+        seen = patches(x, self.taps(before), self.stride, self.padding)
+        lead = x.shape[: x.ndim - len(before.size)]
+        return seen.reshape(*lead, -1, self.fan_in(before))
+
+    def demand(self, *before: Signal) -> PopulationDemand:
+        (spikes,) = before
+        positions = math.prod(self.after(spikes).size[:-1])
+        whole = replace(super().demand(spikes), positions=positions, input_events=None)
+        if spikes.events is None:
+            return whole
+        # Numbered from 1: what lies in the padding is 0.
+        numbers = np.arange(1, spikes.entries + 1, dtype=np.int32).reshape(spikes.size)
+        fields = np.asarray(self.fields(jnp.asarray(numbers), spikes))
+        return _within_events(whole, fields, spikes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LI(Population):
+    """Leaky integrators without spikes, read through the CADC: the readout.
+
+    Attributes:
+        readout_scale: LSB of a membrane at the CADC per software unit, 40..70 on silicon; 8 bits
+            hold 127 / readout_scale units.
+    """
+
+    kind: Literal["li"] = "li"
+    trained: tuple[Literal["tau_mem", "tau_syn"], ...] = ()
+    readout_scale: Scale = 40.0
+
+    def after(self, before: Signal) -> Signal:
+        return Traces((self.outputs,), before.substrate, steps=before.steps, dt=before.dt)
+
+    def nominal(self, params: Arrays, how: How) -> li.LI:
+        return li.LI(
+            self.factor("tau_mem", params), self.factor("tau_syn", params),
+            dt=how.before[0].dt, integrator=self.integrator,
+        )  # fmt: skip
+
+    def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
+        w = self.weights(params, how)["weight"]
+        v: Any = self.run(dense(x[0], how.before[0]), w, params, how).membrane
+        if how.execution == "chip":
+            before = how.before[0]
+            v = cadc_trace(v, before.dt, self.readout_scale, substrate=before.substrate)
+        return v, state, {"amplitude": jnp.abs(v).max(axis=0)}
+
+
+def gathered(how: How, inputs: int | None, recurrent: int = 0) -> OnChips:
+    """Gathers a layer's neurons and synapses from the chip, by its place.
+
+    Args:
+        how: whose chip and place apply.
+        inputs: K of dense synapses; None with receptive fields.
+        recurrent: N of recurrent synapses; 0: none.
+    """
+    place = how.place
+    chip: Any = how.chip  # not None: this is the execution `chip`
+    return gather(chip, place.chip, place.circuits, inputs=inputs, recurrent=recurrent)
+
+
+def dense(x: jax.Array | Lazy, before: Signal) -> Sent:
+    """Returns spikes for neurons that see all inputs: as events where that is faster.
+
+    Args:
+        x: `[T, B, *size]` raster, or values `[B, *size]` that are still to be coded.
+        before: the signal that they are.
+    """
+    if not event_driven(before):
+        return Raster(before.flat(raster_of(x)))
+    events = x.code.events_of(before.flat(x.values))
+    return sort_events(events, before.steps, before.entries)
+
+
+def event_driven(before: Signal) -> bool:
+    """Returns whether spikes are multiplied one by one: few, and still to be coded."""
+    return before.coded and before.density is not None and before.density <= _SPARSE
+
+
+def _within_events(whole: PopulationDemand, fields: np.ndarray, before: Signal) -> PopulationDemand:
+    """Cuts positions into as many parts as the events of a configuration allow.
+
+    Args:
+        whole: the demand of all positions.
+        fields: `[P, K]` numbers of the inputs that each position sees, 0 for none.
+        before: what sends them.
+    """
+    substrate, positions = before.substrate, whole.positions
+    for at_once in range(whole.on(substrate).positions_per_run, 0, -1):
+        cut = replace(whole, parts=-(-positions // at_once))
+        at_once = cut.on(substrate).positions_per_run
+        parts = (fields[first : first + at_once] for first in range(0, positions, at_once))
+        sent = round(max(len(np.setdiff1d(part, 0)) for part in parts) * before.events)
         if sent <= substrate.max_input_events:
             break
-    return place, sent
-
-
-def _events_of_an_input(spec):
-    """The most events that an input is, on average where they are random."""
-    if spec.coding == "current":
-        return None
-    if spec.coding == "delta":
-        return spec.steps / 2  # of a channel's ON and OFF input one spikes in a step, at most
-    spikes = spec.steps if spec.spikes is None else min(spec.spikes, spec.steps)
-    # Of a signed value's two inputs one is silent; `time` codes that, too.
-    silent = spec.signed and spec.coding != "time"
-    return (1 if spec.coding in _ONE_SPIKE else spikes) / (2 if silent else 1)
-
-
-def _init(stages, limit, key):
-    """Draws every population's weights, software units: normal, cut at what a synapse holds."""
-    params, weighted = {}, [stage for stage in stages if not isinstance(stage.layer, Pool)]
-    for stage, layer_key in zip(weighted, jax.random.split(key, len(weighted)), strict=True):
-        layer, (k_weight, k_recurrent) = stage.layer, jax.random.split(layer_key)
-        normal = layer.init_std * jax.random.normal(k_weight, stage.weight_shape)
-        params[stage.name] = {"weight": jnp.clip(layer.init_mean + normal, -limit, limit)}
-        if isinstance(layer, LIF) and layer.recurrent:
-            normal = layer.init_std * jax.random.normal(k_recurrent, (layer.outputs,) * 2)
-            params[stage.name]["recurrent"] = jnp.clip(normal, -limit, limit)
-    return params
-
-
-def _apply(
-    stages, plan, spec, limit, params, state, x, chip=None, key=None, *, sample=0, on,
-    training=False,
-):  # fmt: skip
-    each = executions([stage.name for stage in stages], on)
-    require_chip(each, chip)
-    if spec.coding == "current" and each[stages[0].name] != "float":
-        raise ValueError("a chip is sent spikes: current coding is for layers on float")
-    if spec.signed:
-        x = jnp.concatenate([x, -x], axis=-1)  # the code takes what is below 0 for 0
-    keys = iter([None] * 3 * len(stages) if key is None else jax.random.split(key, 3 * len(stages)))
-    if isinstance(stages[0].layer, ConvLIF) and spec.coding != "rate":
-        # Each value becomes the same spikes in every field that sees it.
-        z = Coded(x, spec.steps, _Code(spec))
-        next(keys)
-    else:
-        z = encode(x, spec, next(keys), as_events=plan.event_driven)
-    parameter = () if spec.surrogate_parameter is None else (spec.surrogate_parameter,)
-    surrogate = SURROGATES[spec.surrogate](*parameter)
-    places, stats = plan.places, {}
-    for stage in stages:
-        layer, name = stage.layer, stage.name
-        if isinstance(layer, Pool):
-            z = stage.pooled(z.reshape(*z.shape[:2], *stage.before))
-            continue
-        weights = params[name]
-        if spec.weight_clamp == "soft":
-            weights = {kind: coding.soft_clamp(w, limit) for kind, w in weights.items()}
-        here, noise = (chip, next(keys)) if each[name] == "chip" else (None, None)
-        settings = {
-            "steps": spec.steps, "population": places[name], "quantised": each[name] != "float",
-            "weight_scale": spec.weight_scale, "dt": spec.dt, "integrator": spec.integrator,
-        }  # fmt: skip
-        if isinstance(layer, LI):
-            neuron = LIParams(layer.tau_mem, layer.tau_syn)
-            z, w = _flat(z), weights["weight"]
-            v = integrate(z, w, neuron, here, noise, readout_scale=spec.readout_scale, **settings)
-            stats[name] = {"amplitude": jnp.abs(v).max(axis=0)}
-            return TRACE_DECODERS[spec.decoder](v), state, stats
-        neuron = LIFParams(layer.tau_mem, layer.tau_syn)
-        settings |= {"t_ref": layer.t_ref, "surrogate": surrogate}
-        if isinstance(layer, ConvLIF):
-            z = z if isinstance(z, Coded) else z.reshape(*z.shape[:2], *stage.before)
-            w = weights["weight"]
-            if layer.shared:
-                seen = Windows(z, stage.window, layer.stride, layer.padding)
-                w = as_matrix(w)
-            elif isinstance(z, Coded):
-                seen = replace(z, values=_fields(stage, z.values))
-            else:
-                seen = _fields(stage, z)
-            z = spiking(seen, w, neuron, here, noise, **settings)
-            z = z.reshape(*z.shape[:2], *stage.after)
-        else:
-            back = weights.get("recurrent")
-            w = weights["weight"]
-            z = spiking(_flat(z), w, neuron, here, noise, recurrent=back, **settings)
-        drop = next(keys)
-        if training and layer.dropout and drop is not None:
-            kept = jax.random.bernoulli(drop, 1 - layer.dropout, stage.after)
-            z = z * kept / (1 - layer.dropout)
-        stats[name] = {"spikes": z.sum(axis=0).reshape(z.shape[1], -1)}
-    return SPIKE_DECODERS[spec.decoder](z), state, stats
-
-
-def _flat(z):
-    """All inputs of a raster in one axis; events are so already."""
-    return z if isinstance(z, Events) else z.reshape(*z.shape[:2], -1)
+    return replace(cut, input_events=sent)

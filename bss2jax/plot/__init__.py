@@ -6,7 +6,7 @@ and returns the axes. Colours are Okabe and Ito's, with marks or hatches beside;
 
 from bss2jax.plot.chip import chip_map
 from bss2jax.plot.classes import class_map
-from bss2jax.plot.layout import count_runs, placement, placements
+from bss2jax.plot.layout import placement, placements
 from bss2jax.plot.learning import learning_curves
 from bss2jax.plot.products import vmm
 from bss2jax.plot.samples import samples, save
@@ -19,7 +19,6 @@ __all__ = [
     "chip_map",
     "class_map",
     "confusion",
-    "count_runs",
     "ladder",
     "learning_curves",
     "placement",

@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bss2jax.networks.rungs import RUNGS
 from bss2jax.plot.style import COLOURS, MAP, MARKERS, axes, cycle, require_shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NUMBERS = 12  # classes of which counts are written into the squares
-RUNGS = {
-    "float": "float",
-    "ideal": "ideal",
-    "transfer": "moved\nto the chip",
-    "chip": "trained\nin the loop",
-}
 
 
 def confusion(
@@ -156,7 +151,7 @@ def ladder(
                     f"{percent:.2f}", (place, percent), (0, 7), textcoords="offset points",
                     ha="center", fontsize=8, bbox={"fc": "white", "ec": "none", "pad": 1},
                 )  # fmt: skip
-    ax.set_xticks(range(len(known)), [RUNGS[rung] for rung in known])
+    ax.set_xticks(range(len(known)), [_label(RUNGS[rung].label) for rung in known])
     ax.margins(y=0.2)
     ax.set(
         xlim=(-0.4, len(known) - 0.6), xlabel="execution (name)", ylabel="test accuracy (%)"
@@ -165,3 +160,8 @@ def ladder(
     if len(runs) > 1:
         ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
+
+
+def _label(text: str) -> str:
+    """A label of several words in two lines."""
+    return text.replace(" ", "\n", 1)

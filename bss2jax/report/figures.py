@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bss2jax import plot
 from bss2jax.extras import require
-from bss2jax.networks.network import Network
+from bss2jax.networks.graph import Network
 from bss2jax.plot.layout import grid
 from bss2jax.report.record import Confusion, Record
 

@@ -11,11 +11,9 @@ import numpy as np
 
 from bss2jax import __version__
 from bss2jax.config import differences
-from bss2jax.experiment import RUNGS
 from bss2jax.extras import require
-from bss2jax.mapping.cost import estimate, estimate_spiking
-from bss2jax.mapping.populations import SpikingPlan
-from bss2jax.networks.layers import LI, Firing, Rated
+from bss2jax.mapping.cost import estimate, fast_seconds
+from bss2jax.networks.rungs import RUNGS
 from bss2jax.plot.style import COLOURS, cycle
 from bss2jax.report import figures
 from bss2jax.report.record import Confusion, Record
@@ -107,6 +105,7 @@ def _names(records: Sequence[Record]) -> list[str]:
 def _view(name: str, number: int, records: Sequence[Record]) -> View:
     record = records[number]
     network, confusion = record.network, record.confusion
+    fits = network if network and "chip" in network.executions else None
     counts = confusion.test_confusion if confusion else {}
     rung = next((rung for rung in reversed(RUNGS) if rung in counts), None)
     return View(
@@ -116,8 +115,8 @@ def _view(name: str, number: int, records: Sequence[Record]) -> View:
         record,
         accuracy=figures.curves(record, "accuracy") if record.metrics else None,
         loss=figures.curves(record, "loss") if record.metrics else None,
-        placement=figures.placement(network) if network else None,
-        schedule=figures.schedule(network) if network else None,
+        placement=figures.placement(fits) if fits else None,
+        schedule=figures.schedule(fits) if fits else None,
         confusion=figures.confusion(confusion, rung) if confusion and rung else None,
         saturation=_saturation(record),
         classes=_classes(confusion, rung) if confusion and rung else None,
@@ -129,10 +128,8 @@ def _view(name: str, number: int, records: Sequence[Record]) -> View:
 def _kind(record: Record) -> str:
     if record.config is None:
         return "unknown"
-    if any(isinstance(layer, Rated) for layer in record.config.layers):
-        return "soft LIF"
-    spiking = any(isinstance(layer, Firing | LI) for layer in record.config.layers)
-    return "spiking" if spiking else "analog"
+    families = dict.fromkeys(layer.family for layer in record.config.layers if layer.family)
+    return " and ".join(families)
 
 
 def _differences(first: Record, record: Record) -> tuple[str, ...]:
@@ -186,7 +183,7 @@ def _rungs(ladders: Mapping[str, Mapping[str, float]]) -> Table:
         tuple(
             (
                 rung,
-                RUNGS[rung],
+                RUNGS[rung].meaning,
                 *(f"{found[rung]:.2%}" if rung in found else "-" for found in ladders.values()),
             )
             for rung in known
@@ -258,18 +255,16 @@ def _cost(views: Sequence[View]) -> Table | None:
     if not plans:
         return None
     columns = []
-    plan: Any
     for plan in plans.values():
-        spiking = isinstance(plan, SpikingPlan)
-        cost = estimate_spiking(plan) if spiking else estimate(plan)
+        cost = estimate(plan)
         least, most = (1e6 * joules for joules in cost.joules)
         fast = "-"
-        if spiking and plan.partitions == 1:
-            one = estimate_spiking(plan, "fast")
+        if fast_seconds(plan) is not None:
+            one = estimate(plan, mode="fast")
             fast = f"{1e6 * one.seconds:.3g} µs, {1e6 * one.joules[0]:.3g} µJ"
         columns.append(
             (
-                str(len(cost.runs)),
+                str(plan.configurations),
                 f"{1e6 * cost.seconds:,.0f} µs",
                 f"{least:,.3g} µJ" if least == most else f"{least:,.0f} to {most:,.0f} µJ",
                 fast,

@@ -3,42 +3,24 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge, Le
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from bss2jax import config as configs
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import network_of
-from bss2jax.networks.network import Network
+from bss2jax.networks.graph import Network
 from bss2jax.runs.directory import RunDirectory, RunError
-
-Share = Annotated[float, Ge(0), Le(1)]
-Count = Annotated[int, Ge(0)]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A line of metrics.jsonl; the attributes are those of `training.loop.Epoch`."""
-
-    phase: Count
-    on: str | dict[str, str]
-    epoch: Count
-    seconds: FiniteFloat
-    train_loss: FiniteFloat
-    train_accuracy: Share
-    validation_loss: FiniteFloat
-    validation_accuracy: Share
-    validation_saturation: dict[str, dict[str, FiniteFloat]]
+from bss2jax.training.loop import Count, Epoch, Figure, Share
 
 
 @dataclass(frozen=True)
 class Seconds:
     """How long each of the phases took, and the run in total, s."""
 
-    phases: tuple[FiniteFloat, ...] = ()
-    total: FiniteFloat | None = None
+    phases: tuple[Figure, ...] = ()
+    total: Figure | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ One file is there as a whole or not at all, is opened with nothing but NumPy, an
 sums; nothing is unpickled.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,15 @@ def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     return jax.tree.unflatten(jax.tree.structure(like), leaves), meta
 
 
-def _named(tree):
+def digest(tree: Any) -> str:
+    """Returns the sha256 of a tree of arrays, of names, types, shapes and values, as hex."""
+    found = hashlib.sha256()
+    for name, leaf in _named(tree).items():
+        array = np.asarray(leaf)
+        found.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def _named(tree: Any) -> dict[str, Any]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

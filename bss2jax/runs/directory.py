@@ -30,8 +30,9 @@ try:
 except ImportError:  # Windows, where nothing keeps two processes apart
     fcntl = None  # type: ignore[assignment]
 
-# Of the run directory. 1: orbax checkpoints, no resuming. 2: .npz checkpoints, resuming.
-FORMAT = 2
+# Of the run directory. 1: orbax checkpoints, no resuming. 2: .npz checkpoints, resuming. 3: what a
+# network has learned is parameters and state; a run may start from a run.
+FORMAT = 3
 _LOCK = ".lock"
 # What a run writes before anything else: a directory with nothing else in it has not begun.
 _FIRST = {_LOCK, "config.toml", "resolved.toml", "plan.txt"}
@@ -140,11 +141,6 @@ class RunDirectory:
             RunError: there is none, it is damaged, or it holds another tree.
         """
         path = self._checkpoint(name)
-        if path.with_suffix("").is_dir():
-            raise RunError(
-                f"{path.with_suffix('')}: an orbax checkpoint of run format 1, bss2jax 0.1.0 "
-                f"before runs could be resumed; this version reads format {FORMAT}, .npz files"
-            )
         if not path.is_file():
             raise RunError(f"{path}: no such checkpoint; the run has not got so far")
         with _errors(path):
@@ -212,28 +208,32 @@ class RunDirectory:
         Raises:
             RunError: it cannot be read, or another version wrote the run.
         """
-        if not (self.path / "environment.json").is_file():
+        if not self.begun():
             return None
         try:
             found = json.loads(self.read("environment.json"))
             version = found.get("format", 1)
         except (ValueError, AttributeError, RecursionError) as error:
             raise RunError(f"{self.path / 'environment.json'}: not valid: {error}") from None
-        if version not in range(1, FORMAT + 1):
+        if version != FORMAT:
             raise RunError(
-                f"{self.path}: a run of format {version!r}; this bss2jax reads formats 1 to "
-                f"{FORMAT}: use the version that wrote it, or a newer one"
+                f"{self.path}: a run of format {version!r}, this bss2jax reads format {FORMAT}: "
+                f"train {self.path / 'config.toml'} anew, or use the version that wrote the run"
             )
         return found
+
+    def begun(self) -> bool:
+        """Returns whether the run has begun."""
+        return (self.path / "environment.json").is_file()
 
     def finished(self) -> bool:
         """Returns whether the run is complete."""
         return (self.path / "summary.json").is_file()
 
-    def _checkpoint(self, name):
+    def _checkpoint(self, name: str) -> Path:
         return self.path / "checkpoints" / f"{name}.npz"
 
-    def _states(self):
+    def _states(self) -> list[Path]:
         """The saved states' files, the last one first."""
         folder = self.path / "checkpoints"
         with _errors(folder):
@@ -292,7 +292,7 @@ def opened(name: str, directory: str | None = None) -> Iterator[RunDirectory]:
 
 
 @contextlib.contextmanager
-def _locked(path):
+def _locked(path: Path) -> Iterator[None]:
     """Holds the directory's lock; the kernel releases it however the process ends."""
     with _errors(path / _LOCK):
         file = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -304,7 +304,7 @@ def _locked(path):
         os.close(file)
 
 
-def _lock(file, path):
+def _lock(file: int, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -318,7 +318,7 @@ def _lock(file, path):
         os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
-def _first_free(name):
+def _first_free(name: str) -> Path:
     k = 0
     while True:
         path = Path("runs") / f"{name}-{k}"
@@ -329,17 +329,19 @@ def _first_free(name):
             k += 1
 
 
-def _is_part(name):
+def _is_part(name: str) -> bool:
     """Whether a file is what a process that was killed had not yet renamed."""
     return name.startswith(".") and name.endswith(".part")
 
 
-def _order(path):
-    return tuple(map(int, _STATE.fullmatch(path.name).groups()))
+def _order(path: Path) -> tuple[int, ...]:
+    found = _STATE.fullmatch(path.name)
+    assert found is not None
+    return tuple(map(int, found.groups()))
 
 
 @contextlib.contextmanager
-def _errors(path):
+def _errors(path: Path) -> Iterator[None]:
     """What goes wrong with a file, as a `RunError` that names it."""
     try:
         yield
@@ -364,14 +366,14 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _commit():
+def _commit() -> str | None:
     """The commit of the checkout the package runs from, marked if changed, or None."""
     here = Path(__file__).parent
     try:

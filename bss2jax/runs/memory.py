@@ -1,28 +1,50 @@
-"""How much memory a computation needs at least, from its shapes, before anything is compiled."""
+"""Whether a training fits into memory, known before it begins, from the very step that it takes."""
 
+import math
 import os
-from collections.abc import Callable
+from typing import Any
 
 import jax
-from jax.extend import core
+import jax.numpy as jnp
 
-# What a compiler writes to memory; the rest it may fuse into what comes before or after.
-_STORED = frozenset(
-    "dot_general conv_general_dilated scan while gather scatter-add sort reduce_window_sum".split()
-)
+from bss2jax.config import ConfigError
+from bss2jax.experiment import Experiment
+from bss2jax.training import loop
+from bss2jax.training.evaluate import BATCH, compiled_evaluation
+from bss2jax.training.step import VALIDATION, compiled_step
+from bss2jax.training.tiles import Compiled
 
 
-def at_least(function: Callable, *arguments) -> int:
-    """Returns a lower bound of the bytes that a call needs at its fullest moment.
+def require(experiment: Experiment, first: int = 0) -> None:
+    """Compiles what the phases of a run need, and refuses a run that does not fit.
 
-    Counted are arguments, results, and the products, gathers and loops in between, from where they
-    are made to where they are last used, directly or through operations that are fused.
-
-    Args:
-        function: traceable by JAX; it is not run.
-        arguments: arrays, or shapes as from `jax.eval_shape`.
+    Raises:
+        ConfigError: a phase, from the first one trained on, needs more memory than there is.
     """
-    return _peak(jax.make_jaxpr(function)(*arguments).jaxpr)
+    limit = available() or math.inf
+    for number in range(first, len(experiment.config.phases)):
+        try:
+            needed = _resident(experiment, number)
+            # Nothing is compiled for what cannot even be held.
+            if needed <= limit:
+                needed += _working(experiment, number)
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(
+                f"phases.{number}: needs more memory than there is: {reason}"
+            ) from None
+        if needed > limit:
+            batch = experiment.config.phases[number].batch_size
+            raise ConfigError(
+                f"phases.{number}: needs at least {needed / 2**30:.1f} GiB of memory, there are "
+                f"{limit / 2**30:.1f}; take a smaller batch_size (now {batch}), fewer time steps "
+                "or smaller layers"
+            )
+
+
+def needed(experiment: Experiment, number: int) -> int:
+    """Returns the bytes of a phase at its fullest: data, state, and what XLA adds to them."""
+    return _resident(experiment, number) + _working(experiment, number)
 
 
 def available() -> int | None:
@@ -42,39 +64,45 @@ def available() -> int | None:
     return min(limits)
 
 
-def _peak(jaxpr):
-    last = {}
-    for i, equation in enumerate(jaxpr.eqns):
-        last |= {var: i for var in equation.invars if isinstance(var, core.Var)}
-    last |= {var: len(jaxpr.eqns) for var in jaxpr.outvars if isinstance(var, core.Var)}
-    sizes = {var: _size(var) for var in [*jaxpr.invars, *jaxpr.constvars]}
-    live = most = sum(sizes.values())
-    for i, equation in enumerate(jaxpr.eqns):
-        inner = [_peak(sub) - sum(map(_size, sub.invars)) for sub in _inner(equation)]
-        if equation.primitive.name in _STORED or inner:
-            sizes |= {var: _size(var) for var in equation.outvars}
-            made = sum(_size(var) for var in equation.outvars)
-            most = max(most, live + max([made, *inner]))
-            live += made
-        for var in {var for var in equation.invars if isinstance(var, core.Var)}:
-            if last[var] == i and var not in jaxpr.invars:
-                live -= sizes.pop(var, 0)
-        for var in equation.outvars:
-            if var not in last:
-                live -= sizes.pop(var, 0)
-    return most
+def progress_like(experiment: Experiment, number: int) -> loop.Progress:
+    """Returns the shapes and types of a phase's progress: state and best variables."""
+    phase, samples = experiment.config.phases[number], len(experiment.training.y)
+
+    def begun() -> tuple:
+        progress = loop.begin(phase, experiment.initial(), samples)
+        return progress.state, progress.best
+
+    return loop.Progress(*jax.eval_shape(begun))
 
 
-def _inner(equation):
-    """The jaxprs that an equation runs: the body of a loop, of a function."""
-    for value in equation.params.values():
-        for each in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(each, core.ClosedJaxpr):
-                yield each.jaxpr
-            elif isinstance(each, core.Jaxpr):
-                yield each
+def _resident(experiment: Experiment, number: int) -> int:
+    """Bytes that are there all the time."""
+    like = progress_like(experiment, number)
+    data = experiment.training, experiment.validation, experiment.test, experiment.chip
+    return _bytes((like.state, like.best, data))
 
 
-def _size(var):
-    shape = var.aval
-    return getattr(shape, "size", 0) * getattr(getattr(shape, "dtype", None), "itemsize", 0)
+def _working(experiment: Experiment, number: int) -> int:
+    """Bytes that a step or an evaluation adds."""
+    phase, key = experiment.config.phases[number], experiment.phase_key(number)
+    task, chip, state = experiment.task, experiment.chip, progress_like(experiment, number).state
+    step = compiled_step(task, phase, state, experiment.training, chip, key)
+    noise = jax.random.fold_in(key, VALIDATION) if phase.noise else None
+    x, y = experiment.validation.x, experiment.validation.y
+    batch = min(BATCH, len(y))
+    part = (
+        jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype),
+        jax.ShapeDtypeStruct((batch,), y.dtype),
+        jax.ShapeDtypeStruct((batch,), jnp.bool_),
+    )
+    evaluation = compiled_evaluation(task, phase.on, state.variables, *part, chip, noise)
+    return max(_added(step), _bytes(part) + _added(evaluation))
+
+
+def _added(compiled: Compiled) -> int:
+    return compiled.temporaries + compiled.results
+
+
+def _bytes(tree: Any) -> int:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)

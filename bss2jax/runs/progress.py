@@ -25,7 +25,7 @@ class Reporter:
         batch: samples a step.
     """
 
-    def __init__(self, title: str, steps: int, batch: int):
+    def __init__(self, title: str, steps: int, batch: int) -> None:
         self._title, self._batch = title, batch
         self._next = 0.0
         self._bar = None
@@ -40,12 +40,12 @@ class Reporter:
             )
             self._task = self._bar.add_task(title, total=steps, figures="")
 
-    def __enter__(self):
+    def __enter__(self) -> "Reporter":
         if self._bar:
             self._bar.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
 
@@ -62,7 +62,7 @@ class Reporter:
         """Prints the figures of an epoch."""
         line = (
             f"{self._title}  epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  "
-            f"accuracy {epoch.train_accuracy:.2%}  validation {epoch.validation.accuracy:.2%}  "
+            f"accuracy {epoch.train_accuracy:.2%}  validation {epoch.validation_accuracy:.2%}  "
             f"{epoch.seconds:.1f} s"
         )
         if epoch.skipped:

@@ -3,25 +3,28 @@
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from bss2jax import config as configs
 from bss2jax import data
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import Experiment, plan_text, prepare
-from bss2jax.networks.network import Params
 from bss2jax.runs import directory as runs
 from bss2jax.runs import memory
 from bss2jax.runs import tensorboard as events
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.runs.progress import Reporter, say
 from bss2jax.runs.signals import Failed, Signals, Stopped
-from bss2jax.training import loop
-from bss2jax.training.loop import Result
+from bss2jax.runs.start import Start, first_phase, read_start, require_chip
+from bss2jax.training.diagnose import NonFinite
+from bss2jax.training.evaluate import Result
+from bss2jax.training.loop import Epoch, Progress
 from bss2jax.training.phase import total_steps
+from bss2jax.training.task import Variables
 
 
 def train(
@@ -44,7 +47,7 @@ def train(
         The run's directory, complete.
 
     Raises:
-        ConfigError, DataError: before anything is compiled or written.
+        ConfigError, DataError: before anything is written.
         RunError: the run cannot be written, or its directory is that of another.
         Failed: a step was not finite; what was saved before is kept.
         Stopped: as asked by a signal; what is needed to go on is saved.
@@ -53,46 +56,7 @@ def train(
     if tensorboard:
         events.library()
     begin = time.perf_counter()
-    experiment = prepare(config, dataset)
-    _check_memory(experiment)
-    with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
-        start = _start(experiment, text, directory, begin)
-        board = stack.enter_context(events.opened(directory)) if tensorboard else None
-        if start is None:
-            return directory
-        params, past = start
-        if signals:
-            signals.hold()
-        schedule = runs.Schedule(config.run.checkpoint_seconds, config.run.checkpoint_steps)
-        for number in range(past.phase, len(config.phases)):
-            if config.phases[number].on_chip and past.rungs is None:
-                past = replace(past, rungs=experiment.rungs(params))
-            params = _train_phase(experiment, past, params, directory, schedule, signals, board)
-            directory.save(f"phase-{number}", params)
-            now = time.perf_counter()
-            seconds = (*past.seconds, now - past.phase_begin)
-            past = replace(past, phase=number + 1, seconds=seconds, phase_begin=now)
-        rungs = past.rungs or experiment.rungs(params)
-        if "chip" in experiment.measured_on:
-            rungs = rungs | {"chip": experiment.test_result(params, experiment.on_chip)}
-        directory.save("final", params)
-        directory.write("confusion.json", _confusion(rungs, experiment.classes))
-        directory.write(
-            "summary.json",
-            {
-                "name": config.name,
-                "test_accuracy": {name: rung.accuracy for name, rung in rungs.items()},
-                "test_balanced_accuracy": {
-                    name: rung.balanced_accuracy for name, rung in rungs.items()
-                },
-                "seed": config.seed,
-                "chip_seed": config.chip.seed,
-                "seconds": {"phases": past.seconds, "total": time.perf_counter() - past.begin},
-                "test_samples": len(experiment.test.y),
-            },
-        )
-        directory.prune(0)
-    return directory
+    return run(prepare(config, dataset), text, signals, tensorboard, begin)
 
 
 def resume(
@@ -111,36 +75,79 @@ def resume(
     return train(config, signals=signals, tensorboard=tensorboard)
 
 
-def read_final(directory: RunDirectory) -> tuple[Experiment, Params]:
-    """Reads a finished run back: its experiment and its final parameters.
+def run(
+    experiment: Experiment,
+    text: str = "",
+    signals: Signals | None = None,
+    tensorboard: bool = False,
+    begin: float | None = None,
+) -> RunDirectory:
+    """Trains a prepared experiment as `train` does.
+
+    Args:
+        experiment: to train, as its config says.
+        text, signals, tensorboard: as in `train`.
+        begin: when the run began, of `time.perf_counter`; by default now.
 
     Raises:
-        ConfigError, DataError, RunError: a file of the run or its data cannot be read.
+        As `train`, and RunError: the directory is that of another run.
+    """
+    config, begin = experiment.config, time.perf_counter() if begin is None else begin
+    start = None
+    if config.run.dir is None or not RunDirectory(Path(config.run.dir)).begun():
+        # What is wrong with the config is found before anything is written.
+        start = read_start(experiment)
+        memory.require(experiment, start.phase)
+    with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
+        if start is None or directory.begun():
+            found = _resume(experiment, directory, begin)
+        else:
+            found = _first(experiment, directory, start, text, begin)
+        board = stack.enter_context(events.opened(directory)) if tensorboard else None
+        if found is None:
+            return directory
+        if signals:
+            signals.hold()
+        session = _Session(experiment, directory, signals, board)
+        session.finish(*session.train(*found))
+    return directory
+
+
+def read_final(directory: RunDirectory) -> tuple[Experiment, Variables]:
+    """Reads a finished run back: its experiment, and what its network has learned.
+
+    Raises:
+        ConfigError, DataError, RunError: a file of the run or its data cannot be read, or its chip
+            has changed.
     """
     directory.environment()  # says if another version wrote it
     experiment = prepare(_stored(directory.path))
-    like = jax.eval_shape(experiment.initial)
-    return experiment, directory.restore("final", like)
+    require_chip(experiment, directory)
+    return experiment, directory.restore("final", jax.eval_shape(experiment.initial))
 
 
-def memory_needed(experiment: Experiment, number: int) -> int:
-    """Returns a lower bound of a phase's memory, bytes, known before anything is compiled.
+@dataclass(frozen=True)
+class _Past:
+    """What a run knows besides a phase's progress, and keeps with it.
 
-    Raises:
-        MemoryError: not even what is worked out beforehand fits.
+    Attributes:
+        phase: under way.
+        rungs: of the ladder: float, ideal and transfer are of what first meets the chip.
+        begin: the time at which the run would have begun, had nothing stopped it.
+        marks: the times since then, s, at which the first phase began and each one ended.
     """
-    phase, samples = experiment.config.phases[number], len(experiment.training.y)
-    state, best = _like(experiment, number)
-    step = loop.compiled_step(experiment.task, phase, samples)
-    order = jax.ShapeDtypeStruct((samples,), jnp.int32)
-    bound = memory.at_least(
-        step, state, experiment.training, order, 0, experiment.chip, experiment.key
-    )
-    beside = jax.tree.leaves((best, experiment.validation, experiment.test))
-    return bound + sum(leaf.size * leaf.dtype.itemsize for leaf in beside)
+
+    phase: int
+    rungs: dict[str, Result] | None
+    begin: float
+    marks: tuple[float, ...]
+
+    def now(self) -> float:
+        """Seconds that the run has taken so far."""
+        return time.perf_counter() - self.begin
 
 
-def _stored(path):
+def _stored(path: str | Path) -> Config:
     """The config that a run was made with."""
     resolved = Path(path) / "resolved.toml"
     if not resolved.is_file():
@@ -148,107 +155,185 @@ def _stored(path):
     return configs.load(resolved)[0]
 
 
-def _check_memory(experiment):
-    """Raises `ConfigError` where a phase needs more memory than there is."""
-    limit = memory.available()
-    for number, phase in enumerate(experiment.config.phases):
-        try:
-            needed = memory_needed(experiment, number)
-        except MemoryError as error:
-            raise ConfigError(
-                f"phases.{number}: needs more memory than there is: {error}"
-            ) from None
-        if limit and needed > limit:
-            raise ConfigError(
-                f"phases.{number}: needs at least {needed / 2**30:.1f} GiB of memory, there are "
-                f"{limit / 2**30:.1f}; take a smaller batch_size (now {phase.batch_size}), fewer "
-                "time steps or smaller layers"
-            )
+def _first(
+    experiment: Experiment, directory: RunDirectory, start: Start, text: str, begin: float
+) -> tuple[_Past, Variables | Progress]:
+    """Writes the head of a new run."""
+    config = experiment.config
+    directory.write("config.toml", text or configs.dump(config))
+    directory.write("resolved.toml", configs.dump(config))
+    samples, batch = len(experiment.training.y), config.phases[-1].batch_size
+    directory.write("plan.txt", plan_text(experiment.task.network, samples, batch))
+    directory.write("environment.json", runs.environment() | {"sources": start.sources})
+    return _Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
 
 
-@dataclass(frozen=True)
-class _Past:
-    """What a run knows besides arrays, and keeps with them.
-
-    Attributes:
-        phase: under way.
-        rungs: of the ladder: float, ideal and transfer are of the parameters that first meet the
-            chip.
-        seconds: that each phase before took.
-        begin, phase_begin: the time at which the run and its phase would have begun, had nothing
-            stopped them.
-    """
-
-    phase: int
-    rungs: dict[str, Result] | None
-    seconds: tuple[float, ...]
-    begin: float
-    phase_begin: float
-
-
-def _start(experiment, text, directory, begin):
-    """Writes the head of a new run, or reads how far an earlier process got.
-
-    Returns:
-        The parameters or the progress of the phase to go on with, and the run's past; None where
-        the run is finished.
-    """
-    config, now = experiment.config, runs.environment()
-    new = experiment.initial(), _Past(0, None, (), begin, time.perf_counter())
-    before = directory.environment()
-    if before is None:
-        directory.write("config.toml", text or configs.dump(config))
-        directory.write("resolved.toml", configs.dump(config))
-        samples, batch = len(experiment.training.y), config.phases[-1].batch_size
-        directory.write("plan.txt", plan_text(experiment.task.network, samples, batch))
-        directory.write("environment.json", now)
-        return new
-    different = configs.differences(_stored(directory.path), config)
+def _resume(
+    experiment: Experiment, directory: RunDirectory, begin: float
+) -> tuple[_Past, Variables | Progress] | None:
+    """Reads how far an earlier process got; None where the run is finished."""
+    before, now = directory.environment() or {}, runs.environment()
+    different = configs.differences(_stored(directory.path), experiment.config)
     if different:
         raise RunError(
             f"run.dir: {directory.path} holds a run of another config: {'; '.join(different)}"
         )
+    require_chip(experiment, directory)
     if directory.finished():
         say(f"{directory.path} is finished; there is nothing left to train")
         return None
-    if before.get("format", 1) < runs.FORMAT:
-        raise RunError(
-            f"{directory.path}: begun in format {before.get('format', 1)}, in which runs could not "
-            "be resumed; start it again in another directory"
-        )
     for name in ("versions", "backend", "devices"):
         if before.get(name) != now[name]:
             say(f"{name} were {before.get(name)}, are {now[name]}: the last bits may differ")
-    found = directory.newest_state(lambda phase: _like(experiment, phase))
+    found = directory.newest_state(
+        lambda phase: ((like := memory.progress_like(experiment, phase)).state, like.best)
+    )
     if found is None:
-        directory.cut_log(0)
-        say(f"{directory.path} was stopped before its first checkpoint; from the start")
-        return new
+        return _anew(experiment, directory, before, begin)
     (state, best), meta, damaged = found
     for reason in damaged:
         say(f"damaged, so an earlier one is used: {reason}")
     directory.cut_log(meta["metrics"])
-    progress = loop.Progress(state, best, tuple(meta["rank"]), **meta["progress"])
-    past = _Past(
-        meta["phase"],
-        meta["rungs"] and {name: Result(**rung) for name, rung in meta["rungs"].items()},
-        tuple(meta["seconds"]),
-        begin - meta["total"],
-        time.perf_counter() - meta["phase_total"],
-    )
+    if first_phase(experiment.config)[1] and (changed := _changed(experiment, before)):
+        say(f"{changed}; the run goes on from what it has learned")
+    progress = Progress(state, best, tuple(meta["rank"]), **meta["progress"])
+    rungs = meta["rungs"] and {name: Result(**rung) for name, rung in meta["rungs"].items()}
+    past = _Past(meta["phase"], rungs, begin - meta["seconds"], tuple(meta["marks"]))
+    memory.require(experiment, past.phase)
     say(f"{directory.path} goes on after phase {past.phase + 1}, step {progress.step}")
-    return progress, past
+    return past, progress
 
 
-def _save(past, progress, directory):
+def _anew(
+    experiment: Experiment, directory: RunDirectory, before: dict[str, Any], begin: float
+) -> tuple[_Past, Variables]:
+    """Begins again with a run that was stopped before its first checkpoint."""
+    start = read_start(experiment)
+    if changed := _changed(experiment, before):
+        raise RunError(f"{directory.path}: {changed}; train anew in another directory")
+    directory.cut_log(0)
+    say(f"{directory.path} was stopped before its first checkpoint; from the start")
+    return _Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
+
+
+def _changed(experiment: Experiment, before: dict[str, Any]) -> str | None:
+    """What has happened to the run that this one starts from, since it began."""
+    known = before.get("sources", {}).get("start")
+    try:
+        now = read_start(experiment).sources.get("start")
+    except ConfigError as error:
+        return str(error)
+    if known is None or now is None or known["sha256"] == now["sha256"]:
+        return None
+    return f"the final parameters of {now['path']} have changed since the run began"
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A process that trains a run.
+
+    Attributes:
+        experiment: that it trains.
+        directory: that it writes.
+        signals: to stop at, or None.
+        board: where events go, or None.
+    """
+
+    experiment: Experiment
+    directory: RunDirectory
+    signals: Signals | None
+    board: events.Events | None
+
+    def train(self, past: _Past, start: Variables | Progress) -> tuple[_Past, Variables]:
+        """Trains what is left of the phases; returns the run's past, and what it has learned."""
+        experiment, phases = self.experiment, self.experiment.config.phases
+        schedule = runs.Schedule(
+            experiment.config.run.checkpoint_seconds, experiment.config.run.checkpoint_steps
+        )
+        for number in range(past.phase, len(phases)):
+            if phases[number].on_chip and past.rungs is None:
+                assert isinstance(start, Variables), "progress on the chip comes with rungs"
+                past = replace(past, rungs=experiment.rungs(start))
+            start = self._phase(past, start, schedule)
+            self.directory.save(f"phase-{number}", start)
+            past = replace(past, phase=number + 1, marks=(*past.marks, past.now()))
+        assert isinstance(start, Variables)
+        return past, start
+
+    def finish(self, past: _Past, variables: Variables) -> None:
+        """Measures what the run ends with, and writes it."""
+        experiment, config = self.experiment, self.experiment.config
+        rungs = past.rungs or experiment.rungs(variables)
+        if "chip" in experiment.measured_on:
+            rungs = rungs | {"chip": experiment.test_result(variables, experiment.on_chip)}
+        self.directory.save("final", variables)
+        self.directory.write("confusion.json", _confusion(rungs, experiment.classes))
+        phases = [after - before for before, after in pairwise(past.marks)]
+        self.directory.write(
+            "summary.json",
+            {
+                "name": config.name,
+                "test_accuracy": {name: rung.accuracy for name, rung in rungs.items()},
+                "test_balanced_accuracy": {
+                    name: rung.balanced_accuracy for name, rung in rungs.items()
+                },
+                "seed": config.seed,
+                "chip_seed": config.chip.seed,
+                "seconds": {"phases": phases, "total": past.now()},
+                "test_samples": len(experiment.test.y),
+            },
+        )
+        self.directory.prune(0)
+
+    def _phase(
+        self, past: _Past, start: Variables | Progress, schedule: runs.Schedule
+    ) -> Variables:
+        """Trains a phase, or what is left of it."""
+        number, config, directory = past.phase, self.experiment.config, self.directory
+        phase, samples = config.phases[number], len(self.experiment.training.y)
+        on = phase.on if isinstance(phase.on, str) else "mixed"
+        title = f"phase {number + 1}/{len(config.phases)} {on:5}"
+        reporter = Reporter(title, total_steps(phase, samples), min(phase.batch_size, samples))
+
+        def on_step(progress: Progress) -> None:
+            reporter.step(progress)
+            stop = self.signals and self.signals.signal
+            if stop or schedule.due(progress.step):
+                _save(past, progress, directory)
+                directory.prune(config.run.checkpoints)
+            if stop:
+                where = f"phase {number + 1}, step {progress.step}"
+                raise Stopped(
+                    stop,
+                    f"stopped after {where}; `bss2jax train --resume {directory.path}` goes on",
+                )
+
+        def on_epoch(epoch: Epoch, progress: Progress, best: bool) -> None:
+            reporter.epoch(epoch)
+            directory.log(vars(epoch))
+            if self.board:
+                self.board.log(vars(epoch))
+            if best:
+                directory.save(f"phase-{number}-best", progress.best)
+
+        with reporter:
+            try:
+                return self.experiment.train(number, start, on_step=on_step, on_epoch=on_epoch)
+            except NonFinite as error:
+                directory.write("failure.json", {"phase": number} | vars(error))
+                raise Failed(
+                    f"{directory.path}: phase {number + 1}, {error}; what was saved before is kept"
+                ) from None
+
+
+def _save(past: _Past, progress: Progress, directory: RunDirectory) -> None:
     """Saves all that the rest of the run depends on."""
-    now = time.perf_counter()
+    rungs = None if past.rungs is None else {n: asdict(rung) for n, rung in past.rungs.items()}
     meta = {
         "phase": past.phase,
-        "rungs": past.rungs and {name: asdict(rung) for name, rung in past.rungs.items()},
-        "seconds": past.seconds,
-        "total": now - past.begin,
-        "phase_total": now - past.phase_begin,
+        "rungs": rungs,
+        "seconds": past.now(),
+        "marks": past.marks,
         "metrics": directory.logged(),
         "rank": progress.rank,
         "progress": {name: getattr(progress, name) for name in ("step", "epoch", "seconds")},
@@ -256,56 +341,7 @@ def _save(past, progress, directory):
     directory.save_state(past.phase, progress.step, (progress.state, progress.best), meta)
 
 
-def _like(experiment, number):
-    """The shapes and types of what a checkpoint of a phase holds."""
-    phase, samples = experiment.config.phases[number], len(experiment.training.y)
-
-    def start():
-        progress = loop.begin(phase, experiment.initial(), samples)
-        return progress.state, progress.best
-
-    return jax.eval_shape(start)
-
-
-def _train_phase(experiment, past, start, directory, schedule, signals, board):
-    number, config = past.phase, experiment.config
-    phase, samples = config.phases[number], len(experiment.training.y)
-    on = phase.on if isinstance(phase.on, str) else "mixed"
-    title = f"phase {number + 1}/{len(config.phases)} {on:5}"
-    reporter = Reporter(title, total_steps(phase, samples), min(phase.batch_size, samples))
-
-    def on_step(progress):
-        reporter.step(progress)
-        stop = signals and signals.signal
-        if stop or schedule.due(progress.step):
-            _save(past, progress, directory)
-            directory.prune(config.run.checkpoints)
-        if stop:
-            where = f"phase {number + 1}, step {progress.step}"
-            raise Stopped(
-                stop, f"stopped after {where}; `bss2jax train --resume {directory.path}` goes on"
-            )
-
-    def on_epoch(epoch, progress, best):
-        reporter.epoch(epoch)
-        record = epoch.record(number, phase.on)
-        directory.log(record)
-        if board:
-            board.log(record)
-        if best:
-            directory.save(f"phase-{number}-best", progress.best)
-
-    with reporter:
-        try:
-            return experiment.train(number, start, on_step=on_step, on_epoch=on_epoch)
-        except loop.NonFinite as error:
-            directory.write("failure.json", {"phase": number} | vars(error))
-            raise Failed(
-                f"{directory.path}: phase {number + 1}, {error}; what was saved before is kept"
-            ) from None
-
-
-def _confusion(rungs, classes):
+def _confusion(rungs: dict[str, Result], classes: tuple[str, ...]) -> dict[str, Any]:
     """Per class what it was taken for, and its accuracy, by rung."""
     return {
         "classes": classes,

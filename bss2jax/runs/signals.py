@@ -2,6 +2,7 @@
 
 import os
 import signal
+from types import FrameType
 
 
 class Failed(RuntimeError):
@@ -11,7 +12,7 @@ class Failed(RuntimeError):
 class Stopped(RuntimeError):
     """A training stopped on a signal, of this number; the message says how to go on."""
 
-    def __init__(self, signal: int, message: str):
+    def __init__(self, signal: int, message: str) -> None:
         super().__init__(message)
         self.signal = signal
 
@@ -23,15 +24,15 @@ class Signals:
     `signal` for the training to look at between steps.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signal: int | None = None
         self._held = False
 
-    def __enter__(self):
+    def __enter__(self) -> "Signals":
         self._before = {n: signal.signal(n, self._take) for n in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -39,7 +40,7 @@ class Signals:
         """Lets the first signal wait for the end of a step."""
         self._held = True
 
-    def _take(self, number, frame):
+    def _take(self, number: int, frame: FrameType | None) -> None:
         first, self.signal = self.signal is None, self.signal or number
         if not (first and self._held):
             raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from bss2jax.runs.directory import RunDirectory, RunError
 class Events:
     """Writes what is logged of each epoch; steps count through all phases."""
 
-    def __init__(self, writer):
+    def __init__(self, writer: Any) -> None:
         self._writer = writer
         self._phase, self._before, self._step = 0, 0, 0
 
@@ -62,7 +62,7 @@ def opened(directory: RunDirectory) -> Iterator[Events]:
         yield events
 
 
-def _scalars(figures):
+def _scalars(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Names and numbers: train_loss as train/loss, a layer's shares as saturation/LAYER/KIND."""
     for name, value in figures.items():
         split, _, quantity = name.partition("_")

@@ -1,1 +1,23 @@
-"""How a network learns: objective, phases and their loop, and what a run leaves behind."""
+"""How a network learns: phases, the objective, the step and its loop, and how it is measured."""
+
+from bss2jax.training.diagnose import NonFinite
+from bss2jax.training.evaluate import Result, accuracy_over_chips, evaluate
+from bss2jax.training.loop import Epoch, Progress, train
+from bss2jax.training.phase import Augmentation, Objective, Phase
+from bss2jax.training.task import Samples, Task, Variables
+
+__all__ = [
+    "Augmentation",
+    "Epoch",
+    "NonFinite",
+    "Objective",
+    "Phase",
+    "Progress",
+    "Result",
+    "Samples",
+    "Task",
+    "Variables",
+    "accuracy_over_chips",
+    "evaluate",
+    "train",
+]

@@ -25,7 +25,7 @@ def augment(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
     return x
 
 
-def _flip_and_turn(x, key, settings):
+def _flip_and_turn(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
     """One of the square's eight symmetries, or of the rectangle's four, for each image."""
     leftright, updown, turn = jax.random.bernoulli(key, 0.5, (3, len(x), 1, 1, 1))
     if not settings.flip:
@@ -38,7 +38,7 @@ def _flip_and_turn(x, key, settings):
     return x
 
 
-def _rotate_and_shift(x, key, settings):
+def _rotate_and_shift(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
     batch, height, width, _ = x.shape
     k_angle, k_shift = jax.random.split(key)
     angle = jnp.deg2rad(settings.rotation) * jax.random.uniform(k_angle, (batch, 1, 1), minval=-1)
@@ -51,7 +51,7 @@ def _rotate_and_shift(x, key, settings):
     return _sample(x.astype(jnp.float32), source_row, source_column)
 
 
-def _sample(x, row, column):
+def _sample(x: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
     """Reads images `[B, H, W, C]` at real places `[B, H, W]`, linearly between pixels."""
     batch, height, width, channels = x.shape
     # A rim of zeros makes every neighbour a valid index.
@@ -60,7 +60,7 @@ def _sample(x, row, column):
     top, left = jnp.floor(row), jnp.floor(column)
     down, right = (row - top)[..., None], (column - left)[..., None]
 
-    def pixel(r, c):
+    def pixel(r: jax.Array, c: jax.Array) -> jax.Array:
         r, c = jnp.minimum(r, height + 1), jnp.minimum(c, width + 1)
         index = (r * (width + 2) + c).astype(jnp.int32).reshape(batch, -1, 1)
         return jnp.take_along_axis(padded, index, axis=1).reshape(x.shape)

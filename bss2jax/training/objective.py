@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bss2jax.networks.network import Params, Stats
+from bss2jax.networks.graph import Params, Records
 from bss2jax.training.phase import Objective
 
 
@@ -20,7 +20,7 @@ def loss(scores: jax.Array, labels: jax.Array, objective: Objective) -> jax.Arra
 
 
 def penalty(
-    params: Params, stats: Stats, objective: Objective, epoch: jax.Array | int = 0
+    params: Params, stats: Records, objective: Objective, epoch: jax.Array | int = 0
 ) -> jax.Array:
     """Returns the sum of the objective's penalties, `[]`.
 
@@ -31,7 +31,7 @@ def penalty(
         epoch: of the phase, from 0 on.
     """
 
-    def fourth(values):
+    def fourth(values: jax.Array) -> jax.Array:
         return jnp.mean(jnp.square(jnp.square(values)))
 
     total = jnp.zeros(())

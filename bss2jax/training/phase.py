@@ -1,16 +1,38 @@
 """Specs of a training: what is trained on which execution, how long, how. No arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import optax
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from bss2jax.networks.network import Execution
+from bss2jax.networks.layer import Execution
 
 _STRICT = {"extra": "forbid"}
 Rate = Annotated[float, Gt(0), Lt(float("inf"))]
+
+
+class ByLayer(Mapping[str, Execution]):
+    """Executions by layer name: a mapping with a hash, as what is compiled depends on it."""
+
+    def __init__(self, executions: Mapping[str, Execution]) -> None:
+        self._executions = dict(executions)
+
+    def __getitem__(self, name: str) -> Execution:
+        return self._executions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._executions)
+
+    def __len__(self) -> int:
+        return len(self._executions)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._executions.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._executions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +108,8 @@ class Phase:
             `skip` such steps and count them.
         keep: which parameters the phase ends with: those of the epoch `best` on validation data, or
             the `last`.
+        start: the directory of a finished run, whose final parameters the phase starts from; the
+            phases before it are then left out.
     """
 
     __pydantic_config__ = _STRICT
@@ -104,11 +128,11 @@ class Phase:
     augment: bool = True
     on_nonfinite: Literal["stop", "skip"] = "stop"
     keep: Literal["best", "last"] = "best"
+    start: Annotated[str, MinLen(1)] | None = None
 
-    def __hash__(self):
-        # A mapping has no hash of its own.
-        on = self.on if isinstance(self.on, str) else frozenset(self.on.items())
-        return hash((on, self.epochs, self.max_steps, self.batch_size, self.learning_rate))
+    def __post_init__(self) -> None:
+        if not isinstance(self.on, str):
+            object.__setattr__(self, "on", ByLayer(self.on))
 
     @property
     def on_chip(self) -> bool:

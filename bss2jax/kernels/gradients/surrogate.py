@@ -10,15 +10,15 @@ snnTorch `surrogate`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
 
 
-class Surrogate(Protocol):
+class SpikeFunction(Protocol):
     """Anything with a derivative; frozen and hashable."""
 
     def derivative(self, x: jax.Array) -> jax.Array:
@@ -31,19 +31,10 @@ class SuperSpike:
     """1 / (alpha |x| + 1)^2, the reference's default."""
 
     alpha: float = 50.0
+    kind: Literal["superspike"] = field(default="superspike", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
         return 1.0 / jnp.square(self.alpha * jnp.abs(x) + 1.0)
-
-
-@dataclass(frozen=True)
-class FastSigmoid:
-    """The derivative of the fast sigmoid x / (1 + slope |x|); SuperSpike under another name."""
-
-    slope: float = 25.0
-
-    def derivative(self, x: jax.Array) -> jax.Array:
-        return SuperSpike(self.slope).derivative(x)
 
 
 @dataclass(frozen=True)
@@ -51,6 +42,7 @@ class Arctan:
     """(alpha / 2) / (1 + (pi alpha x / 2)^2), the derivative of arctan(pi alpha x / 2) / pi."""
 
     alpha: float = 2.0
+    kind: Literal["arctan"] = field(default="arctan", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
         return (self.alpha / 2) / (1.0 + jnp.square(math.pi / 2 * self.alpha * x))
@@ -62,6 +54,7 @@ class Triangle:
 
     width: float = 1.0
     height: float = 0.3
+    kind: Literal["triangle"] = field(default="triangle", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
         return self.height * jnp.maximum(0.0, 1.0 - jnp.abs(x) / self.width)
@@ -72,6 +65,7 @@ class Gaussian:
     """The normal density exp(-x^2 / (2 sigma^2)) / (sigma sqrt(2 pi))."""
 
     sigma: float = 0.5
+    kind: Literal["gaussian"] = field(default="gaussian", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
         density = jnp.exp(-0.5 * jnp.square(x / self.sigma))
@@ -83,13 +77,14 @@ class Box:
     """1[|x| < width / 2]: straight through near the threshold, nothing elsewhere."""
 
     width: float = 1.0
+    kind: Literal["box"] = field(default="box", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
         return (jnp.abs(x) < self.width / 2).astype(x.dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
-def spike(x: jax.Array, surrogate: Surrogate = SuperSpike()) -> jax.Array:
+def spike(x: jax.Array, surrogate: SpikeFunction = SuperSpike()) -> jax.Array:
     """Returns 1 where the membrane is above threshold, else 0.
 
     Args:
@@ -103,6 +98,8 @@ def spike(x: jax.Array, surrogate: Surrogate = SuperSpike()) -> jax.Array:
 
 
 @spike.defjvp
-def _spike_jvp(surrogate, primals, tangents):
+def _spike_jvp(
+    surrogate: SpikeFunction, primals: tuple, tangents: tuple
+) -> tuple[jax.Array, jax.Array]:
     (x,), (dx,) = primals, tangents
     return spike(x, surrogate), surrogate.derivative(x) * dx

@@ -1,4 +1,4 @@
-"""Current-based leaky integrate-and-fire neurons and leaky integrators, step and sequence forms.
+"""Current-based leaky integrate-and-fire neurons.
 
 Two integrators. `exponential`, the order of norse and most libraries, input acts in its own step:
 
@@ -21,19 +21,297 @@ tau_syn is `[G, 1]` or `[G, N]`, currents are `[..., G, N]`, and i stands for th
 References: norse `functional/lif.py`; hxtorch `spiking/functional/aelif.py` (euler order).
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.kernels.dot import dot
-from bss2jax.kernels.gradients.surrogate import SuperSpike, Surrogate, spike
+from bss2jax.kernels.dot import settled
+from bss2jax.kernels.gradients.rules import Surrogate
+from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
+from bss2jax.kernels.neurons.base import Neuron, Value, as_float32
+from bss2jax.kernels.neurons.membrane import (
+    Integrator,
+    advance,
+    check_dynamics,
+    check_groups,
+    decay,
+    drive_gradient,
+    groups_of,
+    join_last,
+    last_group,
+    membrane_like,
+    no_current,
+)
+from bss2jax.kernels.neurons.recorded import (
+    Trace,
+    Trial,
+    any_perturbed,
+    cotangent_of,
+    first_step,
+    recorded_backward,
+    recorded_forward,
+    run,
+    values_of,
+)
+from bss2jax.kernels.synapses.recurrent import Recurrent
 
-Integrator = Literal["exponential", "euler"]
-Value = float | jax.Array
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class LIFState:
+    """What a population carries from step to step, each `[..., N]`.
+
+    Attributes:
+        v: membrane potential, after reset.
+        i: synaptic current, in units of potential; `[..., G, N]` of several groups.
+        refractory: steps still to stay at reset, int32; None of neurons that do not wait.
+    """
+
+    v: jax.Array
+    i: jax.Array
+    refractory: jax.Array | None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LIF(Neuron):
+    """A leaky integrate-and-fire neuron: see the module. Parameters may be trained.
+
+    Attributes:
+        tau_mem: membrane time constant, s; a number, `[N]` or `[B, N]`, as all parameters.
+        tau_syn: synaptic time constant, s; `[G, 1]` or `[G, N]` where there are groups.
+        leak: potential the membrane decays to.
+        reset: potential after a spike.
+        threshold: potential above which a neuron spikes.
+        groups: G, where there are several groups of synapses; 0: one, without an axis.
+        dt: s a step.
+        t_ref: refractory time, s; rounded to steps.
+        integrator: order of the updates.
+    """
+
+    tau_mem: Value = 6e-6
+    tau_syn: Value = 5.7e-6
+    leak: Value = 0.0
+    reset: Value = 0.0
+    threshold: Value = 1.0
+    groups: int = field(default=0, metadata={"static": True})
+    dt: float = field(default=1e-6, metadata={"static": True})
+    t_ref: float = field(default=0.0, metadata={"static": True})
+    integrator: Integrator = field(default="exponential", metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        check_dynamics(self.dt, self.integrator)
+        if not 0 <= self.t_ref < math.inf:
+            raise ValueError(f"t_ref: expected seconds >= 0, got {self.t_ref}")
+
+    @property
+    def waits(self) -> int:
+        """Steps after a spike in which the neuron stays at reset."""
+        return refractory_steps(self.t_ref, self.dt)
+
+    def rest(self, like: jax.Array) -> LIFState:
+        """Returns the state at rest, v = leak and no current: see `Neuron.rest`."""
+        zero = jnp.zeros_like(membrane_like(self.groups, like))
+        waiting = zero.astype(jnp.int32) if self.waits else None
+        return LIFState(zero + self.leak, no_current(self.groups, zero), waiting)
+
+    def flow(self, state: LIFState, current: jax.Array) -> LIFState:
+        """Returns the state a step later, as if there were no threshold."""
+        v, i = advance(self, state.v, state.i, current)
+        if state.refractory is not None:
+            v = jnp.where(state.refractory == 0, v, self.reset)
+        return LIFState(v, i, state.refractory)
+
+    def over(self, state: LIFState) -> jax.Array:
+        """Returns v - threshold; of a neuron that waits -inf."""
+        over = state.v - self.threshold
+        return (
+            over if state.refractory is None else jnp.where(state.refractory == 0, over, -jnp.inf)
+        )
+
+    def after(self, state: LIFState, fired: jax.Array) -> LIFState:
+        """Returns the state after the spikes."""
+        waiting = state.refractory
+        if waiting is not None:
+            waiting = jnp.where(fired, self.waits, jnp.maximum(waiting - 1, 0))
+        return LIFState(jnp.where(fired, self.reset, state.v), state.i, waiting)
+
+    def disturbed(self, state: LIFState, noise: jax.Array) -> LIFState:
+        """Returns the state with noise on membranes, but those that wait at reset."""
+        v = state.v + noise
+        if state.refractory is not None:
+            v = jnp.where(state.refractory == 0, v, state.v)
+        return replace(state, v=v)
+
+    def joined(self, current: jax.Array, back: jax.Array) -> jax.Array:
+        """Returns a step's current with what recurrent synapses add, to the last group."""
+        return join_last(self.groups, current, back)
+
+    def on(self, circuits: Any, normal: jax.Array | None = None) -> tuple["LIF", Any]:
+        """Returns the neuron on its circuits: see `Neuron.on`.
+
+        Potentials deviate by shares of the way from leak to threshold.
+        """
+        way = self.threshold - self.leak
+        threshold = self.threshold + settled(way * circuits.threshold)
+        if normal is not None:
+            threshold = threshold + settled(way * circuits.threshold_noise * normal)
+        actual = replace(
+            self,
+            tau_mem=self.tau_mem * circuits.tau_mem,
+            tau_syn=self.tau_syn * circuits.tau_syn,
+            leak=self.leak + settled(way * circuits.leak),
+            reset=self.reset + settled(way * circuits.reset),
+            threshold=threshold,
+        )
+        if circuits.membrane_noise is None:
+            return actual, None
+        keep = decay(actual.tau_mem, self.dt, self.integrator)
+        return actual, way * circuits.membrane_noise * jnp.sqrt(1 - settled(keep * keep))
+
+    def sequence(
+        self,
+        nominal: Any,
+        drive: jax.Array,
+        recurrent: Recurrent | None = None,
+        trial: Trial | None = None,
+        *,
+        surrogate: SpikeFunction = SuperSpike(),
+        membrane: bool = False,
+    ) -> Trace:
+        """Runs from rest through a sequence: see `Neuron.sequence`; the pass is by hand."""
+        check_groups(self.groups, drive)
+        return _by_hand(surrogate, membrane, nominal, self, drive, recurrent, trial)
+
+
+# --- the pass by hand: it keeps the membrane before reset and nothing else
+
+# Spikes are where it is above the threshold, and a neuron that waits is marked by -inf.
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _by_hand(
+    surrogate: SpikeFunction,
+    membrane: bool,
+    nominal: LIF,
+    actual: LIF,
+    drive: jax.Array,
+    recurrent: Recurrent | None,
+    trial: Trial | None,
+) -> Trace:
+    return _trace(actual, _membranes(actual, drive, recurrent, trial), membrane)
+
+
+def _membranes(
+    actual: LIF, drive: jax.Array, recurrent: Recurrent | None, trial: Trial | None
+) -> jax.Array:
+    def keep(_: Any, seen: LIFState, z: jax.Array) -> jax.Array:
+        return (
+            seen.v if seen.refractory is None else jnp.where(seen.refractory == 0, seen.v, -jnp.inf)
+        )
+
+    return run(actual, drive, recurrent, trial, SuperSpike(), keep)
+
+
+def _trace(actual: LIF, u: jax.Array, membrane: bool) -> Trace:
+    z = _fired(u, actual.threshold)
+    if not membrane:
+        return Trace(z, None)
+    return Trace(z, jnp.where(u == -jnp.inf, _over_time(actual.reset, u), u) if actual.waits else u)
+
+
+def _fired(u: jax.Array, threshold: Value) -> jax.Array:
+    return (u - _over_time(threshold, u) > 0).astype(u.dtype)
+
+
+def _over_time(p: Value, u: jax.Array) -> jax.Array:
+    """A parameter with as many axes as a sequence has."""
+    return jnp.reshape(p, (1,) * (u.ndim - jnp.ndim(p)) + jnp.shape(p))
+
+
+def _forward(surrogate: SpikeFunction, membrane: bool, nominal: Any, *args: Any) -> Any:
+    if any_perturbed(nominal):  # parameters are trained
+        return recorded_forward(surrogate, membrane, nominal, *args)
+    nominal, actual, drive, recurrent, trial = values_of((nominal, *args))
+    u = _membranes(actual, drive, recurrent, trial)
+    return _trace(actual, u, membrane), (nominal, actual.threshold, u, recurrent)
+
+
+def _backward(surrogate: SpikeFunction, membrane: bool, residuals: Any, cotangents: Trace) -> Any:
+    if residuals[0] == ():
+        return recorded_backward(surrogate, membrane, residuals, cotangents)
+    nominal, threshold, u, recurrent = residuals
+    dz, dv = cotangent_of(cotangents.spikes, u), cotangent_of(cotangents.membrane, None)
+    dx = lif_gradient(nominal, u, dz, recurrent, threshold=threshold, dv=dv, surrogate=surrogate)
+    drecurrent = None
+    if recurrent is not None:
+        drecurrent = recurrent.gradient(_fired(u, threshold), last_group(nominal.groups, dx))
+    return None, None, dx, drecurrent, None
+
+
+_by_hand.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def lif_gradient(
+    nominal: LIF,
+    u: jax.Array,
+    dz: jax.Array,
+    recurrent: Recurrent | None = None,
+    *,
+    threshold: Value | None = None,
+    dv: jax.Array | None = None,
+    surrogate: SpikeFunction = SuperSpike(),
+) -> jax.Array:
+    """Propagates a gradient back through a population, given its membrane.
+
+        du = dv (1 - z) + dz surrogate'(u - threshold);  dv <- du e^(-dt/tau_mem)
+        dx = di + (1 - e^(-dt/tau_mem)) du;              di <- dx e^(-dt/tau_syn)
+
+    and du = 0 while a neuron is refractory. Membranes may be the model's or measured: in the loop
+    they come from the chip.
+
+    Args:
+        nominal: the model that is differentiated.
+        u: `[T, B, N]` membrane before reset, -inf while a neuron waits.
+        dz: `[T, B, N]` gradient with respect to the spikes.
+        recurrent: synapses within the population, or None.
+        threshold: above which u spiked, where it is not the model's.
+        dv: `[T, B, N]` gradient with respect to the membrane, or None.
+        surrogate: of the spike's derivative.
+
+    Returns:
+        `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.
+    """
+    keep_v = decay(nominal.tau_mem, nominal.dt, nominal.integrator)
+    crossed = nominal.threshold if threshold is None else threshold
+
+    def step(carry: Any, at: Any) -> Any:
+        later, di, back = carry
+        u, dz, dv = at
+        if recurrent is not None:
+            dz = dz + back
+        # The slope here, not for the whole sequence: one array less to write and read.
+        du = jnp.where(u - crossed > 0, 0, later)
+        du = du + dz * surrogate.derivative(u - nominal.threshold)
+        if dv is not None:
+            du = du + dv
+        if nominal.waits:
+            du = jnp.where(u > -jnp.inf, du, 0)
+        dx, di = drive_gradient(nominal, du, di, keep_v)
+        back = None if recurrent is None else recurrent.back(last_group(nominal.groups, dx))
+        return (du * keep_v, di, back), dx
+
+    zero = jnp.zeros_like(first_step(u))
+    nothing = no_current(nominal.groups, zero), None if recurrent is None else zero
+    return lax.scan(step, (zero, *nothing), (u, dz, dv), reverse=True)[1]
+
+
+# --- functions of parameters
 
 
 @jax.tree_util.register_dataclass
@@ -55,52 +333,21 @@ class LIFParams:
     reset: Value = 0.0
     threshold: Value = 1.0
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LIParams:
-    """A leaky integrator's parameters: tau_mem, s, tau_syn, s, and leak as of `LIFParams`."""
-
-    tau_mem: Value = 6e-6
-    tau_syn: Value = 5.7e-6
-    leak: Value = 0.0
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LIFState:
-    """What a population carries from step to step, each `[..., N]`.
-
-    Attributes:
-        v: membrane potential, after reset.
-        i: synaptic current, in units of potential; `[..., G, N]` of several groups.
-        refractory: steps still to stay at reset, int32.
-    """
-
-    v: jax.Array
-    i: jax.Array
-    refractory: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LIState:
-    """What leaky integrators carry from step to step, each `[..., N]`: see `LIFState`."""
-
-    v: jax.Array
-    i: jax.Array
+    def neuron(
+        self, dt: float = 1e-6, t_ref: float = 0.0, integrator: Integrator = "exponential"
+    ) -> LIF:
+        """Returns the neuron that has them: see `LIF`."""
+        return LIF(
+            self.tau_mem, self.tau_syn, self.leak, self.reset, self.threshold,
+            groups=groups_of(self.tau_syn), dt=dt, t_ref=t_ref, integrator=integrator,
+        )  # fmt: skip
 
 
 def lif_state(params: LIFParams, shape: tuple[int, ...]) -> LIFState:
     """Returns the state of a population at rest: v = leak, no current. `shape` is `[..., N]`."""
-    v = jnp.broadcast_to(jnp.asarray(params.leak, jnp.float32), shape)
-    return LIFState(v, jnp.zeros(_current_shape(params, shape)), jnp.zeros(shape, jnp.int32))
-
-
-def li_state(params: LIParams, shape: tuple[int, ...]) -> LIState:
-    """Returns the state of leaky integrators at rest: v = leak, no current."""
-    v = jnp.broadcast_to(jnp.asarray(params.leak, jnp.float32), shape)
-    return LIState(v, jnp.zeros(_current_shape(params, shape)))
+    zero = jnp.zeros(shape, jnp.float32)
+    current = no_current(groups_of(params.tau_syn), zero)
+    return LIFState(zero + params.leak, current, jnp.zeros(shape, jnp.int32))
 
 
 def lif_step(
@@ -111,7 +358,7 @@ def lif_step(
     dt: float = 1e-6,
     t_ref: float = 0.0,
     integrator: Integrator = "exponential",
-    surrogate: Surrogate = SuperSpike(),
+    surrogate: SpikeFunction = SuperSpike(),
 ) -> tuple[LIFState, jax.Array]:
     """Advances a population by one step; `partial(lif_step, params)` is a scan body.
 
@@ -121,44 +368,13 @@ def lif_step(
         current: `[..., N]` what the synapses add to i in this step; `[..., G, N]` in groups.
         dt: s.
         t_ref: refractory time, s; rounded to steps.
-        integrator: the order of the updates: see the module.
+        integrator: order of the updates: see the module.
         surrogate: of the spike's derivative.
 
     Returns:
         The next state, and spikes `[..., N]`, 0.0 or 1.0.
     """
-    v, i = _integrate(params, state.v, state.i, current, dt, integrator)
-    active = state.refractory == 0
-    v = jnp.where(active, v, params.reset)
-    z = jnp.where(active, spike(v - params.threshold, surrogate), 0.0)
-    fired = lax.stop_gradient(z) > 0
-    v = jnp.where(fired, params.reset, v)
-    waiting = jnp.where(fired, refractory_steps(t_ref, dt), jnp.maximum(state.refractory - 1, 0))
-    return LIFState(v, i, waiting), z
-
-
-def li_step(
-    params: LIParams,
-    state: LIState,
-    current: jax.Array,
-    *,
-    dt: float = 1e-6,
-    integrator: Integrator = "exponential",
-) -> tuple[LIState, jax.Array]:
-    """Advances leaky integrators by one step.
-
-    Args:
-        params: scalars or `[N]`.
-        state: from `li_state` or the step before.
-        current: `[..., N]` what the synapses add to i in this step; `[..., G, N]` in groups.
-        dt: s.
-        integrator: the order of the updates: see the module.
-
-    Returns:
-        The next state, and v `[..., N]`, in units of potential.
-    """
-    v, i = _integrate(params, state.v, state.i, current, dt, integrator)
-    return LIState(v, i), v
+    return params.neuron(dt, t_ref, integrator).step(state, current, surrogate)
 
 
 def lif(
@@ -169,20 +385,22 @@ def lif(
     dt: float = 1e-6,
     t_ref: float = 0.0,
     integrator: Integrator = "exponential",
-    surrogate: Surrogate = SuperSpike(),
+    surrogate: SpikeFunction = SuperSpike(),
 ) -> jax.Array:
     """Runs a population from rest through a sequence.
 
     Equal to scanning `lif_step`. The backward pass is written by hand and keeps only the membrane
-    before reset; where the neurons' parameters are trained too, JAX differentiates the scan.
+    before reset; where the neurons' parameters are trained too, it keeps the states.
 
     Args:
         params: scalars or `[N]`.
         current: `[T, B, N]` what the synapses add to i in each step; `[T, B, G, N]` in groups.
         recurrent: `[N, N]` weights from the population's spikes of the step before, or None; into
             the last group.
-        dt, t_ref: s, as in `lif_step`.
-        integrator, surrogate: as in `lif_step`.
+        dt: s.
+        t_ref: refractory time, s; rounded to steps.
+        integrator: order of the updates: see the module.
+        surrogate: of the spike's derivative.
 
     Returns:
         `[T, B, N]` spikes, 0.0 or 1.0.
@@ -190,284 +408,11 @@ def lif(
     Raises:
         ValueError: synapses in groups, and the current has no axis for them.
     """
-    dynamics = Dynamics(dt, refractory_steps(t_ref, dt), integrator, surrogate)
-    params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
-    return _lif(dynamics, params, current, recurrent)
-
-
-def li(
-    params: LIParams,
-    current: jax.Array,
-    *,
-    dt: float = 1e-6,
-    integrator: Integrator = "exponential",
-) -> jax.Array:
-    """Runs leaky integrators from rest through a sequence.
-
-    Args:
-        params: scalars or `[N]`.
-        current: `[T, B, N]`; `[T, B, G, N]` in groups.
-        dt: s.
-        integrator: as in `li_step`.
-
-    Returns:
-        `[T, B, N]` membrane potential.
-
-    Raises:
-        ValueError: as `lif`.
-    """
-    step = partial(li_step, params, dt=dt, integrator=integrator)
-    return lax.scan(step, li_state(params, _membrane_shape(params, current)), current)[1]
+    neuron = as_float32(params.neuron(dt, t_ref, integrator))
+    back = None if recurrent is None else Recurrent(recurrent)
+    return Surrogate(surrogate).run(neuron, neuron, current, back).spikes
 
 
 def refractory_steps(t_ref: float, dt: float) -> int:
     """Returns the steps after a spike in which a neuron stays at reset."""
     return round(t_ref / dt)
-
-
-def decay(tau: Value, dt: float, integrator: Integrator) -> Value:
-    """Returns what is left after dt of something that decays with time constant tau.
-
-    Args:
-        tau: s, scalar or `[N]`.
-        dt: s.
-        integrator: `euler`, 1 - dt/tau; `exponential`, e^(-dt/tau).
-    """
-    return 1 - dt / tau if integrator == "euler" else jnp.exp(-dt / tau)
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """What is static in a sequence: see `lif_step`; `refractory` in steps."""
-
-    dt: float
-    refractory: int
-    integrator: Integrator
-    surrogate: Surrogate
-
-
-def lif_membrane(
-    dynamics: Dynamics,
-    params: LIFParams,
-    current: jax.Array,
-    recurrent: jax.Array | None = None,
-    noise: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Runs a population without gradients of its own: membrane before reset, and spikes.
-
-    Args:
-        dynamics: what is static.
-        params, current, recurrent: as in `lif`.
-        noise: `[T, B, N]` what disturbs the membrane in each step, or None.
-
-    Returns:
-        u and z, each `[T, B, N]`; u is the reset potential while a neuron is refractory.
-
-    Raises:
-        ValueError: as `lif`.
-    """
-
-    def step(carry, at):
-        (state, z), (x, disturbance) = carry, at
-        x = _with_recurrent(x, z, recurrent, params)
-        u, i = _integrate(params, state.v, state.i, x, dynamics.dt, dynamics.integrator)
-        if disturbance is not None:
-            u = u + disturbance
-        fired, waiting = u > params.threshold, state.refractory
-        if dynamics.refractory:
-            u = jnp.where(waiting == 0, u, params.reset)
-            fired = fired & (waiting == 0)
-            waiting = jnp.where(fired, dynamics.refractory, jnp.maximum(waiting - 1, 0))
-        z = fired.astype(u.dtype)
-        return (LIFState(jnp.where(fired, params.reset, u), i, waiting), z), (u, z)
-
-    shape = _membrane_shape(params, current)
-    rest = (lif_state(params, shape), jnp.zeros(shape))
-    return lax.scan(step, rest, (current, noise))[1]
-
-
-def lif_gradient(
-    dynamics: Dynamics,
-    params: LIFParams,
-    u: jax.Array,
-    z: jax.Array | None,
-    dz: jax.Array,
-    recurrent: jax.Array | None = None,
-) -> jax.Array:
-    """Propagates a gradient back through a population, given its membrane and spikes.
-
-        du = dv (1 - z) + dz surrogate'(u - threshold);  dv <- du e^(-dt/tau_mem)
-        dx = di + (1 - e^(-dt/tau_mem)) du;              di <- dx e^(-dt/tau_syn)
-
-    and du = 0 while a neuron is refractory. Membrane and spikes may be the model's or measured:
-    in the loop `params` is the nominal model, and u and z come from the chip.
-
-    Args:
-        dynamics, params: of the model that is differentiated.
-        recurrent: `[N, N]` of the same, or None.
-        u: `[T, B, N]` membrane before reset.
-        z: `[T, B, N]` spikes; None where they are just u > threshold, without refractory time:
-            one array less to read.
-        dz: `[T, B, N]` gradient with respect to the spikes.
-
-    Returns:
-        `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.
-    """
-    keep_v = decay(params.tau_mem, dynamics.dt, dynamics.integrator)
-    keep_i = decay(params.tau_syn, dynamics.dt, dynamics.integrator)
-    active = _active(z, dynamics.refractory) if dynamics.refractory else None
-    late = dynamics.integrator == "euler"
-
-    def step(carry, at):
-        dv, di, back = carry
-        dz, u, z, active = at
-        if recurrent is not None:
-            dz = dz + back
-        # The slope here, not for the whole sequence: one array less to write and read.
-        fired = u > params.threshold if z is None else z > 0
-        du = jnp.where(fired, 0, dv) + dz * dynamics.surrogate.derivative(u - params.threshold)
-        if active is not None:
-            du = jnp.where(active, du, 0)
-        drive = _to_groups((1 - keep_v) * du, params)
-        # Euler's membrane sees the current of the step before.
-        dx = di if late else di + drive
-        di = dx * keep_i + (drive if late else 0)
-        back = None if recurrent is None else dot(_last_group(dx, params), recurrent.T)
-        return (du * keep_v, di, back), dx
-
-    zero = jnp.zeros(u.shape[1:])
-    no_current = jnp.zeros(_current_shape(params, u.shape[1:]))
-    start = (zero, no_current, None if recurrent is None else zero)
-    return lax.scan(step, start, (dz, u, z, active), reverse=True)[1]
-
-
-def li_gradient(dynamics: Dynamics, params: LIParams | LIFParams, dv: jax.Array) -> jax.Array:
-    """Propagates a gradient of membranes back to the current of leaky integrators.
-
-    Args:
-        dynamics, params: of the model that is differentiated.
-        dv: `[T, B, N]` gradient with respect to the membranes.
-
-    Returns:
-        `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.
-    """
-    keep_v = decay(params.tau_mem, dynamics.dt, dynamics.integrator)
-    keep_i = decay(params.tau_syn, dynamics.dt, dynamics.integrator)
-    late = dynamics.integrator == "euler"
-
-    def step(carry, dv):
-        later, di = carry
-        dv = dv + later
-        drive = _to_groups((1 - keep_v) * dv, params)
-        dx = di if late else di + drive
-        return (dv * keep_v, dx * keep_i + (drive if late else 0)), dx
-
-    start = (jnp.zeros(dv.shape[1:]), jnp.zeros(_current_shape(params, dv.shape[1:])))
-    return lax.scan(step, start, dv, reverse=True)[1]
-
-
-def recurrent_gradient(z: jax.Array, dx: jax.Array) -> jax.Array:
-    """Returns the gradient `[N, N]` of recurrent weights: spikes, then the next step's current."""
-    n = z.shape[-1]
-    return dot(z[:-1].reshape(-1, n).T, dx[1:].reshape(-1, n))
-
-
-def _active(z, refractory):
-    """Where a neuron was not refractory: it did not spike in so many steps before."""
-    window = (refractory, *(1,) * (z.ndim - 1))
-    padding = ((refractory, 0), *((0, 0),) * (z.ndim - 1))
-    return lax.reduce_window(z[:-1], 0.0, lax.max, window, (1,) * z.ndim, padding) == 0
-
-
-def _integrate(params, v, i, current, dt, integrator):
-    """One step of membrane and current, before spike and reset."""
-    keep_v, keep_i = decay(params.tau_mem, dt, integrator), decay(params.tau_syn, dt, integrator)
-    later = i * keep_i + current
-    drive = i if integrator == "euler" else later
-    drive = drive.sum(axis=-2) if _grouped(params) else drive
-    return params.leak + (v - params.leak) * keep_v + (1 - keep_v) * drive, later
-
-
-def _grouped(params):
-    return jnp.ndim(params.tau_syn) == 2
-
-
-def _current_shape(params, shape):
-    """Shape of the currents of membranes `[..., N]`: with an axis of groups before N."""
-    return (*shape[:-1], len(params.tau_syn), shape[-1]) if _grouped(params) else tuple(shape)
-
-
-def _membrane_shape(params, current):
-    """Shape of the membranes that a sequence of currents `[T, ..., N]` drives."""
-    shape = current.shape[1:]
-    if not _grouped(params):
-        return shape
-    if len(shape) < 2 or shape[-2] != len(params.tau_syn):
-        raise ValueError(
-            f"current: expected an axis of {len(params.tau_syn)} groups before the last, as "
-            f"tau_syn has, got {current.shape}"
-        )
-    return (*shape[:-2], shape[-1])
-
-
-def _to_groups(drive, params):
-    return drive[..., None, :] if _grouped(params) else drive
-
-
-def _last_group(dx, params):
-    return dx[..., -1, :] if _grouped(params) else dx
-
-
-def _with_recurrent(x, z, recurrent, params):
-    if recurrent is None:
-        return x
-    back = dot(z, recurrent)
-    return x.at[..., -1, :].add(back) if _grouped(params) else x + back
-
-
-def _scanned(dynamics, params, current, recurrent):
-    """The sequence as JAX differentiates it."""
-
-    def step(carry, x):
-        state, z = carry
-        state, z = lif_step(
-            params, state, _with_recurrent(x, z, recurrent, params),
-            dt=dynamics.dt, t_ref=dynamics.refractory * dynamics.dt,
-            integrator=dynamics.integrator, surrogate=dynamics.surrogate,
-        )  # fmt: skip
-        return (state, z), z
-
-    shape = _membrane_shape(params, current)
-    return lax.scan(step, (lif_state(params, shape), jnp.zeros(shape)), current)[1]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _lif(dynamics, params, current, recurrent):
-    return lif_membrane(dynamics, params, current, recurrent)[1]
-
-
-def _lif_forward(dynamics, params, current, recurrent):
-    trained = any(leaf.perturbed for leaf in jax.tree.leaves(params, is_leaf=_is_primal))
-    params, current, recurrent = jax.tree.map(
-        lambda leaf: leaf.value, (params, current, recurrent), is_leaf=_is_primal
-    )
-    if trained:
-        return jax.vjp(partial(_scanned, dynamics), params, current, recurrent)
-    u, z = lif_membrane(dynamics, params, current, recurrent)
-    return z, (params, u, z, recurrent)
-
-
-def _lif_backward(dynamics, residuals, dz):
-    if callable(residuals):
-        return residuals(dz)
-    params, u, z, recurrent = residuals
-    dx = lif_gradient(dynamics, params, u, z if dynamics.refractory else None, dz, recurrent)
-    back = None if recurrent is None else recurrent_gradient(z, _last_group(dx, params))
-    return None, dx, back
-
-
-def _is_primal(leaf):
-    return hasattr(leaf, "perturbed")
-
-
-_lif.defvjp(_lif_forward, _lif_backward, symbolic_zeros=True)

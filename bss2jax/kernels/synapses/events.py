@@ -12,9 +12,11 @@ from jax import lax
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Events:
-    """Spikes of a batch, as many entries for every sample; entries at time T or later are none.
+    """Spikes of a batch, as many entries for every sample.
+
+    Entries whose time or index is out of range, on either side, are none.
 
     Attributes:
         time: `[B, E]` int32, step of each event.
@@ -29,14 +31,15 @@ def to_raster(events: Events, steps: int, inputs: int) -> jax.Array:
     """Returns the dense spike train `[T, B, K]`; simultaneous spikes of an input add up.
 
     Args:
-        events: times and indices, `[B, E]`; those at T or later are dropped.
+        events: times and indices, `[B, E]`; those out of range are dropped.
         steps: T.
         inputs: K.
     """
     batch = events.time.shape[0]
     sample = jnp.arange(batch)[:, None]
-    raster = jnp.zeros((steps, batch, inputs))
-    return raster.at[events.time, sample, events.index].add(1.0, mode="drop")
+    time = jnp.where(_real(events, steps, inputs), events.time, steps)
+    raster = jnp.zeros((steps, batch, inputs), jnp.float32)
+    return raster.at[time, sample, events.index].add(1.0, mode="drop")
 
 
 def to_events(raster: jax.Array, most: int) -> Events:
@@ -52,7 +55,16 @@ def to_events(raster: jax.Array, most: int) -> Events:
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Compressed rows: the columns of row r are `column[first[r]:first[r + 1]]`."""
+
+    column: jax.Array
+    first: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
 class SortedEvents:
     """Events in the two orders in which products need them, made once by `sort_events`.
 
@@ -62,33 +74,41 @@ class SortedEvents:
         steps, batch, inputs: T, B and K.
     """
 
-    by_step: "_Rows"
-    by_input: "_Rows"
+    by_step: _Rows
+    by_input: _Rows
     steps: int = field(metadata={"static": True})
     batch: int = field(metadata={"static": True})
     inputs: int = field(metadata={"static": True})
 
+    @property
+    def positions(self) -> None:
+        """None: all neurons see all inputs."""
+        return None
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class _Rows:
-    """Compressed rows: the columns of row r are `column[first[r]:first[r + 1]]`."""
+    def drive(self, w: jax.Array) -> jax.Array:
+        """Multiplies by weights `[K, N]`, `to_raster(...) @ w`: `[T, B, N]`.
 
-    column: jax.Array
-    first: jax.Array
+        Exact but for the order of the sums.
+        """
+        return _sum_rows(self.by_step, w).reshape(self.steps, self.batch, w.shape[1])
+
+    def gradient(self, w: jax.Array, dy: jax.Array) -> tuple[None, jax.Array]:
+        """Returns None, as events have no gradient, and that of weights: see `Sent.gradient`."""
+        flat = dy.reshape(self.steps * self.batch, w.shape[1])
+        return None, _sum_rows(self.by_input, flat)
 
 
 def sort_events(events: Events, steps: int, inputs: int) -> SortedEvents:
     """Sorts events for products: most of their cost, and the same for every run of a population.
 
     Args:
-        events: times and indices, `[B, E]`; indices within 0..K-1.
+        events: times and indices, `[B, E]`; those out of range are dropped.
         steps: T.
         inputs: K.
     """
     batch = events.time.shape[0]
     moment = (events.time * batch + jnp.arange(batch)[:, None]).reshape(-1)
-    real = (events.time < steps).reshape(-1)
+    real = _real(events, steps, inputs).reshape(-1)
     index = events.index.reshape(-1)
     return SortedEvents(
         by_step=_compress(moment, index, real, steps * batch, inputs),
@@ -99,34 +119,13 @@ def sort_events(events: Events, steps: int, inputs: int) -> SortedEvents:
     )
 
 
-@jax.custom_vjp
-def event_product(events: SortedEvents, w: jax.Array) -> jax.Array:
-    """Multiplies a spike train, given as sorted events, with weights: `to_raster(...) @ w`.
-
-    Exact but for the order of the sums. The gradient flows to the weights only; events are data.
-
-    Args:
-        events: from `sort_events`.
-        w: `[K, N]`.
-
-    Returns:
-        `[T, B, N]` what the synapses add in each step.
-    """
-    return _sum_rows(events.by_step, w).reshape(events.steps, events.batch, -1)
+def _real(events: Events, steps: int, inputs: int) -> jax.Array:
+    """Which entries lie within the time axis and the inputs."""
+    time, index = events.time, events.index
+    return (time >= 0) & (time < steps) & (index >= 0) & (index < inputs)
 
 
-def event_product_gradient(events: SortedEvents, dy: jax.Array) -> jax.Array:
-    """Returns the gradient `[K, N]` of the weights from that of the product, `[T, B, N]`."""
-    return _sum_rows(events.by_input, dy.reshape(-1, dy.shape[-1]))
-
-
-event_product.defvjp(
-    lambda events, w: (event_product(events, w), events),
-    lambda events, dy: (None, event_product_gradient(events, dy)),
-)
-
-
-def _compress(row, column, real, rows, columns):
+def _compress(row: jax.Array, column: jax.Array, real: jax.Array, rows: int, columns: int) -> _Rows:
     """Sorts entries by row; those that are not real come last and belong to no row."""
     row = jnp.where(real, row, rows)
     if (rows + 1) * columns < 2**31:
@@ -139,13 +138,15 @@ def _compress(row, column, real, rows, columns):
     return _Rows(jnp.where(row < rows, column, 0).astype(jnp.int32), first)
 
 
-def _sum_rows(rows, matrix):
+def _sum_rows(rows: _Rows, matrix: jax.Array) -> jax.Array:
     """Adds up the rows of a matrix that each compressed row names.
 
     JAX's sparse formats are experimental; this is the one place that uses them.
     """
     from jax.experimental import sparse  # a tenth of a second that few need
 
+    if 0 in (*rows.column.shape, len(rows.first) - 1, *matrix.shape):
+        return jnp.zeros((len(rows.first) - 1, matrix.shape[1]), matrix.dtype)
     ones = jnp.ones(rows.column.shape, matrix.dtype)
     shape = (len(rows.first) - 1, matrix.shape[0])
     return sparse.BCSR((ones, rows.column, rows.first), shape=shape) @ matrix

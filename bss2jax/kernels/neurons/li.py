@@ -1,0 +1,266 @@
+"""Leaky integrators: neurons that never spike; their membrane is what they are for.
+
+    i <- i e^(-dt/tau_syn) + x
+    v <- leak + (v - leak) e^(-dt/tau_mem) + (1 - e^(-dt/tau_mem)) i
+
+or in euler's order: see `kernels.neurons.lif`, also for groups of synapses.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bss2jax.kernels.dot import settled
+from bss2jax.kernels.gradients.rules import Surrogate
+from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
+from bss2jax.kernels.neurons.base import Neuron, Value, as_float32
+from bss2jax.kernels.neurons.membrane import (
+    Integrator,
+    advance,
+    check_dynamics,
+    check_groups,
+    decay,
+    drive_gradient,
+    groups_of,
+    membrane_like,
+    no_current,
+)
+from bss2jax.kernels.neurons.recorded import (
+    Trace,
+    Trial,
+    any_perturbed,
+    first_step,
+    recorded_backward,
+    recorded_forward,
+    run,
+    values_of,
+)
+from bss2jax.kernels.synapses.recurrent import Recurrent
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class LIState:
+    """What leaky integrators carry from step to step.
+
+    Attributes:
+        v: `[..., N]` membrane potential.
+        i: `[..., N]` synaptic current; `[..., G, N]` of several groups.
+    """
+
+    v: jax.Array
+    i: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LI(Neuron):
+    """A leaky integrator: see the module. Parameters may be trained.
+
+    Attributes:
+        tau_mem: membrane time constant, s; a number, `[N]` or `[B, N]`, as all parameters.
+        tau_syn: synaptic time constant, s; `[G, 1]` or `[G, N]` where there are groups.
+        leak: potential the membrane decays to.
+        way: potential, from leak to where a threshold would be, of which deviations are shares.
+        groups: G, where there are several groups of synapses; 0: one, without an axis.
+        dt: s a step.
+        integrator: order of the updates.
+    """
+
+    fires: ClassVar[bool] = False
+
+    tau_mem: Value = 6e-6
+    tau_syn: Value = 5.7e-6
+    leak: Value = 0.0
+    way: Value = 1.0
+    groups: int = field(default=0, metadata={"static": True})
+    dt: float = field(default=1e-6, metadata={"static": True})
+    integrator: Integrator = field(default="exponential", metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        check_dynamics(self.dt, self.integrator)
+
+    def rest(self, like: jax.Array) -> LIState:
+        """Returns the state at rest, v = leak and no current: see `Neuron.rest`."""
+        zero = jnp.zeros_like(membrane_like(self.groups, like))
+        return LIState(zero + self.leak, no_current(self.groups, zero))
+
+    def flow(self, state: LIState, current: jax.Array) -> LIState:
+        """Returns the state a step later."""
+        return LIState(*advance(self, state.v, state.i, current))
+
+    def step(
+        self, state: LIState, current: jax.Array, surrogate: SpikeFunction = SuperSpike()
+    ) -> tuple[LIState, jax.Array]:
+        """Advances by one step: the next state, and v `[..., N]`."""
+        state = self.flow(state, current)
+        return state, state.v
+
+    def on(self, circuits: Any, normal: jax.Array | None = None) -> tuple["LI", Any]:
+        """Returns the integrator on its circuits: see `Neuron.on`."""
+        actual = replace(
+            self,
+            tau_mem=self.tau_mem * circuits.tau_mem,
+            tau_syn=self.tau_syn * circuits.tau_syn,
+            leak=self.leak + settled(self.way * circuits.leak),
+        )
+        if circuits.membrane_noise is None:
+            return actual, None
+        keep = decay(actual.tau_mem, self.dt, self.integrator)
+        return actual, self.way * circuits.membrane_noise * jnp.sqrt(1 - settled(keep * keep))
+
+    def sequence(
+        self,
+        nominal: Any,
+        drive: jax.Array,
+        recurrent: Recurrent | None = None,
+        trial: Trial | None = None,
+        *,
+        surrogate: SpikeFunction = SuperSpike(),
+        membrane: bool = False,
+    ) -> Trace:
+        """Runs from rest through a sequence: see `Neuron.sequence`; the pass is by hand."""
+        check_groups(self.groups, drive)
+        if recurrent is not None:
+            raise ValueError("recurrent: integrators send no spikes; expected None")
+        return _by_hand(surrogate, membrane, nominal, self, drive, None, trial)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _by_hand(
+    surrogate: SpikeFunction,
+    membrane: bool,
+    nominal: LI,
+    actual: LI,
+    drive: jax.Array,
+    recurrent: None,
+    trial: Trial | None,
+) -> Trace:
+    return _trace(actual, drive, trial)
+
+
+def _trace(actual: LI, drive: jax.Array, trial: Trial | None) -> Trace:
+    return Trace(None, run(actual, drive, None, trial, SuperSpike(), lambda _, seen, z: seen.v))
+
+
+def _forward(surrogate: SpikeFunction, membrane: bool, nominal: Any, *args: Any) -> Any:
+    if any_perturbed(nominal):  # parameters are trained
+        return recorded_forward(surrogate, membrane, nominal, *args)
+    nominal, actual, drive, _, trial = values_of((nominal, *args))
+    return _trace(actual, drive, trial), (nominal,)
+
+
+def _backward(surrogate: SpikeFunction, membrane: bool, residuals: Any, cotangents: Trace) -> Any:
+    if residuals[0] == ():
+        return recorded_backward(surrogate, membrane, residuals, cotangents)
+    dv: Any = cotangents.membrane
+    return None, None, li_gradient(residuals[0], dv), None, None
+
+
+_by_hand.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def li_gradient(nominal: LI, dv: jax.Array) -> jax.Array:
+    """Propagates a gradient of membranes back to the current: linear, it needs no states.
+
+    Args:
+        nominal: the model that is differentiated.
+        dv: `[T, B, N]` gradient with respect to the membranes.
+
+    Returns:
+        `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.
+    """
+    keep_v = decay(nominal.tau_mem, nominal.dt, nominal.integrator)
+
+    def step(carry: Any, dv: jax.Array) -> Any:
+        later, di = carry
+        dv = dv + later
+        dx, di = drive_gradient(nominal, dv, di, keep_v)
+        return (dv * keep_v, di), dx
+
+    zero = jnp.zeros_like(first_step(dv))
+    return lax.scan(step, (zero, no_current(nominal.groups, zero)), dv, reverse=True)[1]
+
+
+# --- functions of parameters
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LIParams:
+    """A leaky integrator's parameters: scalars, or `[N]` where they differ. All may be trained.
+
+    Attributes:
+        tau_mem: membrane time constant, s.
+        tau_syn: synaptic time constant, s; `[G, 1]` or `[G, N]` for several groups of synapses.
+        leak: potential the membrane decays to.
+    """
+
+    tau_mem: Value = 6e-6
+    tau_syn: Value = 5.7e-6
+    leak: Value = 0.0
+
+    def neuron(self, dt: float = 1e-6, integrator: Integrator = "exponential") -> LI:
+        """Returns the integrator that has them: see `LI`."""
+        return LI(
+            self.tau_mem, self.tau_syn, self.leak, groups=groups_of(self.tau_syn), dt=dt,
+            integrator=integrator,
+        )  # fmt: skip
+
+
+def li_state(params: LIParams, shape: tuple[int, ...]) -> LIState:
+    """Returns leaky integrators at rest: v = leak, no current. `shape` is `[..., N]`."""
+    zero = jnp.zeros(shape, jnp.float32)
+    return LIState(zero + params.leak, no_current(groups_of(params.tau_syn), zero))
+
+
+def li_step(
+    params: LIParams,
+    state: LIState,
+    current: jax.Array,
+    *,
+    dt: float = 1e-6,
+    integrator: Integrator = "exponential",
+) -> tuple[LIState, jax.Array]:
+    """Advances leaky integrators by one step.
+
+    Args:
+        params: scalars or `[N]`.
+        state: from `li_state` or the step before.
+        current: `[..., N]` what the synapses add to i in this step; `[..., G, N]` in groups.
+        dt: s.
+        integrator: order of the updates.
+
+    Returns:
+        The next state, and v `[..., N]`, in units of potential.
+    """
+    return params.neuron(dt, integrator).step(state, current)
+
+
+def li(
+    params: LIParams,
+    current: jax.Array,
+    *,
+    dt: float = 1e-6,
+    integrator: Integrator = "exponential",
+) -> jax.Array:
+    """Runs leaky integrators from rest through a sequence.
+
+    Args:
+        params: scalars or `[N]`.
+        current: `[T, B, N]`; `[T, B, G, N]` in groups.
+        dt: s.
+        integrator: order of the updates.
+
+    Returns:
+        `[T, B, N]` membrane potential.
+
+    Raises:
+        ValueError: synapses in groups, and the current has no axis for them.
+    """
+    neuron = as_float32(params.neuron(dt, integrator))
+    return Surrogate().run(neuron, neuron, current).membrane

@@ -1,0 +1,116 @@
+"""The two low passes that leaky neurons share: synaptic currents, and a membrane behind them."""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from bss2jax.kernels.dot import settled
+
+Integrator = Literal["exponential", "euler"]
+INTEGRATORS = ("exponential", "euler")
+Value = float | jax.Array
+
+
+def check_dynamics(dt: float, integrator: str) -> None:
+    """Refuses settings that no neuron can have.
+
+    Raises:
+        ValueError: dt is not above 0, or the integrator is unknown.
+    """
+    if not dt > 0:
+        raise ValueError(f"dt: expected seconds > 0, got {dt}")
+    if integrator not in INTEGRATORS:
+        raise ValueError(f"integrator: expected one of {INTEGRATORS}, got {integrator!r}")
+
+
+def decay(tau: Value, dt: float, integrator: str) -> Value:
+    """Returns what is left after dt of something that decays with time constant tau.
+
+    Args:
+        tau: s, scalar or `[N]`.
+        dt: s.
+        integrator: `euler`, 1 - dt/tau; `exponential`, e^(-dt/tau).
+    """
+    return 1 - dt / tau if integrator == "euler" else jnp.exp(-dt / tau)
+
+
+def advance(
+    neuron: Any, v: jax.Array, i: jax.Array, current: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Advances membrane and current by a step, before spike and reset.
+
+    Args:
+        neuron: with tau_mem, tau_syn, leak, groups, dt and integrator.
+        v: `[..., N]` membrane.
+        i: `[..., N]` current, `[..., G, N]` in groups.
+        current: of i's shape, what the synapses add.
+    """
+    keep_v = decay(neuron.tau_mem, neuron.dt, neuron.integrator)
+    keep_i = decay(neuron.tau_syn, neuron.dt, neuron.integrator)
+    later = settled(i * keep_i) + current
+    drive = i if neuron.integrator == "euler" else later
+    drive = drive.sum(axis=-2) if neuron.groups else drive
+    kept = neuron.leak + settled((v - neuron.leak) * keep_v)
+    return kept + settled((1 - keep_v) * drive), later
+
+
+def drive_gradient(
+    neuron: Any, du: jax.Array, di: jax.Array, keep_v: Value
+) -> tuple[jax.Array, jax.Array]:
+    """Takes the gradient of a step's membrane back to what the synapses add, and to the current.
+
+    Args:
+        neuron: as in `advance`.
+        du: `[..., N]` gradient of the membrane.
+        di: gradient of the current that the next step has.
+        keep_v: what the membrane keeps of itself in a step.
+    """
+    drive = (1 - keep_v) * du
+    drive = drive[..., None, :] if neuron.groups else drive
+    # Euler's membrane sees the current of the step before.
+    late = neuron.integrator == "euler"
+    dx = di if late else di + drive
+    di = dx * decay(neuron.tau_syn, neuron.dt, neuron.integrator)
+    return dx, di + drive if late else di
+
+
+def groups_of(tau_syn: Any) -> int:
+    """Returns the groups of synapses that time constants are of, `[G, N]`; 0: there is but one."""
+    return jnp.shape(tau_syn)[0] if jnp.ndim(tau_syn) == 2 else 0
+
+
+def membrane_like(groups: int, current: jax.Array) -> jax.Array:
+    """Returns something of the shape of the membranes that a current drives, `[..., N]`."""
+    return current[..., 0, :] if groups else current
+
+
+def no_current(groups: int, v: jax.Array) -> jax.Array:
+    """Returns a current of zero for membranes `[..., N]`, with an axis of groups before N."""
+    zero = jnp.zeros_like(v)
+    if not groups:
+        return zero
+    return jnp.broadcast_to(zero[..., None, :], (*v.shape[:-1], groups, v.shape[-1]))
+
+
+def join_last(groups: int, current: jax.Array, back: jax.Array) -> jax.Array:
+    """Adds recurrent input `[..., N]` to a current, to its last group."""
+    return current.at[..., -1, :].add(back) if groups else current + back
+
+
+def last_group(groups: int, dx: jax.Array) -> jax.Array:
+    """Returns the part `[..., N]` of a current that recurrent input goes to."""
+    return dx[..., -1, :] if groups else dx
+
+
+def check_groups(groups: int, drive: jax.Array) -> None:
+    """Refuses currents `[T, ..., N]` without an axis for the groups that there are.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if groups and (drive.ndim < 3 or drive.shape[-2] != groups):
+        raise ValueError(
+            f"current: expected an axis of {groups} groups before the last, as tau_syn has, got "
+            f"{drive.shape}"
+        )

@@ -1,0 +1,270 @@
+"""Sequences of any neuron: one scan over its steps, and a gradient for neurons in the loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from bss2jax.kernels import noise
+from bss2jax.kernels.dot import settled
+from bss2jax.kernels.gradients.surrogate import SpikeFunction, spike
+from bss2jax.kernels.synapses.recurrent import Recurrent
+
+
+class Trace(NamedTuple):
+    """What a sequence leaves: spikes and membranes before reset, `[T, B, N]`, each or None."""
+
+    spikes: jax.Array | None
+    membrane: jax.Array | None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What is random in one trial, beside the thresholds.
+
+    Numbers depend on the words and their address alone: the step, the sample, the neuron.
+
+    Attributes:
+        sample: `[B, 1]` numbers of the samples.
+        neuron: `[1, N]` numbers of the neurons.
+        words: `[4]` of the noise that disturbs membranes, or None.
+        spread: `[N]` std of what it adds in a step.
+        start: `[B, N]` shares, 0..1, of where membranes begin; or None: at rest.
+    """
+
+    sample: jax.Array
+    neuron: jax.Array
+    words: Any = None
+    spread: Any = None
+    start: Any = None
+
+    def disturbance(self, step: jax.Array) -> jax.Array:
+        """Returns what noise adds to the membranes in a step, `[B, N]`."""
+        normal, _ = noise.normal_pair(self.words, step, self.sample, self.neuron)
+        return settled(self.spread * normal)
+
+
+def run(
+    neuron: Any,
+    drive: jax.Array,
+    recurrent: Recurrent | None,
+    trial: Trial | None,
+    surrogate: SpikeFunction,
+    keep: Callable[[Any, Any, Any], Any],
+) -> Any:
+    """Scans a neuron through a sequence: what `keep` takes of each step, stacked.
+
+    Args:
+        neuron, drive, recurrent, trial, surrogate: as in `Neuron.sequence`.
+        keep: of the carry before the step (state, spikes of the step before, or None without
+            recurrence), the state before reset, and the spikes, None of integrators.
+    """
+    like = first_step(drive)
+
+    def step(carry: Any, at: Any) -> Any:
+        state, before = carry
+        x, t = at
+        if recurrent is not None:
+            x = neuron.joined(x, recurrent.drive(before))
+        seen = _disturbed(neuron, neuron.flow(state, x), trial, t)
+        if not neuron.fires:
+            return (seen, None), keep(carry, seen, None)
+        z = spike(neuron.over(seen), surrogate)
+        state = neuron.after(seen, lax.stop_gradient(z) > 0)
+        return (state, None if recurrent is None else z), keep(carry, seen, z)
+
+    state = start(neuron, like, trial)
+    none = None if recurrent is None else jnp.zeros_like(state.v)
+    return lax.scan(step, (state, none), (drive, _times(drive, trial)))[1]
+
+
+def first_step(drive: jax.Array) -> jax.Array:
+    """Returns the first step's current, or as much silence where there is no step.
+
+    Args:
+        drive: `[T, B, N]` current; `[T, B, G, N]` in groups.
+
+    Returns:
+        `[B, N]`; `[B, G, N]` in groups.
+    """
+    return drive[0] if len(drive) else jnp.zeros(drive.shape[1:], drive.dtype)
+
+
+def start(neuron: Any, like: jax.Array, trial: Trial | None) -> Any:
+    """Returns the state in which a trial begins.
+
+    Args:
+        neuron: that is run.
+        like: `[B, N]` current of a step, `[B, G, N]` in groups: the state lies where it does.
+        trial: which may say where membranes begin; None: at rest.
+    """
+    state = neuron.rest(like)
+    return state if trial is None or trial.start is None else neuron.begin(state, trial.start)
+
+
+def _times(drive: jax.Array, trial: Trial | None) -> jax.Array | None:
+    """The steps' numbers, where noise needs them."""
+    noisy = trial is not None and trial.words is not None
+    return jnp.arange(len(drive), dtype=jnp.int32) if noisy else None
+
+
+def _disturbed(neuron: Any, state: Any, trial: Trial | None, t: jax.Array | None) -> Any:
+    if t is None or trial is None:
+        return state
+    return neuron.disturbed(state, lax.stop_gradient(trial.disturbance(t)))
+
+
+# --- the generic pass: run the actual neuron, record its states, go back through the nominal one
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def recorded(
+    surrogate: SpikeFunction,
+    membrane: bool,
+    nominal: Any,
+    actual: Any,
+    drive: jax.Array,
+    recurrent: Recurrent | None,
+    trial: Trial | None,
+) -> Trace:
+    """Runs any neuron in the loop: see `Neuron.sequence`.
+
+    Forward records the states of the actual neuron. Backward goes through reset, spike and flow of
+    the nominal one at those states, by the chain rule; so have its parameters, where they are
+    trained.
+    """
+    return _forward(surrogate, membrane, actual, drive, recurrent, trial)[0]
+
+
+def _forward(
+    surrogate: SpikeFunction,
+    membrane: bool,
+    actual: Any,
+    drive: jax.Array,
+    recurrent: Recurrent | None,
+    trial: Trial | None,
+) -> tuple[Trace, Any]:
+    wanted = membrane or not actual.fires
+
+    def keep(carry: Any, seen: Any, z: Any) -> Any:
+        return carry, z, seen.v if wanted else None
+
+    carries, z, v = run(actual, drive, recurrent, trial, surrogate, keep)
+    return Trace(z, v), (carries, z)
+
+
+def recorded_forward(
+    surrogate: SpikeFunction, membrane: bool, nominal: Any, *args: Any
+) -> tuple[Trace, Any]:
+    """The forward rule of `recorded`, of arguments as custom_vjp's symbolic zeros wrap them."""
+    trained = any_perturbed(nominal)
+    nominal, *args = values_of((nominal, *args))
+    trace, record = _forward(surrogate, membrane, *args)
+    # A structure, not a flag: residuals are arrays.
+    return trace, (() if trained else None, nominal, args, record)
+
+
+def recorded_backward(
+    surrogate: SpikeFunction, membrane: bool, residuals: Any, cotangents: Trace
+) -> Any:
+    """The backward rule of `recorded`."""
+    trained, nominal, (actual, drive, recurrent, trial), ((states, before), z) = residuals
+    like = first_step(drive)
+    free, model = ((), lambda _: nominal) if trained is None else (nominal, lambda n: n)
+    dz, dv = cotangent_of(cotangents.spikes, z), cotangent_of(cotangents.membrane, None)
+
+    def step(carry: Any, at: Any) -> Any:
+        dafter, dnominal, back = carry
+        state, before, fired, x, t, dz, dv = at
+        # The step as it was.
+        if recurrent is not None:
+            x = actual.joined(x, recurrent.drive(before))
+            dz = dz + back
+        seen = _disturbed(actual, actual.flow(state, x), trial, t)
+        # Back through reset and spike.
+        dseen = dafter
+        if nominal.fires:
+            dn, dseen = _pull(lambda n, s: model(n).after(s, fired > 0), free, seen, dafter)
+            over, pull = _vjp(lambda n, s: model(n).over(s), free, seen)
+            dnominal = _add(dnominal, dn)
+            dn, ds = pull(dz * surrogate.derivative(over))
+            dnominal, dseen = _add(dnominal, dn), _add(dseen, ds)
+        if dv is not None:
+            dseen = _add(dseen, _pull(lambda _, s: s.v, (), seen, dv)[1])
+        # Back through the flow, and the recurrent part of the current.
+        dn, dstate, dx = _pull(lambda n, s, x: model(n).flow(s, x), free, state, dseen, x)
+        dnominal = _add(dnominal, dn)
+        if recurrent is None:
+            return (dstate, dnominal, None), (dx, None)
+        (dback,) = jax.vjp(lambda y: actual.joined(x, y), jnp.zeros_like(back))[1](dx)
+        return (dstate, dnominal, recurrent.back(dback)), (dx, dback)
+
+    rest = start(nominal, like, trial)
+    zero = jax.tree.map(jnp.zeros_like, (_floats(rest), free))
+    none = None if recurrent is None else jnp.zeros_like(rest.v)
+    xs = (states, before, z, drive, _times(drive, trial), dz, dv)
+    (dstate, dnominal, _), (dx, dback) = lax.scan(step, (*zero, none), xs, reverse=True)
+    drecurrent = None if recurrent is None else recurrent.gradient(z, dback)
+    if trained is None:
+        return None, None, dx, drecurrent, None
+    # The state at rest is made of parameters, too.
+    _, pull = jax.vjp(lambda n: _floats(start(n, like, trial)), nominal)
+    return _add(dnominal, pull(dstate)[0]), None, dx, drecurrent, None
+
+
+recorded.defvjp(recorded_forward, recorded_backward, symbolic_zeros=True)
+
+
+def any_perturbed(tree: Any) -> bool:
+    """Tells whether anything is differentiated with respect to, in a rule with symbolic zeros."""
+    return any(leaf.perturbed for leaf in jax.tree.leaves(tree, is_leaf=_is_primal))
+
+
+def values_of(tree: Any) -> Any:
+    """Returns the arguments of a rule with symbolic zeros as they were."""
+    return jax.tree.map(lambda leaf: leaf.value, tree, is_leaf=_is_primal)
+
+
+def cotangent_of(cotangent: Any, like: Any) -> Any:
+    """Returns a cotangent; where nothing flows back zeros like an array, or None without one."""
+    if not isinstance(cotangent, SymbolicZero):
+        return cotangent
+    return None if like is None else jnp.zeros_like(like)
+
+
+def _is_primal(leaf: Any) -> bool:
+    return hasattr(leaf, "perturbed")
+
+
+def _floats(tree: Any) -> list:
+    """The leaves that have gradients: a state may count steps in whole numbers."""
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+
+
+def _vjp(equation: Callable, neuron: Any, state: Any, *rest: Any) -> tuple[Any, Callable]:
+    """`jax.vjp` by a neuron, the floats of a state, and what else the equation takes."""
+    leaves, treedef = jax.tree.flatten(state)
+    exact = [not jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+
+    def of_floats(neuron: Any, floats: list, *rest: Any) -> Any:
+        left = iter(floats)
+        whole = [leaf if e else next(left) for leaf, e in zip(leaves, exact, strict=True)]
+        y = equation(neuron, jax.tree.unflatten(treedef, whole), *rest)
+        return y if isinstance(y, jax.Array) else _floats(y)
+
+    return jax.vjp(of_floats, neuron, _floats(state), *rest)
+
+
+def _pull(equation: Callable, neuron: Any, state: Any, dy: Any, *rest: Any) -> Any:
+    """The gradients of what an equation takes."""
+    return _vjp(equation, neuron, state, *rest)[1](dy)
+
+
+def _add(a: Any, b: Any) -> Any:
+    return jax.tree.map(jnp.add, a, b)

@@ -1,0 +1,102 @@
+"""What is sent to synapses, and its product with the weights that they show.
+
+forward   y  = sent @ shown         the weights as the chip has them
+backward  dw = sent^T @ dy          the float weights: what a host knows
+          ds = dy @ w^T
+"""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bss2jax.kernels.dot import dot
+
+
+class Sent(Protocol):
+    """Spikes of a population's inputs over time, in whatever form; a pytree."""
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        ...
+
+    @property
+    def inputs(self) -> int:
+        """K, what one neuron sees."""
+        ...
+
+    @property
+    def positions(self) -> int | None:
+        """P, where neurons have receptive fields; None where all of them see all inputs."""
+        ...
+
+    def drive(self, w: jax.Array) -> jax.Array:
+        """Multiplies by weights: `[T, B, N]`, positions and their channels in one axis.
+
+        Args:
+            w: `[K, N]`; with receptive fields `[K, C]`, shared, or `[P, K, C]`.
+        """
+        ...
+
+    def gradient(self, w: jax.Array, dy: jax.Array) -> tuple[Any, jax.Array]:
+        """Returns the gradients of what is sent, None for what has none, and of weights.
+
+        Args:
+            w: as in `drive`.
+            dy: `[T, B, N]` gradient with respect to the product.
+        """
+        ...
+
+
+class Shown(Protocol):
+    """Weights as synapses show them: see `kernels.synapses.codes`."""
+
+    def of(self, sent: Sent) -> jax.Array:
+        """Multiplies what is sent: `[T, B, N]`, software units."""
+        ...
+
+
+@jax.custom_vjp
+def product(sent: Sent, w: jax.Array, shown: Shown | None = None) -> jax.Array:
+    """Multiplies what is sent with weights: forward as shown, backward as they are.
+
+    Backward is what a host knows: the float weights, as if synapses had no codes and no
+    deviations. Nothing flows to what is shown.
+
+    Args:
+        sent: what the inputs send.
+        w: weights in software units, of the shape that `sent` takes.
+        shown: the same as the synapses have them; None for as they are.
+
+    Returns:
+        `[T, B, N]` what the synapses add in each step, software units.
+    """
+    return sent.drive(w) if shown is None else shown.of(sent)
+
+
+product.defvjp(
+    lambda sent, w, shown: (product(sent, w, shown), (sent, w)),
+    lambda residuals, dy: (*residuals[0].gradient(residuals[1], dy), None),
+)
+
+
+def dense_gradient(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradients of both factors of `x @ w`.
+
+    Args:
+        x: `[..., K]`.
+        w: `[K, N]`.
+        dy: `[..., N]`.
+    """
+    # In this order, and with the leading axes contracted as they are: no copy of dy, and none of
+    # an axis of samples that may be spread over devices.
+    lead = tuple(range(x.ndim - 1))
+    dw = lax.dot_general(dy, x, ((lead, lead), ((), ())), precision=lax.Precision.HIGHEST).T
+    return dot(dy, w.T), dw
+
+
+def as_float32(x: Any) -> jax.Array:
+    """Returns an array `[...]` as float32, also one whose bytes are in another machine's order."""
+    return jnp.asarray(x, jnp.float32)

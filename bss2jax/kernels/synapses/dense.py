@@ -1,0 +1,72 @@
+"""Rasters: spikes as an array, of which each entry is multiplied."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from bss2jax.kernels.dot import dot
+from bss2jax.kernels.synapses.base import dense_gradient
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """Spikes as an array.
+
+    Attributes:
+        spikes: `[T, B, K]`; within `Fields` `[T, B, P, K]`, within `Windows` `[T, B, *size, C]`.
+    """
+
+    spikes: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return self.spikes.shape
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.spikes.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        """K."""
+        return self.spikes.shape[-1]
+
+    @property
+    def positions(self) -> None:
+        """None: all neurons see all inputs."""
+        return None
+
+    @property
+    def coded(self) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
+        """The spikes, as values that code for themselves: see `Lazy`."""
+        return self.spikes, lambda spikes: spikes
+
+    def decoded(self) -> jax.Array:
+        """Returns the array."""
+        return self.spikes
+
+    def cotangent(self, dx: Callable[[], jax.Array]) -> Any:
+        """Returns the gradient of this, `dx()` being that of the array."""
+        return Raster(dx())
+
+    def of_position(self, p: int) -> "Raster":
+        """Returns what one position of `[T, B, P, K]` sees."""
+        return Raster(self.spikes[:, :, p])
+
+    def local_drive(self, w: jax.Array) -> jax.Array:
+        """Multiplies `[T, B, P, K]` by each position's own weights `[P, K, C]`: `[T, B, P, C]`."""
+        return (self.spikes[..., None] * w).sum(axis=-2)
+
+    def drive(self, w: jax.Array) -> jax.Array:
+        """Multiplies by weights `[K, N]`: `[T, B, N]`."""
+        return dot(self.spikes, w)
+
+    def gradient(self, w: jax.Array, dy: jax.Array) -> tuple[Any, jax.Array]:
+        """Returns the gradients of this and of weights: see `Sent.gradient`."""
+        dx, dw = dense_gradient(self.spikes, w, dy)
+        return Raster(dx), dw

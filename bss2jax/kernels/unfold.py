@@ -1,0 +1,196 @@
+"""What a window sees as it moves over a signal or an image, and convolutions in float32.
+
+Layouts are JAX's and flax's: channels last, kernels `[*window, C, N]`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Padding = int | str | Sequence[int | tuple[int, int]]
+
+
+def output_shape(
+    size: Sequence[int],
+    window: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    dilation: int | Sequence[int] = 1,
+) -> tuple[int, ...]:
+    """Returns the positions of a window over an input of `size`, per axis.
+
+    Args:
+        size: of the input along each axis.
+        window: taps along each axis.
+        stride, padding, dilation: as in `conv1d`.
+
+    Raises:
+        ValueError: the window does not fit, or padding makes no sense.
+    """
+    window = tuple(window)
+    strides, dilations = each_axis(stride, window), each_axis(dilation, window)
+    pads = _pads(size, window, strides, padding, dilations)
+    return tuple(
+        _positions(n + before + after, k, s, d)
+        for n, k, s, d, (before, after) in zip(size, window, strides, dilations, pads, strict=True)
+    )
+
+
+def convolve(
+    x: jax.Array, w: jax.Array, stride: int | Sequence[int] = 1, padding: Padding = 0
+) -> jax.Array:
+    """Convolves in float32, without a chip: on a CPU three times faster than unfolded.
+
+    Args:
+        x: `[B, L, C]` or `[B, H, W, C]`.
+        w: `[*window, C, N]`.
+        stride, padding: as in `conv1d`.
+
+    Returns:
+        `[B, *positions, N]`.
+
+    Raises:
+        ValueError: shapes do not match, or the window does not fit.
+    """
+    window, *_ = window_of(x, w, 1)
+    steps, size = each_axis(stride, window), x.shape[1:-1]
+    pads = _pads(size, window, steps, padding, (1,) * len(window))
+    axes = "HW"[: len(window)]
+    return lax.conv_general_dilated(
+        x, w, steps, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        precision=lax.Precision.HIGHEST,
+    )  # fmt: skip
+
+
+def patches(
+    x: jax.Array,
+    window: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    dilation: int | Sequence[int] = 1,
+) -> jax.Array:
+    """Returns what a window sees at each of its positions.
+
+    Args:
+        x: `[..., *size, C]`.
+        window: its taps along each axis of size.
+        stride, padding, dilation: as in `conv1d`.
+
+    Returns:
+        `[..., *positions, K]`; K runs over channels, then the window, as in `as_matrix`.
+
+    Raises:
+        ValueError: the window does not fit.
+    """
+    window = tuple(window)
+    strides, dilations = each_axis(stride, window), each_axis(dilation, window)
+    lead = x.ndim - len(window) - 1
+    x = pad(x, window, strides, padding, dilations)
+    for axis, (k, s, d) in enumerate(zip(window, strides, dilations, strict=True)):
+        x = _taps(x, lead + axis, k, s, d)
+    return x.reshape(*x.shape[: lead + len(window)], math.prod(x.shape[lead + len(window) :]))
+
+
+def window_of(x: jax.Array, w: jax.Array, groups: int = 1) -> tuple[tuple[int, ...], int, int]:
+    """Checks the shapes of a convolution.
+
+    Args:
+        x: `[..., *size, C]`.
+        w: `[*window, C / groups, N]`.
+        groups: independent convolutions over equal shares of the channels.
+
+    Returns:
+        The window, the channels of a group, and the outputs.
+
+    Raises:
+        ValueError: shapes do not match, or groups do not divide the channels.
+    """
+    if w.ndim < 3 or x.ndim < w.ndim - 1:
+        raise ValueError(
+            f"expected x [..., *size, C] and w [*window, C, N], got {x.shape}, {w.shape}"
+        )
+    *window, channels, outputs = w.shape
+    if groups < 1 or x.shape[-1] != channels * groups or outputs % groups:
+        raise ValueError(
+            f"x has {x.shape[-1]} channels, w takes {channels} and makes {outputs} with "
+            f"groups={groups}: x's must be w's times groups, and groups must divide the outputs"
+        )
+    return tuple(window), channels, outputs
+
+
+def pad(
+    x: jax.Array,
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+) -> jax.Array:
+    """Pads `[..., *size, C]` with zeros for a window; one stride and dilation an axis."""
+    lead = x.ndim - len(window) - 1
+    pads = _pads(x.shape[lead:-1], window, stride, padding, dilation)
+    return jnp.pad(x, [(0, 0)] * lead + list(pads) + [(0, 0)])
+
+
+def each_axis(value: int | Sequence[int], window: Sequence[int]) -> tuple[int, ...]:
+    """Returns one number for each axis of a window.
+
+    Raises:
+        ValueError: there are neither one nor as many.
+    """
+    values = (value,) * len(window) if np.ndim(value) == 0 else tuple(value)  # type: ignore[arg-type]
+    if len(values) != len(window):
+        raise ValueError(f"expected one number or {len(window)}, got {value!r}")
+    return values  # type: ignore[return-value]
+
+
+def _pads(
+    size: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+) -> Sequence[tuple[int, int]]:
+    if isinstance(padding, str):
+        if padding.upper() not in ("SAME", "VALID"):
+            raise ValueError(f'padding: expected "SAME", "VALID" or numbers, got {padding!r}')
+        reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
+        return lax.padtype_to_pads(size, reach, stride, padding.upper())
+    each = (padding,) * len(window) if np.ndim(padding) == 0 else tuple(padding)  # type: ignore[arg-type]
+    if len(each) != len(window):
+        raise ValueError(f"padding: expected one number or {len(window)}, got {padding!r}")
+    pads: Any = [(p, p) if np.ndim(p) == 0 else tuple(p) for p in each]  # type: ignore[arg-type]
+    if any(len(p) != 2 or min(p) < 0 for p in pads):
+        raise ValueError(f"padding: expected numbers >= 0 or pairs of them, got {padding!r}")
+    return pads
+
+
+def _taps(x: jax.Array, axis: int, k: int, s: int, d: int) -> jax.Array:
+    """Moves the window of one axis to the end: `[..., size, ...]` to `[..., positions, ..., k]`."""
+    positions = _positions(x.shape[axis], k, s, d)
+    if d > 1:
+        span = (positions - 1) * s + 1
+        taps = [lax.slice_in_dim(x, i * d, i * d + span, s, axis=axis) for i in range(k)]
+        return jnp.stack(taps, axis=-1)
+    # A window is -(-k // s) neighbouring runs of s taps: few, contiguous copies.
+    runs = -(-k // s)
+    size = (positions + runs - 1) * s
+    missing = [(0, max(0, size - x.shape[axis]) if i == axis else 0) for i in range(x.ndim)]
+    x = lax.slice_in_dim(jnp.pad(x, missing), 0, size, axis=axis)
+    x = jnp.moveaxis(x.reshape(*x.shape[:axis], -1, s, *x.shape[axis + 1 :]), axis + 1, -1)
+    shifted = [lax.slice_in_dim(x, i, i + positions, axis=axis) for i in range(runs)]
+    return jnp.concatenate(shifted, axis=-1)[..., :k]
+
+
+def _positions(size: int, k: int, s: int, d: int) -> int:
+    span = (k - 1) * d + 1
+    if s < 1 or d < 1 or span > size:
+        raise ValueError(
+            f"a window of {k} taps (stride {s}, dilation {d}) spans {span} and does not fit an "
+            f"input of {size}, padding included"
+        )
+    return (size - span) // s + 1

@@ -1,0 +1,110 @@
+"""Plans as text for people: where layers go, and what they cost."""
+
+from itertools import groupby
+
+import numpy as np
+
+from bss2jax.chip.substrate import Substrate
+from bss2jax.mapping.cost import Cost, estimate, fast_seconds, over_epoch
+from bss2jax.mapping.pieces import CONFIGURATION
+from bss2jax.mapping.plan import Plan
+from bss2jax.text import table
+
+
+def describe(plan: Plan) -> str:
+    """Returns a plan as tables: where each layer goes, in how many configurations.
+
+    Args:
+        plan: of a parameter tree, or of a network.
+    """
+    facts = [d.facts(plan.rows(i), plan.substrate) for i, d in enumerate(plan.demands)]
+    shares = _shares(plan)
+    tables: list[str] = []
+    remarks: dict[str, None] = {}
+    # Neighbours that say the same kinds of things stand in one table.
+    for headings, group in groupby(range(len(facts)), key=lambda i: tuple(facts[i])):
+        layers = list(group)
+        at = np.concatenate([plan.rows(i)[:, CONFIGURATION] for i in layers])
+        lines = [r for i in layers for r in plan.demands[i].remarks(len(np.unique(at)))]
+        remarks |= dict.fromkeys(lines)
+        first, last = ("population", ["shares"]) if lines else ("layer", [])
+        rows = [
+            [plan.names[i], *map(_cell, facts[i].values()), *([shares[i]] if lines else [])]
+            for i in layers
+        ]
+        tables.append(table([first, *headings, *last], rows))
+    return "\n\n".join([*tables, *(["\n".join(remarks)] if remarks else [])])
+
+
+def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
+    """Returns what a plan costs as text: layers of products, a sample, an epoch.
+
+    Args:
+        plan: of a network.
+        samples: of an epoch.
+        batch: samples with the same weights.
+    """
+    s, cost, parts = plan.substrate, estimate(plan), []
+    rows = []
+    for i, demand in enumerate(plan.demands):
+        told, own = demand.costs(plan.rows(i)), plan.rows(i)
+        if told:
+            times = np.zeros(plan.configurations)
+            np.maximum.at(times, own[:, CONFIGURATION], demand.seconds(own, plan.seconds, s))
+            rows.append([plan.names[i], *map(str, told.values()), f"{times.sum() * 1e6:.1f} us"])
+            header = ["layer", *told, "time"]
+    if rows:
+        parts.append(table(header, rows) + "\n")
+    parts.append(_sample_line(cost))
+    if rows:
+        whole = cost.seconds * s.power_system * 1e3
+        parts.append(
+            f"the whole mobile system, {s.power_system} W, would take {whole:.1f} mJ in that time; "
+            "12 mJ per MNIST image, published\nfor a whole set-up, is not reproduced"
+        )
+    elif fast_seconds(plan) is not None:
+        fast = _sample_line(estimate(plan, mode="fast"))
+        parts.append(f"in fast mode, ended after {1e6 * s.fast_run:.0f} us, {fast}")
+    return "\n".join([*parts, "", _epoch_table(cost, samples, batch, s)])
+
+
+def _shares(plan: Plan) -> list[str]:
+    """Which layers share a configuration: groups are numbered as they follow each other."""
+    at = [frozenset(plan.rows(i)[:, CONFIGURATION].tolist()) for i in range(len(plan.names))]
+    groups = list(dict.fromkeys(at))
+    return [f"group {groups.index(own)}" if at.count(own) > 1 else "alone" for own in at]
+
+
+def _cell(fact: object) -> str:
+    return f"{fact:.1%}" if isinstance(fact, float) else str(fact)
+
+
+def _sample_line(cost: Cost) -> str:
+    least, most = (1e6 * joules for joules in cost.joules)
+    energy = f"{least:.3g} uJ" if least == most else f"{least:.0f} to {most:.0f} uJ"
+    power = f"{cost.power[0]:g} W" if least == most else "{:g} to {:g} W".format(*cost.power)
+    events = (
+        "input events not known" if cost.events is None else f"at most {cost.events} input events"
+    )
+    return f"per sample: {cost.seconds * 1e6:.1f} us of chip time, {energy} ({power}), {events}"
+
+
+def _epoch_table(cost: Cost, samples: int, batch: int, substrate: Substrate) -> str:
+    epochs = [over_epoch(cost, samples, batch, substrate=substrate)]
+    if len(cost.configurations) > 1:
+        epochs.append(over_epoch(cost, samples, batch, one_chip=False, substrate=substrate))
+    rows = [
+        (
+            str(e.chips),
+            f"{e.seconds:.2f} s",
+            f"{e.writing:.2f} s",
+            str(e.reconfigurations),
+            str(e.round_trips),
+            f"{e.joules[0]:.3g} J" if e.joules[0] == e.joules[1] else f"{e.joules[0]:.3g} to "
+            f"{e.joules[1]:.3g} J",
+        )
+        for e in epochs
+    ]  # fmt: skip
+    header = ("chips", "chip time", "writing", "reconfigurations", "round trips", "energy")
+    title = f"per epoch of {samples} samples in batches of {batch}:"
+    return f"{title}\n{table(header, rows)}"

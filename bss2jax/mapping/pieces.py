@@ -1,0 +1,99 @@
+"""Pieces: the parts of layers that a plan puts on arrays and circuits, and the table of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Columns of a plan's table, int32, one row a piece. Rows and columns are those of the layer's
+# weights; the columns of a population are its neurons, whose circuits begin and end at two places
+# of the plan's list of circuits. A population has no array, a product no circuits: -1.
+FIELDS = (
+    *("layer", "part", "chip", "configuration", "array"),
+    *("row", "row_stop", "column", "column_stop", "circuit", "circuit_stop"),
+)
+(
+    LAYER,
+    PART,
+    CHIP,
+    CONFIGURATION,
+    ARRAY,
+    ROW,
+    ROW_STOP,
+    COLUMN,
+    COLUMN_STOP,
+    CIRCUIT,
+    CIRCUIT_STOP,
+) = range(len(FIELDS))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a layer in its place.
+
+    Attributes:
+        layer: name of the layer.
+        part: number of the piece within its layer.
+        chip: number of the chip.
+        configuration: number of the set-up in which the piece runs, from 0 on.
+        array: synapse array of a product's block; None for a population, which may lie on both.
+        rows: part of the inputs.
+        columns: part of the outputs, or neurons.
+        circuits: neuron circuits of a population, neuron by neuron; () for a product.
+    """
+
+    layer: str
+    part: int
+    chip: int
+    configuration: int
+    array: int | None
+    rows: slice
+    columns: slice
+    circuits: tuple[int, ...] = ()
+
+
+def table(count: int, **columns: int | np.ndarray) -> np.ndarray:
+    """Returns rows of a plan's table, `[count, 11]` int32.
+
+    Args:
+        count: of pieces.
+        columns: one number, or `[count]` numbers, for some of `FIELDS`; the others are 0, array and
+            circuits -1.
+    """
+    rows = np.zeros((count, len(FIELDS)), np.int32)
+    rows[:, [ARRAY, CIRCUIT, CIRCUIT_STOP]] = -1
+    for name, values in columns.items():
+        rows[:, FIELDS.index(name)] = values
+    return rows
+
+
+class Pieces(Sequence[Piece]):
+    """The rows of a plan's table as pieces, made when they are looked at.
+
+    Args:
+        names: of the plan's layers.
+        rows: `[n, 11]` of its table.
+        circuits: `[m, 2]` its list of (chip, circuit).
+    """
+
+    def __init__(self, names: Sequence[str], rows: np.ndarray, circuits: np.ndarray) -> None:
+        self._names, self._rows, self._circuits = names, rows, circuits
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Pieces(self._names, self._rows[index], self._circuits)
+        row = [int(n) for n in self._rows[index]]
+        return Piece(
+            self._names[row[LAYER]],
+            row[PART],
+            row[CHIP],
+            row[CONFIGURATION],
+            None if row[ARRAY] < 0 else row[ARRAY],
+            slice(row[ROW], row[ROW_STOP]),
+            slice(row[COLUMN], row[COLUMN_STOP]),
+            tuple(self._circuits[max(0, row[CIRCUIT]) : max(0, row[CIRCUIT_STOP]), 1].tolist()),
+        )

@@ -1,0 +1,239 @@
+"""A network: layers in the order of a graph, as one value with pure functions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import jax
+
+from bss2jax.chip.chip import Chip
+from bss2jax.kernels.coding import normalise
+from bss2jax.mapping.plan import Plan, plan_network, tree_of
+from bss2jax.networks.codes import raster_of
+from bss2jax.networks.layer import EXECUTIONS, Arrays, Execution, How, Layer, folded
+from bss2jax.networks.signal import Signal
+
+# What layers have by name: parameters, what they keep, what happened.
+Params: TypeAlias = dict[str, Arrays]
+State: TypeAlias = dict[str, Arrays]
+Records: TypeAlias = dict[str, Arrays]
+On = Execution | Mapping[str, Execution]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer in its place in a network.
+
+    Attributes:
+        name: of the layer, in the trees of parameters, state and records.
+        layer: what does the work.
+        inputs: names of the nodes whose outputs it takes; `input` is the network's own input.
+        before: the signals of these.
+        after: the signal that it makes.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    before: tuple[Signal, ...]
+    after: Signal
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as a value: made by `build`, changed by making another.
+
+    Attributes:
+        input: the signal of a sample.
+        nodes: layers in the order in which they work; the last one's output are the scores.
+        twin: what shows the spikes of a network of rates on `ideal` and `chip`, see
+            `networks.conversion.Twin`; None for a network that runs there itself.
+    """
+
+    input: Signal
+    nodes: tuple[Node, ...]
+    twin: "Any" = None
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Where the layers go on the chip: in the published order.
+
+        Raises:
+            ValueError: a layer does not fit the chip; says which and why.
+        """
+        if self.twin is not None:
+            return self.twin.network.plan
+        with jax.ensure_compile_time_eval():  # inside a jit too
+            demands = {node.name: node.layer.demand(*node.before) for node in self.nodes}
+        on_chip = {name: demand for name, demand in demands.items() if demand is not None}
+        shapes = jax.eval_shape(self.init, jax.random.key(0))
+        return plan_network(
+            tuple(on_chip), tuple(on_chip.values()), tree=tree_of(shapes),
+            seconds=max((getattr(node.after, "seconds", 0.0) for node in self.nodes), default=0.0),
+            substrate=self.input.substrate,
+        )  # fmt: skip
+
+    @cached_property
+    def misfit(self) -> str:
+        """Why the network does not fit the chip; empty where it does.
+
+        It can be simulated without a chip all the same.
+        """
+        try:
+            self.plan  # noqa: B018 (made here, and kept)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the layers."""
+        return tuple(node.name for node in self.nodes)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The size of a sample, and of each layer's output."""
+        return (self.input.size, *(node.after.size for node in self.nodes))
+
+    @property
+    def executions(self) -> tuple[Execution, ...]:
+        """The executions that all layers have: on a chip, where they fit one."""
+        shared = (e for e in EXECUTIONS if all(e in n.layer.executions for n in self.nodes))
+        return tuple(e for e in shared if not (e == "chip" and self.misfit))
+
+    @property
+    def slow_off_float(self) -> bool:
+        """Whether a sample takes as many products as steps on all executions but `float`."""
+        return self.twin is not None
+
+    @property
+    def across_samples(self) -> bool:
+        """Whether a layer looks across the samples of a batch, which then is not cut."""
+        return any(node.layer.across_samples for node in self.nodes)
+
+    def encode(self, x: jax.Array, full_scale: Any, *, offset: Any = 0.0) -> jax.Array:
+        """Turns a data set's values `[B, ...]` into what `apply` takes: see `coding.normalise`."""
+        return self.input.full_scale * normalise(x, full_scale, offset=offset)
+
+    def init(self, key: jax.Array) -> Params:
+        """Draws the parameters: a dict of float32 arrays for each layer that has any.
+
+        Each layer's key is folded by its name: a layer that is inserted leaves the others alone.
+        """
+        drawn = {n.name: n.layer.init(folded(key, n.name), *n.before) for n in self.nodes}
+        return {name: params for name, params in drawn.items() if params}
+
+    def state(self) -> State:
+        """Returns what layers keep from step to step of a training, before the first."""
+        kept = {node.name: node.layer.state(*node.before) for node in self.nodes}
+        return {name: state for name, state in kept.items() if state}
+
+    def project(self, params: Params) -> Params:
+        """Returns parameters within what the synapses can hold."""
+        return {
+            node.name: node.layer.project(params[node.name], *node.before)
+            for node in self.nodes
+            if node.name in params
+        }
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: jax.Array,
+        chip: Chip | None = None,
+        key: jax.Array | None = None,
+        *,
+        sample: jax.Array | int = 0,
+        on: On,
+        training: bool = False,
+        shown: Mapping[str, jax.Array] | None = None,
+    ) -> tuple[jax.Array, State, Records]:
+        """Runs the network.
+
+        Args:
+            params: from `init`, or trained.
+            state: from `state`, or of the step before.
+            x: `[B, *size]` values, 1 is full scale.
+            chip: for layers on `chip`.
+            key: of noise, random codes and dropout; None: none of these.
+            sample: number of the batch's first sample, which noise depends on.
+            on: an execution for all layers, or executions by layer name (others are `ideal`).
+            training: whether dropout and training noise apply.
+            shown: outputs of layers that were measured, by name: forward they are taken for those
+                of the layer, backward the layer's own gradient applies.
+
+        Returns:
+            The last layer's output, the state, and each layer's record.
+
+        Raises:
+            ValueError: shapes do not match, `on` does not fit, or a chip is missing.
+        """
+        each = executions(self, on)
+        if "chip" in each.values() and chip is None:
+            raise ValueError('on="chip" needs a chip: give one, or on="ideal" for a perfect one')
+        if x.shape[1:] != self.input.size:
+            raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {self.input.size}")
+        if self.twin is not None and (execution := _one(each)) != "float":
+            here = chip if execution == "chip" else None
+            shown = self.twin.measure(params, x, here, key, sample)
+            each, key = dict.fromkeys(each, "float"), None
+        signals = {"input": x}
+        after: State = {}
+        records: Records = {}
+        for node in self.nodes:
+            on_chip = each[node.name] == "chip" and node.name in self.plan.names
+            place = self.plan.place(node.name) if on_chip else None
+            how = How(
+                chip if each[node.name] == "chip" else None,
+                folded(key, node.name), sample, each[node.name], training,
+                node.before, node.after, place,
+            )  # fmt: skip
+            inputs = [signals[name] for name in node.inputs]
+            if not node.layer.takes_coded:
+                inputs = [raster_of(signal) for signal in inputs]
+            own, kept = params.get(node.name, {}), state.get(node.name, {})
+            y, kept, record = node.layer.apply(own, kept, *inputs, how=how)
+            if shown is not None and node.name in shown:
+                y = y + jax.lax.stop_gradient(shown[node.name] - y)
+            signals[node.name] = y
+            after |= {node.name: kept} if kept else {}
+            records |= {node.name: record} if record else {}
+        return raster_of(y), after, records
+
+
+def executions(network: Network, on: On) -> dict[str, Execution]:
+    """Returns the execution of every layer, from one for all or from a mapping of some.
+
+    Args:
+        network: whose layers they are.
+        on: an execution, or executions by layer name; layers it leaves out are `ideal`.
+
+    Raises:
+        ValueError: no layer, or no execution of the network, has such a name.
+    """
+    names, known = network.names, network.executions
+    some: dict[str, Execution] = dict.fromkeys(names, on) if isinstance(on, str) else dict(on)
+    for name, execution in some.items():
+        if name not in names:
+            raise ValueError(f"on: no layer {name!r}; the layers are {', '.join(names)}")
+        if execution == "chip" and network.misfit:
+            raise ValueError(f"on: {network.misfit}")
+        if execution not in known:
+            raise ValueError(f"on: expected one of {known}, got {execution!r}")
+    rest = [name for name in names if name not in some]
+    if rest and "ideal" not in known:
+        raise ValueError(f"on: {', '.join(rest)} would be ideal; expected one of {known}")
+    ideal: dict[str, Execution] = dict.fromkeys(names, "ideal")
+    each = ideal | some
+    if network.twin is not None:
+        _one(each)
+    return each
+
+
+def _one(each: Mapping[str, Execution]) -> Execution:
+    """The one execution of a network that is converted as a whole."""
+    if len(set(each.values())) > 1:
+        raise ValueError("on: a network of rates runs as a whole: expected one execution")
+    return next(iter(each.values()))

@@ -1,0 +1,30 @@
+"""The ladder onto the chip: what becomes of a network's accuracy, rung by rung."""
+
+from dataclasses import dataclass
+
+from bss2jax.networks.layer import Execution
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One measurement of a network on its way onto the chip.
+
+    Attributes:
+        label: what figures and tables call it.
+        meaning: the same at length.
+        on: the execution that it is measured on.
+    """
+
+    label: str
+    meaning: str
+    on: Execution
+
+
+# By name, as in a run's summary.json. `transfer` is of what first meets the chip, `chip` of what
+# training ends with.
+RUNGS = {
+    "float": Rung("float", "without rounding, saturation and noise", "float"),
+    "ideal": Rung("quantised", "quantised, on a perfect chip", "ideal"),
+    "transfer": Rung("moved to the chip", "moved to the chip, as trained so far", "chip"),
+    "chip": Rung("trained in the loop", "on the chip, as trained at last", "chip"),
+}

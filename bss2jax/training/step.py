@@ -1,0 +1,250 @@
+"""One step of a training: a batch, its gradient, tile by tile of samples, and an update.
+
+Randomness is a function of (seed, phase, step) alone: every key is folded from the phase's key and
+the number of the step or epoch it serves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from bss2jax.chip.chip import Chip, sample_chip
+from bss2jax.networks import graph as networks
+from bss2jax.networks.graph import Params, Records
+from bss2jax.training import objective as objectives
+from bss2jax.training.augment import augment
+from bss2jax.training.phase import Phase, make_optimizer, steps_per_epoch
+from bss2jax.training.task import Samples, Task, Variables
+from bss2jax.training.tiles import Compiled, compile_tiled
+
+# What the key of a phase is folded with to serve different purposes.
+ORDER, STEP, VALIDATION = 0, 1, 2
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class State:
+    """What a step changes.
+
+    Attributes:
+        variables: of the network.
+        optimizer: the optimiser's state.
+        loss, correct: sums over the epoch's samples so far.
+        taken: int32, the epoch's steps so far that changed the parameters.
+    """
+
+    variables: Variables
+    optimizer: Any
+    loss: jax.Array
+    correct: jax.Array
+    taken: jax.Array
+
+
+class Gradient(NamedTuple):
+    """What a batch gives: loss, scores `[B, classes]`, labels `[B]`, and what follows from them.
+
+    Attributes:
+        loss: mean over the batch, with penalties, nats.
+        scores, labels: of the samples.
+        state: of the network, after the batch.
+        records: of the layers, means over the batch; {} where they were not asked for.
+        params: the gradient of the loss.
+    """
+
+    loss: jax.Array
+    scores: jax.Array
+    labels: jax.Array
+    state: networks.State
+    records: Records
+    params: Params
+
+
+def fresh(variables: Variables, optimizer: Any) -> State:
+    """Returns the state at the start of an epoch."""
+    return State(variables, optimizer, jnp.zeros(()), jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+
+def epoch_order(key: jax.Array, epoch: int, samples: int) -> jax.Array:
+    """Returns the order `[samples]` of the training samples in an epoch of a phase with a key."""
+    return _permutation(jax.random.fold_in(jax.random.fold_in(key, ORDER), epoch), samples)
+
+
+def compiled_step(
+    task: Task, phase: Phase, state: State, training: Samples, chip: Chip, key: jax.Array
+) -> Compiled:
+    """Returns the compiled step: `step(state, training, order, done, chip, key) -> state`.
+
+    Of it, `done` is the number of the phase's steps before this one, `order` the epoch's, and the
+    key that of the phase.
+
+    Args:
+        task, phase: network, settings, execution, optimiser.
+        state, training, chip, key: arrays, or shapes, as the step will be given.
+    """
+    whole = task.network.across_samples or task.objective.rate > 0
+    arguments = state, training, jax.ShapeDtypeStruct(training.y.shape, jnp.int32), 0, chip, key
+    batch = min(phase.batch_size, len(training.y))
+    make = partial(
+        compile_tiled, partial(_step_of, task, phase), batch, *arguments, whole=whole, donate=(0,)
+    )
+    return task.once(make, phase, *arguments)
+
+
+def gradient(
+    task: Task,
+    phase: Phase,
+    variables: Variables,
+    training: Samples,
+    order: jax.Array,
+    done: jax.Array | int,
+    chip: Chip,
+    key: jax.Array,
+    *,
+    tile: int,
+    records: bool = False,
+) -> Gradient:
+    """Returns what the batch of a step gives.
+
+    Args:
+        task, phase: network and settings.
+        variables: of the network.
+        training: all training samples, of which the step takes a batch.
+        order: `[samples]`, of the samples in this epoch.
+        done: int32 `[]`, steps of the phase before this one.
+        chip: of the run.
+        key: of the phase.
+        tile: samples that are taken at once, a divisor of the batch.
+        records: whether the layers' records are wanted.
+    """
+    values, y, chip, noise = _drawn(task, phase, training, order, done, chip, key)
+    batch, epoch = len(y), done // _per_epoch(phase, training)
+
+    def loss(
+        params: Params, state: networks.State, x: jax.Array, y: jax.Array, sample: jax.Array | int
+    ) -> tuple[jax.Array, tuple]:
+        scores, state, found = task.network.apply(
+            params, state, x, chip, noise, sample=sample, on=phase.on, training=True
+        )
+        mean = objectives.loss(scores, y, task.objective).mean()
+        mean += objectives.penalty(params, found, task.objective, epoch)
+        return mean, (scores, state, jax.tree.map(jnp.mean, found) if records else {})
+
+    of_tile = jax.value_and_grad(loss, has_aux=True)
+    if tile == batch:
+        (mean, (scores, state, found)), slope = of_tile(*_parts(variables), values, y, 0)
+        return Gradient(mean, scores, y, state, found, slope)
+
+    # Tile by tile, the whole network forward and backward; gradients and losses are added.
+    def add(carry: tuple, part: tuple) -> tuple[tuple, tuple]:
+        state, mean, slope = carry
+        (more, (scores, state, found)), steeper = of_tile(variables.params, state, *part)
+        return (state, mean + more, jax.tree.map(jnp.add, slope, steeper)), (scores, found)
+
+    tiles = batch // tile
+    parts = (
+        values.reshape(tiles, tile, *values.shape[1:]),
+        y.reshape(tiles, tile),
+        tile * jnp.arange(tiles),
+    )
+    none = variables.state, jnp.zeros(()), jax.tree.map(jnp.zeros_like, variables.params)
+    (state, mean, slope), (scores, found) = lax.scan(add, none, parts)
+    slope, found = jax.tree.map(lambda g: g / tiles, slope), jax.tree.map(jnp.mean, found)
+    return Gradient(mean / tiles, scores.reshape(batch, -1), y, state, found, slope)
+
+
+def update(
+    task: Task, phase: Phase, samples: int, state: State, slope: Params
+) -> tuple[Params, Any]:
+    """Returns the parameters and the optimiser's state after a step along a gradient.
+
+    Args:
+        task, phase: network and settings.
+        samples: in the training data.
+        state: before the step.
+        slope: the gradient.
+    """
+    params = state.variables.params
+    updates, optimizer = make_optimizer(phase, samples).update(slope, state.optimizer, params)
+    return task.network.project(optax.apply_updates(params, updates)), optimizer
+
+
+def finite(tree: Any) -> jax.Array:
+    """Returns whether all numbers of a tree are finite, `[]`."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _drawn(
+    task: Task,
+    phase: Phase,
+    training: Samples,
+    order: jax.Array,
+    done: jax.Array | int,
+    chip: Chip,
+    key: jax.Array,
+) -> tuple[jax.Array, jax.Array, Chip, jax.Array | None]:
+    """A step's batch, changed at random and encoded, its labels, chip and key of the noise."""
+    batch = min(phase.batch_size, len(training.y))
+    key = jax.random.fold_in(jax.random.fold_in(key, STEP), done)
+    k_augment, k_noise, k_chip = jax.random.split(key, 3)
+    first = done % _per_epoch(phase, training) * batch
+    index = lax.dynamic_slice_in_dim(order, first, batch)
+    x, y = training.x[index], training.y[index]
+    if phase.augment and task.augmentation.any:
+        x = augment(x, k_augment, task.augmentation)
+    if phase.on_chip and phase.chip == "resample":
+        chip = sample_chip(k_chip, task.mismatch, substrate=task.substrate)
+    return task.encode(x), y, chip, k_noise if phase.noise else None
+
+
+def _step_of(task: Task, phase: Phase, tile: int) -> Callable[..., State]:
+    return partial(_step, task, phase, tile)
+
+
+def _step(
+    task: Task,
+    phase: Phase,
+    tile: int,
+    state: State,
+    training: Samples,
+    order: jax.Array,
+    done: jax.Array,
+    chip: Chip,
+    key: jax.Array,
+) -> State:
+    """Takes a step; one that is not finite changes nothing but is not counted.
+
+    Unless such steps are skipped, no later step changes anything either: the host looks only now
+    and then, and finds the parameters as they were.
+    """
+    of = gradient(task, phase, state.variables, training, order, done, chip, key, tile=tile)
+    params, optimizer = update(task, phase, len(training.y), state, of.params)
+    good = finite((of.loss, of.params, params))
+    if phase.on_nonfinite == "stop":
+        good &= state.taken == done % _per_epoch(phase, training)
+    after = State(
+        Variables(params, of.state),
+        optimizer,
+        state.loss + len(of.labels) * of.loss,
+        state.correct + objectives.correct(of.scores, of.labels).sum(),
+        state.taken + 1,
+    )
+    return jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state)
+
+
+def _parts(variables: Variables) -> tuple[Params, networks.State]:
+    return variables.params, variables.state
+
+
+def _per_epoch(phase: Phase, training: Samples) -> int:
+    return steps_per_epoch(phase, len(training.y))
+
+
+@partial(jax.jit, static_argnums=1)
+def _permutation(key: jax.Array, samples: int) -> jax.Array:
+    return jax.random.permutation(key, samples)

@@ -1,0 +1,125 @@
+"""What stays the same through a training: the network, its settings, and what is compiled of it."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from bss2jax.chip.chip import Mismatch
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.networks.graph import Network, Params, State
+from bss2jax.training.phase import Augmentation, Objective
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Samples:
+    """Data on the device: `x [S, ...]` in the set's own type, `y [S]` int32 labels."""
+
+    x: jax.Array
+    y: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Variables:
+    """What a network has learned.
+
+    Attributes:
+        params: by layer, what the optimiser changes.
+        state: by layer, what the network itself keeps from step to step; {} for most.
+    """
+
+    params: Params
+    state: State
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that stays the same through a training.
+
+    Attributes:
+        network: what is trained.
+        full_scale: what becomes activation 31; one for all, or for each channel.
+        mismatch: spreads of the chips that `resample` draws.
+        substrate: the chip's numbers.
+        objective: what is minimised.
+        augmentation: changes of the training images.
+        offset: the value, in the unit of x, that becomes activation 0; one or one a channel.
+        compiled: the steps and evaluations compiled so far, which equal phases share.
+    """
+
+    network: Network
+    full_scale: float | tuple[float, ...]
+    mismatch: Mismatch = Mismatch()
+    substrate: Substrate = BSS2
+    objective: Objective = Objective()
+    augmentation: Augmentation = Augmentation()
+    offset: float | tuple[float, ...] = 0.0
+    compiled: dict[Hashable, Any] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("full_scale", "offset"):
+            numbers = np.asarray(getattr(self, name), np.float64).tolist()
+            value = tuple(numbers) if isinstance(numbers, list) else numbers
+            object.__setattr__(self, name, value)
+
+    def initial(self, key: jax.Array) -> Variables:
+        """Returns what a training starts from, parameters drawn with a key."""
+        return Variables(self.network.init(key), self.network.state())
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Turns samples `[B, ...]` into what the network's `apply` takes."""
+        return self.network.encode(x, self.full_scale, offset=self.offset)
+
+    def once(self, make: Callable[[], Any], *of: Any) -> Any:
+        """Returns what `make` compiles, or what it did before for the same settings and shapes.
+
+        Args:
+            make: compiles, without arguments.
+            of: all that the result depends on: hashable settings, and trees of arrays, of which
+                structure, shapes and types count.
+        """
+        leaves, structure = jax.tree.flatten(of)
+        seen = (
+            structure,
+            *((leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else leaf for leaf in leaves),
+        )
+        if seen not in self.compiled:
+            self.compiled[seen] = make()
+        return self.compiled[seen]
+
+
+class _Arrays(Protocol):
+    @property
+    def x(self) -> Any: ...
+    @property
+    def y(self) -> Any: ...
+
+
+def check(samples: _Arrays, network: Network, name: str) -> None:
+    """Refuses samples that a network cannot take or score.
+
+    Args:
+        samples: with arrays x and y, to look at.
+        network: which takes them, and has an output for each class.
+        name: of the samples, for the message.
+
+    Raises:
+        ValueError: x or y have another shape or type than expected, or labels are out of range.
+    """
+    x, y, (classes,) = samples.x, samples.y, network.shapes[-1]
+    expected = ", ".join(map(str, network.shapes[0]))
+    if x.shape[1:] != network.shapes[0] or not len(x):
+        raise ValueError(f"{name}.x: got shape {x.shape}, expected (S, {expected}) with S >= 1")
+    if x.dtype.kind not in "uif" or y.dtype.kind not in "ui":
+        raise ValueError(f"{name}: got x of {x.dtype} and y of {y.dtype}, expected numbers and int")
+    if y.shape != (len(x),):
+        raise ValueError(f"{name}.y: got shape {y.shape}, expected ({len(x)},), a label a sample")
+    least, most = int(y.min()), int(y.max())
+    if least < 0 or most >= classes:
+        raise ValueError(f"{name}.y: got labels {least} to {most}, expected 0 to {classes - 1}")
