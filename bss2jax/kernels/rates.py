@@ -164,7 +164,7 @@ def noisy_rate(
         sample: number of the first sample, on which its noise depends.
     """
     rate = soft_lif_rate(j, curve)
-    if key is None or isinstance(noise, Quiet):
+    if key is None:
         return rate
     disturbed = noise.sample(lax.stop_gradient(rate), key, sample)
     return rate + lax.stop_gradient(jnp.where(j > 1, disturbed - rate, 0.0))

@@ -20,7 +20,6 @@ import numpy as np
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.mapping import pieces
 from bss2jax.mapping.pieces import CIRCUIT, CIRCUIT_STOP, COLUMN, COLUMN_STOP, CONFIGURATION
-from bss2jax.mapping.plan import Plan
 from bss2jax.mapping.products import Footprint
 
 
@@ -386,12 +385,3 @@ class PopulationDemand:
                 f"input simulated {how}: {self.density:.1%} of its raster at most are spikes"
             )
         return tuple(lines)
-
-
-def populations(plan: Plan) -> dict[str, Population]:
-    """Returns the populations of a plan in their places, for executors that take `Population`."""
-    return {
-        name: demand.on(plan.substrate, int(plan.place(name).circuits[0, 0]))
-        for name, demand in zip(plan.names, plan.demands, strict=True)
-        if isinstance(demand, PopulationDemand)
-    }
