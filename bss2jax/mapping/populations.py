@@ -13,8 +13,6 @@ published).
 import hashlib
 from dataclasses import dataclass, field
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
@@ -136,23 +134,23 @@ class Population:
         """Share of the circuits of all its runs that are used."""
         return self.circuits / (self.runs * self.circuits_on_chip)
 
-    def members(self) -> jax.Array:
+    def members(self) -> np.ndarray:
         """Returns the circuits `[n, c]` that each neuron of a run is joined of.
 
         Neurons go position by position, channels inside.
         """
         n, c = self.neurons_per_run, self.circuits_per_neuron
-        return self.first_circuit + jnp.arange(n * c).reshape(n, c)
+        return self.first_circuit + np.arange(n * c).reshape(n, c)
 
-    def in_run(self) -> jax.Array:
+    def in_run(self) -> np.ndarray:
         """Returns, for each of all neurons `[N]`, which one of its run's it is."""
-        position, channel = jnp.divmod(jnp.arange(self.neurons), self.channels)
+        position, channel = np.divmod(np.arange(self.neurons), self.channels)
         within = position % self.positions_per_run * self.channels_per_run
         return within + channel % self.channels_per_run
 
-    def run_of(self) -> jax.Array:
+    def run_of(self) -> np.ndarray:
         """Returns, for each of all neurons `[N]`, the run that it is in."""
-        position, channel = jnp.divmod(jnp.arange(self.neurons), self.channels)
+        position, channel = np.divmod(np.arange(self.neurons), self.channels)
         part, tile = channel // self.channels_per_run, position // self.positions_per_run
         return part * self.runs_of_positions + tile
 
@@ -238,15 +236,10 @@ class PopulationDemand:
             Rows of a plan's table, `[n, 11]`, on chip 0, configurations counted from 0; and the
             (chip, circuit) of all neurons, `[N c, 2]`.
         """
-        place, c = self.on(substrate, first), self.on(substrate).circuits_per_neuron
-        neurons = np.arange(self.neurons)
-        position, channel = np.divmod(neurons, place.channels)
+        place = self.on(substrate, first)
+        c, configuration = place.circuits_per_neuron, place.run_of()
+        circuit = place.members()[place.in_run()]
         # Several positions with all their channels, or some channels of one position: neighbours.
-        tile, within = np.divmod(position, place.positions_per_run)
-        part, of_part = np.divmod(channel, place.channels_per_run)
-        configuration = part * place.runs_of_positions + tile
-        member = within * place.channels_per_run + of_part
-        circuit = first + member[:, None] * c + np.arange(c)
         starts = np.flatnonzero(np.diff(configuration, prepend=-1))
         stops = np.append(starts[1:], self.neurons)
         order = np.argsort(configuration[starts], kind="stable")
