@@ -72,24 +72,28 @@ class LastStep(Decoder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstSpike(Decoder):
+class SpikeDecoder(Decoder):
+    """The base of decoders of spikes."""
+
+    takes: ClassVar[type[Signal]] = Spikes
+    advice: ClassVar[str] = "put a lif layer before it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstSpike(SpikeDecoder):
     """Minus the step of each neuron's first spike: the earliest wins. See `coding.first_spike`."""
 
     kind: Literal["first_spike"] = "first_spike"
-    takes: ClassVar[type[Signal]] = Spikes
-    advice: ClassVar[str] = "put a lif layer before it"
 
     def decode(self, x: jax.Array) -> jax.Array:
         return coding.first_spike(x)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpikeCount(Decoder):
+class SpikeCount(SpikeDecoder):
     """How often each neuron spikes."""
 
     kind: Literal["spike_count"] = "spike_count"
-    takes: ClassVar[type[Signal]] = Spikes
-    advice: ClassVar[str] = "put a lif layer before it"
 
     def decode(self, x: jax.Array) -> jax.Array:
         return coding.spike_count(x)
