@@ -9,6 +9,7 @@ import pytest
 import reference_softlif as reference
 
 from bss2jax.kernels import rates as softlif
+from bss2jax.kernels.neurons.exact import ExactLIF
 from bss2jax.kernels.rates import Alpha, AlphaMembrane, Curve, Gaussian
 
 NOISY = jax.jit(softlif.noisy_rate, static_argnums=(1, 2))
@@ -137,10 +138,12 @@ def test_a_constant_current_gives_the_rate_of_the_curve_at_any_step(curve):
     for dt in (1e-3, 2.5e-4):
         steps = round(2 / dt)
 
-        def step(state, _, dt=dt):
-            return softlif.firing_step(curve, state, j, dt=dt)
+        neuron = ExactLIF(curve.tau_rc, tau_ref=curve.tau_ref, dt=dt)
 
-        _, z = jax.lax.scan(step, softlif.firing_state(j.shape), length=steps)
+        def step(state, _, neuron=neuron):
+            return neuron.step(state, j)
+
+        _, z = jax.lax.scan(step, neuron.rest(j), length=steps)
         # An interval is what it should be, so in 2 s a count is off by one at most, the first
         # interval (no rest before it) included; float32 may add another in a thousand.
         assert (abs(z.sum(axis=0) - 2 * softlif.lif_rate(j, curve)) <= 2).all()
@@ -150,11 +153,8 @@ def test_a_changing_current_fires_as_tiny_euler_steps_do():
     steps, rng = 40, np.random.default_rng(0)
     j = rng.uniform(-2, 12, steps).astype(np.float32)
     expected = reference.spikes(j, steps, *times(softlif.MNIST))
-
-    def step(state, j):
-        return softlif.firing_step(softlif.MNIST, state, j)
-
-    _, z = jax.lax.scan(step, softlif.firing_state(()), j)
+    neuron = ExactLIF(softlif.MNIST.tau_rc, tau_ref=softlif.MNIST.tau_ref)
+    _, z = jax.lax.scan(neuron.step, neuron.rest(jnp.zeros(())), j)
     assert expected.sum() >= 4
     np.testing.assert_array_equal(z, expected)
 
@@ -163,19 +163,18 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="gamma"):
         Curve(gamma=0)
     with pytest.raises(ValueError, match="refractory"):
-        softlif.firing_step(softlif.MNIST, softlif.firing_state((1,)), jnp.ones(1), dt=3e-3)
+        ExactLIF(dt=3e-3)
     with pytest.raises(ValueError, match="5 % apart"):
         softlif.filtered_train(jnp.ones(1), jnp.ones(1), 22e-3, 22e-3)
 
 
 def test_neurons_may_have_time_constants_of_their_own():
     taus = jnp.array([15e-3, 22e-3, 40e-3])
-    curves = [softlif.Curve(tau_rc=float(tau)) for tau in taus]
-    j = jnp.array([1.2, 3.0, 1.05])
-    together, apart = softlif.firing_state((3,)), [softlif.firing_state(()) for _ in curves]
+    neurons, j = [ExactLIF(float(tau)) for tau in taus], jnp.array([1.2, 3.0, 1.05])
+    together, apart = ExactLIF(taus).rest(j), [n.rest(jnp.zeros(())) for n in neurons]
     for _ in range(150):
-        together, z = softlif.firing_step(softlif.MNIST, together, j, tau_rc=taus)
-        each = [softlif.firing_step(c, s, i) for c, s, i in zip(curves, apart, j, strict=True)]
+        together, z = ExactLIF(taus).step(together, j)
+        each = [n.step(s, i) for n, s, i in zip(neurons, apart, j, strict=True)]
         apart = [state for state, _ in each]
         np.testing.assert_array_equal(z, jnp.stack([fired for _, fired in each]))
     np.testing.assert_allclose(together.v, jnp.stack([s.v for s in apart]), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""LIF neurons by their rates: the curve, a soft one to train with, its noise, and their spikes.
+"""LIF neurons by their rates: the curve, a soft one to train with, and its noise.
 
 A neuron is driven by a current j in units of what just brings it to its threshold, 1. It fires at
 
@@ -209,69 +209,6 @@ def filtered_train(
         )
     slow = tau_rc / difference**2 * (series(tau_rc) - series(tau_syn))
     return slow - tau_syn / difference * alpha
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class FiringState:
-    """What neurons carry from step to step, each `[...]`.
-
-    Attributes:
-        v: membrane, in units of the threshold.
-        wait: refractory time still to come, s.
-    """
-
-    v: jax.Array
-    wait: jax.Array
-
-
-def firing_state(shape: tuple[int, ...]) -> FiringState:
-    """Returns neurons at rest: v = 0, not refractory."""
-    return FiringState(jnp.zeros(shape), jnp.zeros(shape))
-
-
-def firing_step(
-    curve: Curve,
-    state: FiringState,
-    j: jax.Array,
-    *,
-    dt: float = 1e-3,
-    tau_rc: jax.Array | None = None,
-) -> tuple[FiringState, jax.Array]:
-    """Advances LIF neurons by one step in which the current stays; at most one spike each.
-
-        tau_rc dv/dt = j - v;    a spike and v = 0 where v > 1, then tau_ref of rest
-
-    The time of a spike within its step is worked out, and the rest counted from there: so a
-    constant current gives the rate of the curve at any dt. `kernels.neurons.lif` puts spikes on the
-    grid of steps; at 1 ms that costs half a step an interval, a tenth of the rate at 200 Hz.
-
-    Args:
-        curve: of the neurons; tau_ref >= dt.
-        state: from `firing_state` or the step before.
-        j: `[...]` current.
-        dt: s.
-        tau_rc: `[...]` of each neuron, s, where it is not that of the curve.
-
-    Returns:
-        The next state, and spikes `[...]`, 0.0 or 1.0.
-
-    Raises:
-        ValueError: dt is longer than the refractory time.
-    """
-    if curve.tau_ref < dt * (1 - 1e-6):
-        raise ValueError(
-            f"dt: {dt} s is longer than the refractory time, {curve.tau_ref} s: several spikes "
-            "would fall into a step; take a shorter one"
-        )
-    tau = curve.tau_rc if tau_rc is None else tau_rc
-    active = jnp.clip(dt - state.wait, 0, dt)
-    v = j + (state.v - j) * jnp.exp(-active / tau)
-    fired = v > 1
-    overshoot = jnp.where(fired, (v - 1) / jnp.where(fired, j - 1, 1), 0)
-    since = -tau * jnp.log1p(-overshoot)
-    wait = jnp.where(fired, curve.tau_ref - since, jnp.maximum(state.wait - dt, 0))
-    return FiringState(jnp.where(fired, 0, v), wait), fired.astype(v.dtype)
 
 
 def _lif(j, curve):
