@@ -46,9 +46,8 @@ class Flatten(Layer):
         return self, via
 
     def apply(self, params: Arrays, state: Arrays, *x: Any, how: How) -> Applied:
-        if hasattr(x[0], "code"):  # spikes that are still to be coded, one by one
-            return replace(x[0], values=how.before[0].flat(x[0].values)), state, {}
-        return how.before[0].flat(x[0]), state, {}
+        # Also of values that are still to be coded as spikes, one by one.
+        return jax.tree.map(how.before[0].flat, x[0]), state, {}
 
     def reached(self, z: jax.Array, before: Signal) -> jax.Array:
         """Returns the same spikes in one vector: `[..., *size]` to `[..., entries]`."""

@@ -19,7 +19,7 @@ from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.synapses.dense import Raster
 from bss2jax.kernels.synapses.events import sort_events
-from bss2jax.kernels.synapses.fields import Fields
+from bss2jax.kernels.synapses.given import sent_of
 from bss2jax.kernels.synapses.lazy import Lazy
 from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.kernels.unfold import output_shape, patches
@@ -295,12 +295,10 @@ class ConvLIF(SpikingPopulation):
         sent: Sent
         if self.shared:
             stride = per_axis(self.stride, len(before.size) - 1)
-            raster = x[0] if hasattr(x[0], "code") else Raster(x[0])
-            sent, w = Windows(raster, self.taps(before), stride, self.padding), as_matrix(w)
-        elif hasattr(x[0], "code"):
-            sent = Fields(replace(x[0], values=self.fields(x[0].values, before)))
+            sent, w = Windows(x[0], self.taps(before), stride, self.padding), as_matrix(w)
         else:
-            sent = Fields(Raster(self.fields(x[0], before)))
+            # Of spikes, or of values that are still to be coded as spikes, each by itself.
+            sent = sent_of(jax.tree.map(lambda x: self.fields(x, before), x[0]), w.shape[1])
         recording = self.run(sent, w, params, how, gradient=Surrogate(self.surrogate))
         z, record = self.fired(recording.spikes, how)
         return z, state, record
