@@ -54,7 +54,7 @@ class Reporter:
         if self._bar is None or time.monotonic() < self._next:
             return
         state, seen = progress.state, max(1, int(progress.state.taken)) * self._batch
-        figures = f"loss {float(state.loss) / seen:.3f}  accuracy {float(state.correct) / seen:.1%}"
+        figures = _figures(float(state.loss) / seen, float(state.correct) / seen)
         self._bar.update(self._task, completed=progress.step, figures=figures)
         self._next = time.monotonic() + _REFRESH
 
@@ -68,7 +68,14 @@ class Reporter:
         if epoch.skipped:
             line += f"  {epoch.skipped} steps skipped: not finite"
         if self._bar:
-            self._bar.update(self._task, completed=epoch.step)
+            # A short phase ends before its bar was due: the epoch's figures are the bar's too.
+            figures = _figures(epoch.train_loss, epoch.train_accuracy)
+            self._bar.update(self._task, completed=epoch.step, figures=figures)
             self._bar.console.print(line, highlight=False)
         else:
             print(line, flush=True)
+
+
+def _figures(loss: float, accuracy: float) -> str:
+    """What a bar says of a training."""
+    return f"loss {loss:.3f}  accuracy {accuracy:.1%}"
