@@ -29,11 +29,12 @@ import pytest
 import reference
 from hypothesis import settings
 
-from bss2jax import Mismatch, cli, sample_chip
+from bss2jax import Mismatch, sample_chip
+from bss2jax.cli import main, pages
 from bss2jax.runs.directory import RunDirectory
 
 # What the command line does to its process's memory is not for that of the tests.
-cli._keep_pages = lambda: None
+pages.keep_pages = lambda: None
 
 # From the command line's side: `make test-system`. The others are `make test-kernels`.
 SYSTEM = {
@@ -143,7 +144,7 @@ def finished(tmp_path_factory):
             printed = io.StringIO()
             jax.config.update("jax_disable_most_optimizations", False)
             with contextlib.redirect_stdout(printed):
-                code = cli.main(["train", str(place / "tiny.toml"), f"run.dir={place / 'tiny'}"])
+                code = main(["train", str(place / "tiny.toml"), f"run.dir={place / 'tiny'}"])
             jax.config.update("jax_disable_most_optimizations", quick)
             assert code == 0, printed.getvalue()
             (place / "tiny.txt").write_text(printed.getvalue())

@@ -107,7 +107,7 @@ def test_evaluate_measures_a_run_on_its_own_and_on_other_chips(finished, tmp_pat
 FAULTS = """
 import resource, sys
 import numpy as np
-from bss2jax.cli import _keep_pages
+from bss2jax.cli.pages import keep_pages
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -116,7 +116,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 first = faults()
-_keep_pages()
+keep_pages()
 faults()
 print(first, faults())
 """

@@ -12,7 +12,7 @@ from PIL import Image
 import bss2jax
 import bss2jax.nnx
 from bss2jax import calibration, config, data, networks, plot, report
-from bss2jax.cli import _parser, main
+from bss2jax.cli import main, parser
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -104,7 +104,7 @@ def test_commands_are_commands(tmp_path, capsys):
     assert {words[0] for _, words in found} >= {"train", "plan", "evaluate", "chip", "data"}
     for page, words in found:
         try:
-            parsed = _parser().parse_args(words)
+            parsed = parser().parse_args(words)
         except SystemExit as exit:
             assert exit.code == 0, (page.name, words, capsys.readouterr().err)
             continue

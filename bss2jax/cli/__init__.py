@@ -1,0 +1,77 @@
+"""The command line: `bss2jax train | evaluate | report | plan | chip | data | configs`, and more.
+
+A module here is a command, or the commands of one noun: it adds itself to the line's arguments, and
+does what they ask for. Libraries that take seconds to import wait until the arguments are known to
+be good.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from bss2jax import __version__
+from bss2jax.cli import chip, completion, configs, data, evaluate, plan, report, train
+from bss2jax.cli.arguments import CallError, Parser
+
+# As `--help` lists them.
+_COMMANDS = (train, evaluate, report, plan, chip, configs, completion, data)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Returns:
+        0 on success, 1 for a training that went wrong, 2 for a wrong call, config, run or data
+        file, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    parsed = parser().parse_args(arguments)
+    from bss2jax.runs.signals import Signals
+
+    with Signals() as signals:
+        parsed.signals = signals
+        try:
+            return _answer(parsed)
+        except KeyboardInterrupt:
+            print("bss2jax: interrupted", file=sys.stderr)
+            return 128 + (signals.signal or 2)
+
+
+def _answer(parsed: argparse.Namespace) -> int:
+    """Runs a command; what is wrong is one line."""
+    from bss2jax.chip.file import ChipError
+    from bss2jax.config import ConfigError
+    from bss2jax.data import DataError
+    from bss2jax.extras import MissingExtra
+    from bss2jax.runs.directory import RunError
+    from bss2jax.runs.signals import Failed, Stopped
+
+    try:
+        parsed.command(parsed)
+        sys.stdout.flush()
+    except (CallError, ChipError, ConfigError, DataError, MissingExtra, RunError) as error:
+        print(f"bss2jax: {error}", file=sys.stderr)
+        return 2
+    except Failed as error:
+        print(f"bss2jax: {error}", file=sys.stderr)
+        return 1
+    except Stopped as error:
+        print(f"bss2jax: {error}", file=sys.stderr)
+        return 128 + error.signal
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; keep Python's exit from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the whole command line."""
+    line = Parser(
+        prog="bss2jax",
+        description="Simulate the BrainScaleS-2 analog chip and train networks on it.",
+    )
+    line.add_argument("--version", action="version", version=__version__)
+    commands = line.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for command in _COMMANDS:
+        command.add(commands)
+    return line

@@ -1,0 +1,68 @@
+"""What commands share: how arguments are read, and what is said of a wrong one."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+Commands = argparse._SubParsersAction
+
+
+class CallError(Exception):
+    """What was called for cannot be done; the message says why."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One line per wrong call, with the nearest known name, instead of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"bss2jax: {message}; see `{self.prog} --help`\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from bss2jax.config import nearest
+
+            known = list(action.choices)
+            what = action.dest if action.metavar == "SHELL" else "command"
+            self.error(f"no {what} {value!r}{nearest(value, known)}; known: {', '.join(known)}")
+
+
+def add_command(
+    commands: Commands, name: str, command: Callable[[Any], None] | None, text: str
+) -> argparse.ArgumentParser:
+    """Adds a command to those of a parser."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def add_group(commands: Commands, name: str, text: str, metavar: str = "COMMAND") -> Commands:
+    """Adds a noun to the commands of a parser, and returns its own commands."""
+    parser = add_command(commands, name, None, text)
+    return parser.add_subparsers(metavar=metavar, required=True, parser_class=Parser)
+
+
+def add_config(parser: argparse.ArgumentParser, **settings: Any) -> None:
+    """Adds a config and its overrides to the arguments of a command."""
+    text = "a TOML file, or the name of a shipped config"
+    parser.add_argument("config", help=text, **settings)
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=(),
+        metavar="key=value",
+        help="such as seed=1, chip.seed=2, phases.0.epochs=3, run.dir=DIR",
+    )
+
+
+def seed(text: str) -> int:
+    """Reads the seed of a random key."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 4294967295, got {text!r}")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Reads how many there are to be."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 100000, got {text!r}")
+    return int(text)
