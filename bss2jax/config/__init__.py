@@ -1,0 +1,24 @@
+"""Experiment configs: TOML, read strictly into frozen dataclasses."""
+
+from bss2jax.config.errors import ConfigError, nearest
+from bss2jax.config.read import load, shipped
+from bss2jax.config.specimen import Specimen, load_specimen
+from bss2jax.config.tables import ChipSeed, Config, Data, Noise, Run, Spreads
+from bss2jax.config.write import differences, dump
+
+__all__ = [
+    "ChipSeed",
+    "Config",
+    "ConfigError",
+    "Data",
+    "Noise",
+    "Run",
+    "Specimen",
+    "Spreads",
+    "differences",
+    "dump",
+    "load",
+    "load_specimen",
+    "nearest",
+    "shipped",
+]

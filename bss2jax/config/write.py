@@ -1,0 +1,47 @@
+"""From a config back to TOML, and in what two configs differ."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import tomli_w
+
+from bss2jax.config.errors import dotted
+from bss2jax.config.tables import Config, Run
+from bss2jax.networks.layer import kind_of
+
+
+def dump(config: Config) -> str:
+    """Returns a config as TOML with every default written out; `load` reads it back."""
+    return tomli_w.dumps(_without_none(_tree(config)))
+
+
+def differences(first: Config, second: Config) -> list[str]:
+    """Returns the keys in which two configs differ, with both values; where runs go is left out."""
+    trees = [_flat(_tree(replace(config, run=Run()))) for config in (first, second)]
+    keys = dict.fromkeys([*trees[0], *trees[1]])
+    one, other = ({key: tree.get(key) for key in keys} for tree in trees)
+    return [f"{key}: {one[key]!r}, now {other[key]!r}" for key in keys if one[key] != other[key]]
+
+
+def _flat(value: Any, key: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """The leaves of nested tables and lists, by key."""
+    if not isinstance(value, Mapping | list | tuple):
+        return {dotted(key): value}
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    return {k: v for name, item in items for k, v in _flat(item, (*key, name)).items()}
+
+
+def _tree(config: Config) -> dict[str, Any]:
+    """A config as nested tables, in which one's own layers say their kind."""
+    layers = [{"kind": kind_of(layer)} | dataclasses.asdict(layer) for layer in config.layers]
+    return dataclasses.asdict(config) | {"layers": layers}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(v) for v in value]
+    return value
