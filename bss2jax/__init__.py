@@ -1,139 +1,33 @@
 """A functional simulator and trainer for the BrainScaleS-2 analog chip, in JAX.
 
-What is importable from here needs only JAX and NumPy; `bss2jax.networks`, `bss2jax.data`,
-`bss2jax.calibration`, `bss2jax.nnx`, `bss2jax.plot`, and, for whole experiments, `bss2jax.config`
-and `bss2jax.experiment`, are imported by name.
+Chips and kernels need only JAX and NumPy. Whole experiments, networks, data and pictures are there
+too: `bss2jax.train`, `bss2jax.open_run`, `bss2jax.networks`, `bss2jax.plot` and so on are loaded
+when they are first used. So is JAX, without which the command line prints its help.
 """
 
-from bss2jax.chip.chip import Chip, Mismatch, ideal_chip, sample_chip
-from bss2jax.chip.file import ChipError, load_chip, save_chip
-from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.execute.circuits import gather, on_chip
-from bss2jax.execute.convolution import conv1d, conv2d, expanded_conv1d, patches
-from bss2jax.execute.populations import Recording, cadc_trace, population
-from bss2jax.execute.products import matmul, program, saturation
-from bss2jax.execute.stripes import Programmed
-from bss2jax.kernels.coding import (
-    constant_current,
-    delta,
-    encode_activations,
-    first_spike,
-    latency,
-    log_latency,
-    max_over_time,
-    normalise,
-    poisson,
-    regular,
-    scale_input,
-    scale_weight,
-    soft_clamp,
-    spike_count,
-    spike_time,
-)
-from bss2jax.kernels.digital import add, argmax, converting_relu, relu
-from bss2jax.kernels.gradients.rules import Autodiff, Surrogate
-from bss2jax.kernels.gradients.surrogate import (
-    Arctan,
-    Box,
-    Gaussian,
-    SuperSpike,
-    Triangle,
-    spike,
-)
-from bss2jax.kernels.neurons.exact import ExactLIF
-from bss2jax.kernels.neurons.li import LI, LIParams, LIState, li, li_state, li_step
-from bss2jax.kernels.neurons.lif import LIF, LIFParams, LIFState, lif, lif_state, lif_step
-from bss2jax.kernels.rates import Curve, lif_rate, noisy_rate, soft_lif_rate
-from bss2jax.kernels.synapses.codes import Codes
-from bss2jax.kernels.synapses.events import Events, SortedEvents, sort_events, to_events, to_raster
-from bss2jax.kernels.synapses.lazy import Constant, Lazy
-from bss2jax.kernels.synapses.windows import Windows
-from bss2jax.mapping.describe import describe
-from bss2jax.mapping.plan import Plan, merge, plan, split
-from bss2jax.mapping.populations import Population
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bss2jax.public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BSS2",
-    "LI",
-    "LIF",
-    "Arctan",
-    "Autodiff",
-    "Box",
-    "Chip",
-    "ChipError",
-    "Codes",
-    "Constant",
-    "Curve",
-    "Events",
-    "ExactLIF",
-    "Gaussian",
-    "LIFParams",
-    "LIFState",
-    "LIParams",
-    "LIState",
-    "Lazy",
-    "Mismatch",
-    "Plan",
-    "Population",
-    "Programmed",
-    "Recording",
-    "SortedEvents",
-    "Substrate",
-    "SuperSpike",
-    "Surrogate",
-    "Triangle",
-    "Windows",
-    "add",
-    "argmax",
-    "cadc_trace",
-    "constant_current",
-    "conv1d",
-    "conv2d",
-    "converting_relu",
-    "delta",
-    "describe",
-    "encode_activations",
-    "expanded_conv1d",
-    "first_spike",
-    "gather",
-    "ideal_chip",
-    "latency",
-    "li",
-    "li_state",
-    "li_step",
-    "lif",
-    "lif_rate",
-    "lif_state",
-    "lif_step",
-    "load_chip",
-    "log_latency",
-    "matmul",
-    "max_over_time",
-    "merge",
-    "noisy_rate",
-    "normalise",
-    "on_chip",
-    "patches",
-    "plan",
-    "poisson",
-    "population",
-    "program",
-    "regular",
-    "relu",
-    "sample_chip",
-    "saturation",
-    "save_chip",
-    "scale_input",
-    "scale_weight",
-    "soft_clamp",
-    "soft_lif_rate",
-    "sort_events",
-    "spike",
-    "spike_count",
-    "spike_time",
-    "split",
-    "to_events",
-    "to_raster",
-]
+
+def __getattr__(name: str) -> Any:
+    """Returns a module of the package or a public name, which Python asks for at its first use."""
+    if name.startswith("__") and name != "__all__":  # what Python asks of any module
+        raise AttributeError(f"module 'bss2jax' has no attribute {name!r}")
+    if find_spec(f"bss2jax.{name}"):
+        return import_module(f"bss2jax.{name}")
+    public = import_module("bss2jax.public")
+    if name != "__all__" and name not in public.__all__:
+        raise AttributeError(f"module 'bss2jax' has no attribute {name!r}")
+    return globals().setdefault(name, getattr(public, name))
+
+
+def __dir__() -> list[str]:
+    modules = (module.name for module in iter_modules(__path__))  # noqa: F405
+    return sorted({*globals(), *modules, *__getattr__("__all__")})

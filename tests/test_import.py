@@ -1,10 +1,13 @@
 """Importing the package is light: what trains and plots is loaded by whoever trains and plots."""
 
 import importlib
+import pkgutil
 import subprocess
 import sys
 
 import pytest
+
+import bss2jax
 
 HEAVY = "jinja2 matplotlib optax orbax flax PIL pooch pydantic sklearn tensorboardX".split()
 
@@ -27,6 +30,7 @@ def test_importing_takes_at_most_0_3_seconds_more_than_jax():
             "import time, jax",
             "start = time.process_time()",
             "import bss2jax",
+            "bss2jax.matmul",
             "print(time.process_time() - start)",
         )
     )
@@ -37,6 +41,26 @@ def test_importing_takes_at_most_0_3_seconds_more_than_jax():
         if times[-1] <= 0.3:
             break
     assert min(times) <= 0.3, f"took {times} s"
+
+
+def test_neither_importing_nor_help_loads_jax():
+    calls = ["--help", "train --help", "chip calibrate --help", ""]
+    code = f"""import sys, contextlib, bss2jax, bss2jax.cli
+for call in {calls}:
+    with contextlib.suppress(SystemExit):
+        bss2jax.cli.main(call.split())
+sys.stdout.flush()
+print("jax" in sys.modules)"""
+    assert run(code).endswith("False")
+
+
+def test_modules_are_attributes_and_none_hides_a_name():
+    code = "import bss2jax; print(bss2jax.plot.raster.__name__, 'plot' in dir(bss2jax))"
+    assert run(code) == "raster True"
+    modules = {module.name for module in pkgutil.iter_modules(bss2jax.__path__)}
+    assert not modules & set(bss2jax.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'matmull'"):
+        _ = bss2jax.matmull
 
 
 @pytest.mark.parametrize("name", ["", ".calibration", ".data", ".networks", ".nnx", ".plot"])

@@ -1,0 +1,132 @@
+"""What `bss2jax.NAME` offers: chips, and functions of arrays that need only JAX and NumPy."""
+
+from bss2jax.chip.chip import Chip, Mismatch, ideal_chip, sample_chip
+from bss2jax.chip.file import ChipError, load_chip, save_chip
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute.circuits import gather, on_chip
+from bss2jax.execute.convolution import conv1d, conv2d, expanded_conv1d, patches
+from bss2jax.execute.populations import Recording, cadc_trace, population
+from bss2jax.execute.products import matmul, program, saturation
+from bss2jax.execute.stripes import Programmed
+from bss2jax.kernels.coding import (
+    constant_current,
+    delta,
+    encode_activations,
+    first_spike,
+    latency,
+    log_latency,
+    max_over_time,
+    normalise,
+    poisson,
+    regular,
+    scale_input,
+    scale_weight,
+    soft_clamp,
+    spike_count,
+    spike_time,
+)
+from bss2jax.kernels.digital import add, argmax, converting_relu, relu
+from bss2jax.kernels.gradients.rules import Autodiff, Surrogate
+from bss2jax.kernels.gradients.surrogate import (
+    Arctan,
+    Box,
+    Gaussian,
+    SuperSpike,
+    Triangle,
+    spike,
+)
+from bss2jax.kernels.neurons.exact import ExactLIF
+from bss2jax.kernels.neurons.li import LI, LIParams, LIState, li, li_state, li_step
+from bss2jax.kernels.neurons.lif import LIF, LIFParams, LIFState, lif, lif_state, lif_step
+from bss2jax.kernels.rates import Curve, lif_rate, noisy_rate, soft_lif_rate
+from bss2jax.kernels.synapses.codes import Codes
+from bss2jax.kernels.synapses.events import Events, SortedEvents, sort_events, to_events, to_raster
+from bss2jax.kernels.synapses.lazy import Constant, Lazy
+from bss2jax.kernels.synapses.windows import Windows
+from bss2jax.mapping.describe import describe
+from bss2jax.mapping.plan import Plan, merge, plan, split
+from bss2jax.mapping.populations import Population
+
+__all__ = [
+    "BSS2",
+    "LI",
+    "LIF",
+    "Arctan",
+    "Autodiff",
+    "Box",
+    "Chip",
+    "ChipError",
+    "Codes",
+    "Constant",
+    "Curve",
+    "Events",
+    "ExactLIF",
+    "Gaussian",
+    "LIFParams",
+    "LIFState",
+    "LIParams",
+    "LIState",
+    "Lazy",
+    "Mismatch",
+    "Plan",
+    "Population",
+    "Programmed",
+    "Recording",
+    "SortedEvents",
+    "Substrate",
+    "SuperSpike",
+    "Surrogate",
+    "Triangle",
+    "Windows",
+    "add",
+    "argmax",
+    "cadc_trace",
+    "constant_current",
+    "conv1d",
+    "conv2d",
+    "converting_relu",
+    "delta",
+    "describe",
+    "encode_activations",
+    "expanded_conv1d",
+    "first_spike",
+    "gather",
+    "ideal_chip",
+    "latency",
+    "li",
+    "li_state",
+    "li_step",
+    "lif",
+    "lif_rate",
+    "lif_state",
+    "lif_step",
+    "load_chip",
+    "log_latency",
+    "matmul",
+    "max_over_time",
+    "merge",
+    "noisy_rate",
+    "normalise",
+    "on_chip",
+    "patches",
+    "plan",
+    "poisson",
+    "population",
+    "program",
+    "regular",
+    "relu",
+    "sample_chip",
+    "saturation",
+    "save_chip",
+    "scale_input",
+    "scale_weight",
+    "soft_clamp",
+    "soft_lif_rate",
+    "sort_events",
+    "spike",
+    "spike_count",
+    "spike_time",
+    "split",
+    "to_events",
+    "to_raster",
+]
