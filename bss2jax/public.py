@@ -36,8 +36,18 @@ from bss2jax.kernels.gradients.surrogate import (
     spike,
 )
 from bss2jax.kernels.neurons.exact import ExactLIF
-from bss2jax.kernels.neurons.li import LI, LIParams, LIState, li, li_state, li_step
-from bss2jax.kernels.neurons.lif import LIF, LIFParams, LIFState, lif, lif_state, lif_step
+from bss2jax.kernels.neurons.functional import (
+    LIFParams,
+    LIParams,
+    li,
+    li_state,
+    li_step,
+    lif,
+    lif_state,
+    lif_step,
+)
+from bss2jax.kernels.neurons.li import LI, LIState
+from bss2jax.kernels.neurons.lif import LIF, LIFState
 from bss2jax.kernels.rates import Curve, lif_rate, noisy_rate, soft_lif_rate
 from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.synapses.events import Events, SortedEvents, sort_events, to_events, to_raster

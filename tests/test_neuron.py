@@ -18,8 +18,18 @@ from bss2jax.kernels.gradients.surrogate import (
     Triangle,
     spike,
 )
-from bss2jax.kernels.neurons.li import LI, LIParams, li, li_gradient, li_state, li_step
-from bss2jax.kernels.neurons.lif import LIF, LIFParams, lif, lif_state, lif_step
+from bss2jax.kernels.neurons.functional import (
+    LIFParams,
+    LIParams,
+    li,
+    li_state,
+    li_step,
+    lif,
+    lif_state,
+    lif_step,
+)
+from bss2jax.kernels.neurons.li import LI, li_gradient
+from bss2jax.kernels.neurons.lif import LIF
 from bss2jax.kernels.synapses.recurrent import Recurrent
 
 DT = 1e-6

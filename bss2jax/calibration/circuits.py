@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.kernels.neurons.li import LIParams, li
+from bss2jax.kernels.neurons.functional import LIParams, li
 
 # Nominal neurons: those of `LIFParams`, whose threshold is one unit above leak and reset.
 TAU_MEM, TAU_SYN = 6e-6, 5.7e-6

@@ -22,9 +22,10 @@ from bss2jax.networks.effort import Effort, effort
 from bss2jax.networks.graph import Network, Node
 from bss2jax.networks.layer import Execution, How, Layer
 from bss2jax.networks.rates import ConvSoftLIF, Linear, SoftLIF
+from bss2jax.networks.receptive import ConvLIF
 from bss2jax.networks.shapes import Add, Concatenate, Flatten, Pool, Signs
 from bss2jax.networks.signal import Activations, Signal, Spikes, Traces, Values
-from bss2jax.networks.spiking import LI, LIF, ConvLIF
+from bss2jax.networks.spiking import LI, LIF
 
 # The kinds that a config can name without saying where they come from.
 LAYERS: tuple[type[Layer], ...] = (

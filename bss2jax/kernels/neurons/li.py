@@ -15,9 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from bss2jax.kernels.dot import settled
-from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
-from bss2jax.kernels.neurons.base import Neuron, Value, as_float32
+from bss2jax.kernels.neurons.base import Neuron, Value
 from bss2jax.kernels.neurons.membrane import (
     Integrator,
     advance,
@@ -25,7 +24,6 @@ from bss2jax.kernels.neurons.membrane import (
     check_groups,
     decay,
     drive_gradient,
-    groups_of,
     membrane_like,
     no_current,
 )
@@ -184,83 +182,3 @@ def li_gradient(nominal: LI, dv: jax.Array) -> jax.Array:
 
     zero = jnp.zeros_like(first_step(dv))
     return lax.scan(step, (zero, no_current(nominal.groups, zero)), dv, reverse=True)[1]
-
-
-# --- functions of parameters
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LIParams:
-    """A leaky integrator's parameters: scalars, or `[N]` where they differ. All may be trained.
-
-    Attributes:
-        tau_mem: membrane time constant, s.
-        tau_syn: synaptic time constant, s; `[G, 1]` or `[G, N]` for several groups of synapses.
-        leak: potential the membrane decays to.
-    """
-
-    tau_mem: Value = 6e-6
-    tau_syn: Value = 5.7e-6
-    leak: Value = 0.0
-
-    def neuron(self, dt: float = 1e-6, integrator: Integrator = "exponential") -> LI:
-        """Returns the integrator that has them: see `LI`."""
-        return LI(
-            self.tau_mem, self.tau_syn, self.leak, groups=groups_of(self.tau_syn), dt=dt,
-            integrator=integrator,
-        )  # fmt: skip
-
-
-def li_state(params: LIParams, shape: tuple[int, ...]) -> LIState:
-    """Returns leaky integrators at rest: v = leak, no current. `shape` is `[..., N]`."""
-    zero = jnp.zeros(shape, jnp.float32)
-    return LIState(zero + params.leak, no_current(groups_of(params.tau_syn), zero))
-
-
-def li_step(
-    params: LIParams,
-    state: LIState,
-    current: jax.Array,
-    *,
-    dt: float = 1e-6,
-    integrator: Integrator = "exponential",
-) -> tuple[LIState, jax.Array]:
-    """Advances leaky integrators by one step.
-
-    Args:
-        params: scalars or `[N]`.
-        state: from `li_state` or the step before.
-        current: `[..., N]` what the synapses add to i in this step; `[..., G, N]` in groups.
-        dt: s.
-        integrator: order of the updates.
-
-    Returns:
-        The next state, and v `[..., N]`, in units of potential.
-    """
-    return params.neuron(dt, integrator).step(state, current)
-
-
-def li(
-    params: LIParams,
-    current: jax.Array,
-    *,
-    dt: float = 1e-6,
-    integrator: Integrator = "exponential",
-) -> jax.Array:
-    """Runs leaky integrators from rest through a sequence.
-
-    Args:
-        params: scalars or `[N]`.
-        current: `[T, B, N]`; `[T, B, G, N]` in groups.
-        dt: s.
-        integrator: order of the updates.
-
-    Returns:
-        `[T, B, N]` membrane potential.
-
-    Raises:
-        ValueError: synapses in groups, and the current has no axis for them.
-    """
-    neuron = as_float32(params.neuron(dt, integrator))
-    return Surrogate().run(neuron, neuron, current).membrane
