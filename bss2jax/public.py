@@ -5,8 +5,9 @@ from bss2jax.chip.file import ChipError, load_chip, save_chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute.circuits import gather, on_chip
 from bss2jax.execute.convolution import conv1d, conv2d, expanded_conv1d, patches
-from bss2jax.execute.populations import Recording, cadc_trace, population
+from bss2jax.execute.populations import population
 from bss2jax.execute.products import matmul, program, saturation
+from bss2jax.execute.recording import Recording, cadc_trace
 from bss2jax.execute.stripes import Programmed
 from bss2jax.kernels.coding import (
     constant_current,

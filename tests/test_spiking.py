@@ -33,7 +33,7 @@ from bss2jax import (
     sample_chip,
 )
 from bss2jax.execute.circuits import gather_place
-from bss2jax.execute.populations import jitter_spikes
+from bss2jax.execute.recording import jitter_spikes
 from bss2jax.kernels.gradients.surrogate import SuperSpike
 from bss2jax.kernels.synapses.base import product
 from bss2jax.kernels.synapses.codes import Weights, rounded

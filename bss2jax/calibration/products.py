@@ -87,6 +87,14 @@ def characterise(
 
     References: brainscales2-demos tp_01.
     """
+    swept = _sweep(chip, key, activation, runs, num_sends, substrate)
+    return _fitted(*swept, substrate)
+
+
+def _sweep(
+    chip: Chip, key: jax.Array, activation: int, runs: int, num_sends: int, substrate: Substrate
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Weights, what they would give on a nominal chip, and what they give: mean and std."""
     rows = substrate.rows
     weights = jnp.arange(-substrate.weight_max, substrate.weight_max + 1, dtype=jnp.float32)
     x = jnp.full((runs, rows), float(activation), jnp.float32)
@@ -101,6 +109,13 @@ def characterise(
 
     mean, std = jax.lax.map(at, (weights, jax.random.split(key, len(weights))))
     product = nominal_scale(num_sends, substrate) * rows * activation * weights
+    return weights, product, mean, std
+
+
+def _fitted(
+    weights: jax.Array, product: jax.Array, mean: jax.Array, std: jax.Array, substrate: Substrate
+) -> Characterisation:
+    """Fits what a sweep shows: two lines a column, and how far it is from them."""
     silent = mean[substrate.weight_max]
     in_range = (mean > substrate.readout_min + 8) & (mean < substrate.readout_max - 8)
     linear = in_range & (jnp.abs(mean - silent) < _LINEAR)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from bss2jax.execute.populations import Recording, cadc_trace, population
+from bss2jax.execute.populations import population
+from bss2jax.execute.recording import Recording, cadc_trace
 from bss2jax.kernels.neurons.base import Neuron
 from bss2jax.kernels.neurons.exact import ExactLIF
 from bss2jax.kernels.neurons.li import LI

@@ -183,13 +183,7 @@ class Network:
         after: State = {}
         records: Records = {}
         for node in self.nodes:
-            on_chip = each[node.name] == "chip" and node.name in self.plan.names
-            place = self.plan.place(node.name) if on_chip else None
-            how = How(
-                chip if each[node.name] == "chip" else None,
-                folded(key, node.name), sample, each[node.name], training,
-                node.before, node.after, place,
-            )  # fmt: skip
+            how = self._how(node, each[node.name], chip, key, sample, training)
             inputs = [signals[name] for name in node.inputs]
             if not node.layer.takes_coded:
                 inputs = [raster_of(signal) for signal in inputs]
@@ -201,6 +195,23 @@ class Network:
             after |= {node.name: kept} if kept else {}
             records |= {node.name: record} if record else {}
         return raster_of(y), after, records
+
+    def _how(
+        self,
+        node: Node,
+        execution: Execution,
+        chip: Chip | None,
+        key: jax.Array | None,
+        sample: jax.Array | int,
+        training: bool,
+    ) -> How:
+        """How a layer works: its chip, its place on it and its key."""
+        on_chip = execution == "chip"
+        return How(
+            chip if on_chip else None,
+            folded(key, node.name), sample, execution, training, node.before, node.after,
+            self.plan.place(node.name) if on_chip and node.name in self.plan.names else None,
+        )  # fmt: skip
 
 
 def executions(network: Network, on: On) -> dict[str, Execution]:

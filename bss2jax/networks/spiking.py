@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from annotated_types import Ge, Lt
 
 from bss2jax.execute.circuits import OnChips, gather
-from bss2jax.execute.populations import Recording, cadc_trace, population
+from bss2jax.execute.populations import population
+from bss2jax.execute.recording import Recording, cadc_trace
 from bss2jax.kernels import coding
 from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.gradients.surrogate import Arctan, Box, Gaussian, SuperSpike, Triangle

@@ -125,18 +125,7 @@ def traces(
         )  # fmt: skip
     if spikes is not None:
         height = float(v.max()) if threshold is None else threshold
-        fired = np.asarray(spikes).reshape(v.shape) != 0
-        for n in range(neurons):
-            at = time[fired[:, n]]
-            ax.plot(
-                at,
-                np.full(len(at), height),
-                linestyle="none",
-                marker=cycle(MARKERS, n),
-                color=cycle(COLOURS, n),
-                markeredgecolor="white",
-                label="spikes" if neurons == 1 else f"spikes of {labels[n]}",
-            )
+        _mark(ax, time, np.asarray(spikes).reshape(v.shape) != 0, height, labels)
     for value, name, style in ((threshold, "threshold", "--"), (reset, "reset", ":")):
         if value is not None:
             ax.axhline(value, color=GREY, linestyle=style, linewidth=1, label=name)
@@ -144,3 +133,20 @@ def traces(
     if neurons <= _LEGEND:
         ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
+
+
+def _mark(
+    ax: "Axes", time: np.ndarray, fired: np.ndarray, height: float, labels: Sequence[str]
+) -> None:
+    """Marks spikes `[T, N]` at a height, each neuron's by its own mark."""
+    for n, label in enumerate(labels):
+        at = time[fired[:, n]]
+        ax.plot(
+            at,
+            np.full(len(at), height),
+            linestyle="none",
+            marker=cycle(MARKERS, n),
+            color=cycle(COLOURS, n),
+            markeredgecolor="white",
+            label="spikes" if len(labels) == 1 else f"spikes of {label}",
+        )

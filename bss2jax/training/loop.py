@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -127,7 +128,8 @@ def train(
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = start if isinstance(start, Progress) else begin(phase, start, samples)
     step = compiled_step(task, phase, progress.state, training, chip, key)
-    noise = jax.random.fold_in(key, VALIDATION) if phase.noise else None
+    require_finite = partial(_require_finite, task, phase, step, training, chip, key)
+    end_epoch = partial(_end_epoch, task, phase, number, samples, validation, chip, key)
     look = time.monotonic() + _LOOK
     for epoch in range(progress.epoch + 1, -(-total // per_epoch) + 1):
         begun = time.perf_counter() - progress.seconds
@@ -139,14 +141,11 @@ def train(
             progress = replace(progress, state=state, step=done + 1, seconds=seconds)
             on_step(progress)
             if time.monotonic() > look:
-                _require_finite(task, phase, step, progress, training, order, chip, key)
+                require_finite(progress, order)
                 look = time.monotonic() + _LOOK
-        _require_finite(task, phase, step, progress, training, order, chip, key)
+        require_finite(progress, order)
         # The epoch is measured, and kept where it is the best.
-        result = _measured(task, phase, progress, validation, chip, noise)
-        seconds = time.perf_counter() - begun
-        record = _record(number, phase, progress, samples, seconds, result)
-        progress, better = _next_epoch(progress, result)
+        record, progress, better = end_epoch(progress, begun)
         on_epoch(record, progress, better)
     return progress.best if phase.keep == "best" else progress.state.variables
 
@@ -155,11 +154,11 @@ def _require_finite(
     task: Task,
     phase: Phase,
     step: Compiled,
-    progress: Progress,
     training: Samples,
-    order: jax.Array,
     chip: Chip,
     key: jax.Array,
+    progress: Progress,
+    order: jax.Array,
 ) -> None:
     """Raises `NonFinite` where a step of the epoch changed nothing, unless such are skipped."""
     first = progress.epoch * steps_per_epoch(phase, len(order))
@@ -171,25 +170,36 @@ def _require_finite(
     )
 
 
-def _measured(
+def _end_epoch(
     task: Task,
     phase: Phase,
-    progress: Progress,
+    number: int,
+    samples: int,
     validation: Samples,
     chip: Chip,
-    noise: jax.Array | None,
-) -> Result:
-    """What the network does at the end of an epoch; raises `NonFinite` where that is no number."""
+    key: jax.Array,
+    progress: Progress,
+    begun: float,
+) -> tuple[Epoch, Progress, bool]:
+    """Measures the network at the end of an epoch.
+
+    Returns:
+        The epoch's record, the progress behind it, and whether the epoch is the best so far.
+
+    Raises:
+        NonFinite: the loss of the validation data is no number.
+    """
+    noise = jax.random.fold_in(key, VALIDATION) if phase.noise else None
     result = evaluate(task, progress.state.variables, validation, chip, noise, on=phase.on)
     if not math.isfinite(result.loss):
         reason = f"the validation loss is {result.loss:g}"
         raise NonFinite(progress.step, progress.epoch + 1, reason, result.saturation)
-    return result
+    progress = replace(progress, seconds=time.perf_counter() - begun)
+    record = _record(number, phase, progress, samples, result)
+    return record, *_next_epoch(progress, result)
 
 
-def _record(
-    number: int, phase: Phase, progress: Progress, samples: int, seconds: float, result: Result
-) -> Epoch:
+def _record(number: int, phase: Phase, progress: Progress, samples: int, result: Result) -> Epoch:
     """The record of the epoch that the last step ends."""
     state, taken = progress.state, int(progress.state.taken)
     first = progress.epoch * steps_per_epoch(phase, samples)
@@ -200,7 +210,7 @@ def _record(
         on,  # type: ignore[arg-type]
         progress.epoch + 1,
         progress.step,
-        seconds,
+        progress.seconds,
         float(state.loss) / seen,
         float(state.correct) / seen,
         progress.step - first - taken,
