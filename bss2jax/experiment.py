@@ -136,13 +136,14 @@ class Experiment:
         """Returns what a rung of the ladder, by name, means in this run."""
         return self.on_chip if RUNGS[rung].on == "chip" else RUNGS[rung].on
 
-    def rungs(self, variables: Variables) -> dict[str, Result]:
-        """Measures the same variables on all rungs but the last, with the test set.
+    @property
+    def first_rungs(self) -> tuple[str, ...]:
+        """The rungs of the ladder that are measured of the same parameters: all but the last.
 
         See `measured_on` for what is left out.
         """
-        names = [name for name in RUNGS if name != "chip" and RUNGS[name].on in self.measured_on]
-        return {name: self.test_result(variables, self.execution(name)) for name in names}
+        names = (name for name in RUNGS if name != "chip")
+        return tuple(name for name in names if RUNGS[name].on in self.measured_on)
 
     def test_result(self, variables: Variables, on: Execution | Mapping[str, Execution]) -> Result:
         """Measures on the test set, on this run's chip with noise where `on` asks so."""
@@ -204,19 +205,22 @@ def _check_phases(config: Config, network: Network) -> None:
             raise ConfigError(f"phases.{i}.{error}") from None
 
 
-def prepare(config: Config, dataset: data.Dataset | None = None) -> Experiment:
+def prepare(
+    config: Config, dataset: data.Dataset | None = None, network: Network | None = None
+) -> Experiment:
     """Builds all that a config stands for; data go to the device.
 
     Args:
         config: what to prepare.
         dataset: to use instead of loading `config.data.name`; of the same shapes.
+        network: the config's own, where `network_of` has built it already.
 
     Raises:
         ConfigError: as `network_of`, or the validation split leaves nothing to train on.
         DataError: the data cannot be had, or a split is empty, of other shapes than the network
             takes, or has values or labels out of range.
     """
-    network = network_of(config)
+    network = network or network_of(config)
     dataset = dataset or data.load(config.data.name)
     for name in ("train", "validation", "test"):
         if getattr(dataset, name) is not None:
@@ -265,13 +269,16 @@ def plan_text(network: Network, samples: int, batch: int) -> str:
     return f"{describe(network.plan)}\n\n{describe_cost(network.plan, samples, batch)}\n"
 
 
-def over_chips(experiment: Experiment, variables: Variables, count: int) -> np.ndarray:
+def over_chips(
+    experiment: Experiment, variables: Variables, count: int, **callbacks: Any
+) -> np.ndarray:
     """Measures test accuracy, `[count]`, on chips not seen: the seeds after the run's own.
 
     Args:
         experiment: whose spreads, test set and execution apply.
         variables: what the network has learned.
         count: chips.
+        callbacks: as of `accuracy_over_chips`.
     """
     first = experiment.config.chip.seed + 1
     keys = jax.vmap(jax.random.key)(jnp.arange(first, first + count))
@@ -279,7 +286,13 @@ def over_chips(experiment: Experiment, variables: Variables, count: int) -> np.n
     chips = jax.jit(draw)(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)
     return accuracy_over_chips(
-        experiment.task, variables, experiment.test, chips, key, on=experiment.on_chip
+        experiment.task,
+        variables,
+        experiment.test,
+        chips,
+        key,
+        on=experiment.on_chip,
+        **callbacks,
     )
 
 

@@ -11,7 +11,9 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
+import jax
 import pytest
 from stand_in import random_like
 
@@ -23,6 +25,9 @@ data.name = "digits"
 layers = [{ kind = "flatten" }, { kind = "dense", outputs = 10 }]
 phases = [{ on = "chip", epochs = 2, learning_rate = 1 }]
 """
+# Seconds mean those of a machine that does nothing else.
+BUSY = max(1.0, os.getloadavg()[0] / os.cpu_count())
+SHORT = ["phases.0.max_steps=3", "phases.1.max_steps=3"]
 NUMBER = r"\d+\.\d\d%"
 
 
@@ -53,7 +58,8 @@ def wrong(capsys, *arguments):
     except SystemExit as exit:
         code = exit.code
     out, err = capsys.readouterr()
-    assert code == 2 and out == ""
+    # What a config is may have been said before its data turn out to be missing.
+    assert code == 2 and (out == "" or (arguments[0] == "train" and out.startswith("tiny ")))
     assert err.startswith("bss2jax: ") and err.count("\n") == 1 and err.endswith("\n")
     assert "Traceback" not in err
     return err
@@ -73,13 +79,24 @@ def test_a_run_goes_to_the_first_free_directory(tiny, tmp_path, capsys):
     assert "std = 1\n" in resolved or "std = 1.0\n" in resolved
 
 
-def test_piped_output_is_plain_lines(printed):
-    assert printed.isascii()
-    assert not re.search(r"[^\n\x20-\x7e]", printed)
-    lines = [line for line in printed.splitlines() if line.startswith("phase")]
-    assert [line[:17] for line in lines] == ["phase 1/2 float  "] * 2 + ["phase 2/2 chip   "] * 3
-    for line in lines:
-        assert re.search(rf"epoch +\d  loss \d+\.\d+  accuracy {NUMBER}  validation {NUMBER}", line)
+def test_piped_output_is_plain_lines_in_80_columns(printed, finished):
+    assert not re.search(r"[^\n\x20-\x7eµ]", printed)
+    lines = printed.splitlines()
+    assert max(len(line) for line in lines if str(finished.path) not in line) <= 80
+    for number, on, epochs in ((1, "float", 2), (2, "chip", 3)):
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"phase {number}/2 {on}"))
+        assert lines[at + 1].split() == ["epoch", "loss", "training", "validation", "time"]
+        for epoch, line in enumerate(lines[at + 2 : at + 2 + epochs], 1):
+            assert re.fullmatch(rf" +{epoch}  \d+\.\d+ +{NUMBER} +{NUMBER} +\d+\.\d s", line)
+
+
+def test_a_training_says_what_it_is_before_it_begins_and_rungs_as_it_measures_them(printed):
+    words = [line.split()[0] for line in printed.splitlines() if line.split()]
+    assert words[:6] == ["tiny", "network", "plan", "chip", "data", "run"]
+    first = words.index("phase"), words.index("float"), words.index("epoch")
+    second = words.index("phase", first[0] + 1)
+    assert first[0] < first[1] < words.index("ideal") < words.index("transfer") < second
+    assert words.count("chip") == 4  # its number, two measurements and the table's head
 
 
 def test_evaluate_measures_a_run_on_its_own_and_on_other_chips(finished, tmp_path, capsys):
@@ -131,14 +148,20 @@ def test_the_command_line_keeps_large_blocks_of_memory():
     assert then <= pages / 100 and then <= first
 
 
-def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path):
-    # A pseudo-terminal of 80 columns, as most are at first.
+def on_terminal(*arguments, cwd):
+    """Runs the command line on a pseudo-terminal of 80 columns, as most are at first.
+
+    Returns:
+        The lines that were shown, those that others took the place of too, the time of the first
+        output, s, and the longest time without any.
+    """
     host, guest = pty.openpty()
+    times = [time.monotonic()]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bss2jax", "train", tiny, "run.dir=run"],
+        [sys.executable, "-m", "bss2jax", *map(str, arguments)],
         stdout=guest,
         stderr=guest,
-        cwd=tmp_path,
+        cwd=cwd,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
     )
     os.close(guest)
@@ -151,14 +174,41 @@ def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path)
         if not chunk:
             break
         shown += chunk
+        times.append(time.monotonic())
     os.close(host)
     assert process.wait(timeout=60) == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    bars = [line for line in re.split(r"[\r\n]+", text) if "━" in line and "loss" in line]
-    assert bars, text
+    # A line is taken back by its start, by going up, or by being erased.
+    text = re.sub(r"\x1b\[\d*[AK]", "\r", shown.decode())
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text))
+    return lines, times[1] - times[0], max(b - a for a, b in pairwise(times))
+
+
+def test_a_terminal_shows_a_bar_with_loss_accuracy_and_time_left(tiny, tmp_path):
+    lines, first, silence = on_terminal("train", tiny, "run.dir=run", cwd=tmp_path)
+    assert first <= BUSY and silence <= 2 * BUSY
+    assert max(map(len, lines)) <= 80
+    bars = [line for line in lines if "━" in line and "loss" in line]
+    assert bars, lines
     time_left = r"(\d+:\d\d:\d\d|-:--:--)"
     assert re.search(rf" \d+/20 +{time_left} +loss \d+\.\d+ +accuracy \d+\.\d%", bars[0])
-    assert "epoch   1" in text and "test accuracy" in text
+    for start in ("tiny ", "network ", "    1  ", "    2  ", "transfer ", "chip 0 "):
+        assert any(line.startswith(start) for line in lines), start
+    for stage in ("loading digits", "compiling", "measuring ideal, 2 of 4"):
+        assert any(f" {stage} 0:00:0" in line for line in lines), stage
+
+
+@pytest.mark.slow  # half a minute to minutes each; the test above is of a small training
+@pytest.mark.parametrize("command", ["train", "calibrate", "evaluate"])
+def test_no_command_is_silent_for_two_seconds(command, finished, tmp_path):
+    calls = {
+        "train": ["train", "mnist_ladder", "run.dir=run", *SHORT],
+        "calibrate": ["chip", "calibrate", "chip.npz", "out.npz"],
+        "evaluate": ["evaluate", "run", "--chips", "20"],
+    }
+    shutil.copytree(finished.path, tmp_path / ("run" if command == "evaluate" else "other"))
+    assert main(["chip", "sample", str(tmp_path / "chip.npz")]) == 0
+    _, first, silence = on_terminal(*calls[command], cwd=tmp_path)
+    assert first <= BUSY and silence <= 2 * BUSY
 
 
 @pytest.mark.slow  # test_kills stops trainings in every run of the tests
@@ -171,14 +221,16 @@ def test_a_stopped_training_says_how_to_go_on_and_does(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert "epoch   1" in process.stdout.readline()
+    for line in process.stdout:
+        if line.startswith("    1  "):
+            break
     second = bss2jax("train", "stop.toml", "run.dir=stopped", cwd=tmp_path)
     assert second.returncode == 2 and f"process {process.pid} " in second.stderr
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     said = re.fullmatch(
-        r"bss2jax: stopping after this step; once more to stop at once\n"
+        r"(?:\w.* \.\.\.\n)*bss2jax: stopping after this step; Ctrl-C again stops at once\n"
         r"bss2jax: stopped after phase 1, step (\d+); `bss2jax (train --resume stopped)` goes on\n",
         err,
     )
@@ -193,7 +245,7 @@ def test_a_stopped_training_says_how_to_go_on_and_does(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert f"goes on after phase 1, step {said[1]}" in again.stdout.readline()
+    assert any(f"goes on after phase 1, step {said[1]}" in line for line in again.stdout)
     again.send_signal(signal.SIGTERM)
     again.communicate(timeout=60)
     assert again.returncode == 143
@@ -238,10 +290,13 @@ def test_the_help_of_a_command_names_its_arguments(capsys):
         assert all(word in out for word in words)
 
 
-def test_version_is_the_packages(capsys):
-    with pytest.raises(SystemExit):
-        main(["--version"])
-    assert capsys.readouterr().out.strip() == __version__
+def test_version_is_the_packages_and_jaxs_with_the_device(capsys):
+    for flag in ("--version", "-V"):
+        with pytest.raises(SystemExit):
+            main([flag])
+        first, second = capsys.readouterr().out.splitlines()
+        assert first == f"bss2jax {__version__}, JAX {jax.__version__}"
+        assert second == f"device: {jax.device_count()} cpu (cpu)"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +317,7 @@ def test_version_is_the_packages(capsys):
         (["train", "tiny.toml", "layers.1.outputs=9"], ["layers", "9", "10 classes"]),
         (["train", "tiny.toml", "phases.0.on.x=1"], ["phases.0.on", "not a table"]),
         (["train", "tiny.toml", "data.validation=9999"], ["data.validation", "9999 of 1437"]),
-        (["train", "tiny.toml", "run.dir=tiny.toml"], ["tiny.toml", "File exists"]),
+        (["train", "tiny.toml", "run.dir=tiny.toml"], ["tiny.toml", "Not a directory"]),
         (["plan", "tiny.toml", "layers=[]"], ["layers", "1 or more"]),
         (["plan"], ["config", "bss2jax plan --help"]),
         (["evaluate"], ["run", "bss2jax evaluate --help"]),

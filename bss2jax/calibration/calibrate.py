@@ -32,6 +32,7 @@ CELLS = {
 PRODUCTS = tuple(name for name in CELLS if _SHIFTED[name].site in (DRIVER, COLUMN))
 # Each measurement takes what was set before as it then is.
 _ORDER = tuple(turn for name, cell in CELLS.items() for turn in (name, *cell.disturbs))
+_CHECKS = 3  # measurements of a search besides those of its bits
 Settings = dict[str, jax.Array]  # a code for each cell
 
 
@@ -111,6 +112,7 @@ def calibrate(
     *,
     cells: Sequence[str] = tuple(CELLS),
     substrate: Substrate = BSS2,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Calibration:
     """Calibrates a chip towards nominal circuits, quantity by quantity.
 
@@ -120,6 +122,7 @@ def calibrate(
         cells: the quantities to set, of those in `CELLS`, by default all; `PRODUCTS` are those of
             matrix products.
         substrate: whose array sizes the chip has.
+        on_step: called after each measurement with the number done and the number of all.
 
     Returns:
         A `Calibration`, whose chip has the same trial noise and pattern of single synapses.
@@ -134,11 +137,20 @@ def calibrate(
     k_cells, k_bench = jax.random.split(key)
     curvature = draw_cells(k_cells, substrate=substrate)
     settings, before, after = middle(substrate=substrate), {}, {}
-    bench = {name: partial(_measure, substrate, name, chip, curvature) for name in cells}
     keys = iter(jax.random.split(k_bench, len(_ORDER) + 2 * len(CELLS)))
+    order = [name for name in _ORDER if name in cells]
+    done, total = 0, 2 * len(cells) + sum(CELLS[name].bits + _CHECKS for name in order)
+
+    def measure(name: str, settings: Settings, key: jax.Array) -> jax.Array:
+        nonlocal done
+        value = _measure(substrate, name, chip, curvature, settings, key).block_until_ready()
+        on_step(done := done + 1, total)
+        return value
+
+    bench = {name: partial(measure, name) for name in cells}
     for name in cells:
         before[name] = np.asarray(bench[name](settings, next(keys)))
-    for name in filter(cells.__contains__, _ORDER):
+    for name in order:
         settings = _search(bench[name], settings, name, next(keys))
     for name in cells:
         after[name] = np.asarray(bench[name](settings, next(keys)))
@@ -191,7 +203,7 @@ def _search(measure: Callable, settings: Settings, name: str, key: jax.Array) ->
 
     What is too small to be measured counts as below its target.
     """
-    cell, keys = CELLS[name], iter(jax.random.split(key, CELLS[name].bits + 3))
+    cell, keys = CELLS[name], iter(jax.random.split(key, CELLS[name].bits + _CHECKS))
     codes = jnp.zeros_like(settings[name])
     for bit in reversed(range(cell.bits)):
         trial = codes + 2**bit

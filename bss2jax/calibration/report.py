@@ -1,5 +1,8 @@
 """Chips and measurements of them as text."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -14,16 +17,26 @@ from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.text import table
 
 
+def figures_of(chip: Chip) -> dict[str, dict[str, Any]]:
+    """Returns shape, mean, spread and extremes of each of a chip's quantities."""
+    return {
+        name: {
+            "shape": a.shape,
+            "mean": float(a.mean()),
+            "std": float(a.std()),
+            "least": float(a.min()),
+            "most": float(a.max()),
+        }
+        for name, a in _numbers(chip).items()
+    }
+
+
 def describe_chip(chip: Chip) -> str:
     """Returns mean, spread and extremes of each of a chip's quantities as a table."""
-    rows = [
-        (
-            name,
-            "x".join(map(str, a.shape)) or "1",
-            *(f"{v:.4g}" for v in (a.mean(), a.std(), a.min(), a.max())),
-        )
-        for name, a in _numbers(chip).items()
-    ]
+    rows = []
+    for name, figures in figures_of(chip).items():
+        shape = "x".join(map(str, figures.pop("shape"))) or "1"
+        rows.append((name, shape, *(f"{value:.4g}" for value in figures.values())))
     return table(("quantity", "places", "mean", "std", "least", "most"), rows)
 
 
@@ -48,16 +61,32 @@ def compare_chips(one: Chip, other: Chip) -> str:
     return table(("quantity", "std, first", "std, second", "difference", "correlation"), rows)
 
 
-def describe_characterisation(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> str:
-    """Measures a chip and returns what came out: columns, noise and pattern, spreads."""
+def describe_characterisation(
+    chip: Chip,
+    key: jax.Array,
+    *,
+    substrate: Substrate = BSS2,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> str:
+    """Measures a chip and returns what came out: columns, noise and pattern, spreads.
+
+    Args:
+        chip: the chip to measure.
+        key: decides the trial noise.
+        substrate: whose array sizes the chip has.
+        on_step: called before each measurement with the number done and the number of all.
+    """
     k_sweep, k_gain, k_spreads = jax.random.split(key, 3)
-    sweep = characterise(chip, k_sweep, substrate=substrate)
-    gain, noise = measure_gain_and_noise(chip, k_gain, substrate=substrate)
+    on_step(0, 3)
+    sweep = jax.block_until_ready(characterise(chip, k_sweep, substrate=substrate))
+    on_step(1, 3)
+    gain, noise = map(float, measure_gain_and_noise(chip, k_gain, substrate=substrate))
+    on_step(2, 3)
     estimates = estimate_mismatch(chip, k_spreads, substrate=substrate)
     spreads = [(n, f"{v:.4g}") for n, v in vars(estimates).items() if v]
     return (
         f"{describe_sweep(sweep)}\n\n"
-        f"gain {float(gain):.5f} LSB, noise {float(noise):.2f} LSB, as the reference measures them "
+        f"gain {gain:.5f} LSB, noise {noise:.2f} LSB, as the reference measures them "
         f"(nominal {substrate.gain} LSB)\n\n"
         f"{table(('spread', 'estimate'), spreads)}"
     )

@@ -9,10 +9,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
 
 from bss2jax import __version__
-from bss2jax.cli import chip, completion, configs, data, evaluate, plan, report, train
+from bss2jax.cli import chip, compiled, completion, configs, data, evaluate, plan, report, train
 from bss2jax.cli.arguments import CallError, Parser
+from bss2jax.runs.signals import Failed, Signals, Stopped
+from bss2jax.window import Window
 
 # As `--help` lists them.
 _COMMANDS = (train, evaluate, report, plan, chip, configs, completion, data)
@@ -26,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file, 130 after Ctrl-C, 143 after SIGTERM.
     """
     parsed = parser().parse_args(arguments)
-    from bss2jax.runs.signals import Signals
-
+    parsed.window = Window(parsed.level)
+    compiled.keep()
     with Signals() as signals:
         parsed.signals = signals
         try:
@@ -39,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answer(parsed: argparse.Namespace) -> int:
     """Runs a command; what is wrong is one line."""
-    from bss2jax.chip.file import ChipError
-    from bss2jax.config import ConfigError
-    from bss2jax.data import DataError
-    from bss2jax.extras import MissingExtra
-    from bss2jax.runs.directory import RunError
-    from bss2jax.runs.signals import Failed, Stopped
+    with parsed.window.stage("loading JAX"):
+        from bss2jax.chip.file import ChipError
+        from bss2jax.config import ConfigError
+        from bss2jax.data import DataError
+        from bss2jax.extras import MissingExtra
+        from bss2jax.runs.directory import RunError
 
     try:
         parsed.command(parsed)
@@ -64,13 +68,26 @@ def _answer(parsed: argparse.Namespace) -> int:
     return 0
 
 
+class _Version(argparse.Action):
+    """Prints what can be said without JAX at once, then the device."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"bss2jax {__version__}, JAX {version('jax')}", flush=True)
+        import jax
+
+        kinds = [device.device_kind for device in jax.devices()]
+        print(f"device: {len(kinds)} {jax.default_backend()} ({kinds[0]})")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the whole command line."""
     line = Parser(
         prog="bss2jax",
         description="Simulate the BrainScaleS-2 analog chip and train networks on it.",
     )
-    line.add_argument("--version", action="version", version=__version__)
+    text = "show the versions of bss2jax and JAX, and the device"
+    line.add_argument("-V", "--version", action=_Version, nargs=0, help=text)
     commands = line.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for command in _COMMANDS:
         command.add(commands)

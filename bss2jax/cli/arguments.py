@@ -1,6 +1,7 @@
 """What commands share: how arguments are read, and what is said of a wrong one."""
 
 import argparse
+import difflib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -19,11 +20,12 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            from bss2jax.config import nearest
-
             known = list(action.choices)
+            # Not by the config's own words for it: they bring JAX along.
+            near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
             what = action.dest if action.metavar == "SHELL" else "command"
-            self.error(f"no {what} {value!r}{nearest(value, known)}; known: {', '.join(known)}")
+            self.error(f"no {what} {value!r}{hint}; known: {', '.join(known)}")
 
 
 def add_command(
@@ -31,7 +33,13 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Adds a command to those of a parser."""
     parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, level=0)
+    levels = parser.add_mutually_exclusive_group()
+    for flags, level, meaning in (
+        (("-q", "--quiet"), -1, "print results alone"),
+        (("-v", "--verbose"), 1, "print details too"),
+    ):
+        levels.add_argument(*flags, action="store_const", const=level, dest="level", help=meaning)
     return parser
 
 
@@ -52,6 +60,11 @@ def add_config(parser: argparse.ArgumentParser, **settings: Any) -> None:
         metavar="key=value",
         help="such as seed=1, chip.seed=2, phases.0.epochs=3, run.dir=DIR",
     )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds the choice of output that programs read."""
+    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
 
 
 def seed(text: str) -> int:

@@ -1,8 +1,9 @@
 """`bss2jax chip`: chips kept in files."""
 
 import argparse
+import json
 
-from bss2jax.cli.arguments import Commands, add_command, add_group, seed
+from bss2jax.cli.arguments import Commands, add_command, add_group, add_json, seed
 
 
 def add(commands: Commands) -> None:
@@ -26,6 +27,7 @@ def add(commands: Commands) -> None:
     )
     calibrate.add_argument("out", help="the file for the calibrated chip")
     compare.add_argument("other", help="the other chip's file")
+    add_json(show)
     for parser in (characterise, calibrate):
         parser.add_argument(
             "--seed", type=seed, default=0, metavar="N", help="the seed of noise and cells"
@@ -47,9 +49,13 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 def _show(arguments: argparse.Namespace) -> None:
     from bss2jax import load_chip
-    from bss2jax.calibration.report import describe_chip
+    from bss2jax.calibration.report import describe_chip, figures_of
 
-    print(describe_chip(load_chip(arguments.file)))
+    chip = load_chip(arguments.file)
+    if arguments.json:
+        arguments.window.result(json.dumps(figures_of(chip), indent=2))
+    else:
+        arguments.window.result(describe_chip(chip))
 
 
 def _characterise(arguments: argparse.Namespace) -> None:
@@ -58,8 +64,10 @@ def _characterise(arguments: argparse.Namespace) -> None:
     from bss2jax import load_chip
     from bss2jax.calibration.report import describe_characterisation
 
-    chip = load_chip(arguments.file)
-    print(describe_characterisation(chip, jax.random.key(arguments.seed)))
+    chip, key = load_chip(arguments.file), jax.random.key(arguments.seed)
+    with arguments.window.bar("measuring") as bar:
+        text = describe_characterisation(chip, key, on_step=bar.update)
+    arguments.window.result(text)
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
@@ -68,9 +76,12 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from bss2jax import load_chip, save_chip
     from bss2jax.calibration.calibrate import calibrate, describe_calibration
 
-    done = calibrate(load_chip(arguments.file), jax.random.key(arguments.seed))
+    chip, key = load_chip(arguments.file), jax.random.key(arguments.seed)
+    with arguments.window.bar("measuring") as bar:
+        done = calibrate(chip, key, on_step=bar.update)
     save_chip(done.chip, arguments.out)
-    print(f"{describe_calibration(done)}\n\nthe calibrated chip is in {arguments.out}")
+    arguments.window.result(describe_calibration(done))
+    arguments.window.result(f"\nthe calibrated chip is in {arguments.out}")
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -1,14 +1,19 @@
 """`bss2jax evaluate`: what a finished run has learned, measured."""
 
 import argparse
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bss2jax.cli import pages
-from bss2jax.cli.arguments import Commands, add_command, count
+from bss2jax.cli.arguments import Commands, add_command, add_json, count
 
 if TYPE_CHECKING:
+    from bss2jax.experiment import Experiment
+    from bss2jax.runs.directory import RunDirectory
     from bss2jax.training.loop import Result
+    from bss2jax.training.task import Variables
+    from bss2jax.window import Window
 
 
 def add(commands: Commands) -> None:
@@ -19,47 +24,120 @@ def add(commands: Commands) -> None:
     evaluate.add_argument(
         "--chips", type=count, default=0, metavar="N", help="how many chips the run has not seen"
     )
+    add_json(evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from bss2jax import config, experiment
+    from bss2jax.config import ConfigError
     from bss2jax.runs import session
     from bss2jax.runs.directory import RunDirectory
-    from bss2jax.text import table
 
     pages.keep_pages()
-    directory = RunDirectory(Path(arguments.run))
-    prepared, learned = session.read_final(directory)
-    known = prepared.measured_on
-    results = {name: prepared.test_result(learned, prepared.execution(name)) for name in known}
+    window, directory = arguments.window, RunDirectory(Path(arguments.run))
+    with window.stage(f"loading {directory.path} and its data"):
+        prepared, learned = session.read_final(directory)
+    if arguments.chips and "chip" not in (known := prepared.task.network.executions):
+        raise ConfigError(f"--chips: this network runs on {', '.join(known)} only")
+    results = _measured(prepared, learned, window)
+    chips = _on_others(prepared, learned, arguments.chips, directory, window)
+    if arguments.json:
+        window.result(json.dumps(_tree(prepared, results, chips), indent=2))
+        return
+    last = prepared.measured_on[-1]
     rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
     chip = prepared.config.chip.file or prepared.config.chip.seed
-    print(table((f"chip {chip}", "test accuracy", "balanced"), rows))
-    print("\n" + _confusion_table(results[known[-1]], prepared.classes, known[-1]))
-    if arguments.chips and "chip" not in (all_known := prepared.task.network.executions):
-        raise config.ConfigError(f"--chips: this network runs on {', '.join(all_known)} only")
-    if arguments.chips:
-        accuracy = experiment.over_chips(prepared, learned, arguments.chips)
-        figures = [
-            ("mean", f"{accuracy.mean():.2%}"),
-            ("std", f"{accuracy.std(ddof=int(arguments.chips > 1)):.2%}"),
-            ("worst", f"{accuracy.min():.2%}"),
-            ("best", f"{accuracy.max():.2%}"),
-        ]
-        print("\n" + table((f"{arguments.chips} other chips", "test accuracy"), figures))
-        first = prepared.config.chip.seed + 1
-        seeds = list(range(first, first + arguments.chips))
-        directory.write("chips.json", {"chip_seeds": seeds, "test_accuracy": accuracy.tolist()})
+    window.table((f"chip {chip}", "test accuracy", "balanced"), rows)
+    window.result()
+    window.table(*_confusion(results[last], prepared.classes, last))
+    if chips:
+        accuracy = chips["test_accuracy"]
+        window.result()
+        window.table((f"{len(accuracy)} other chips", "test accuracy"), _spread(accuracy))
 
 
-def _confusion_table(result: "Result", classes: Sequence[str], on: str) -> str:
+def _measured(
+    prepared: "Experiment", learned: "Variables", window: "Window"
+) -> dict[str, "Result"]:
+    """The results of a run on its own chip, by execution."""
+    results: dict[str, Result] = {}
+    known = prepared.measured_on
+    for i, name in enumerate(known):
+        with window.stage(f"measuring {name}, {i + 1} of {len(known)}"):
+            results[name] = prepared.test_result(learned, prepared.execution(name))
+    return results
+
+
+def _on_others(
+    prepared: "Experiment",
+    learned: "Variables",
+    chips: int,
+    directory: "RunDirectory",
+    window: "Window",
+) -> dict[str, Any]:
+    """Measures a run on other chips and writes what came out; {} for none."""
+    from bss2jax.experiment import over_chips
+
+    if not chips:
+        return {}
+    with window.bar("chips", chips) as bar:
+        bar.update(0, figures="drawing")
+        accuracy = over_chips(
+            prepared,
+            learned,
+            chips,
+            on_chip=lambda done, last: bar.update(done, figures=f"accuracy {last:.1%}"),
+        )
+    first = prepared.config.chip.seed + 1
+    found = {
+        "chip_seeds": list(range(first, first + chips)),
+        "test_accuracy": accuracy.tolist(),
+    }
+    directory.write("chips.json", found)
+    return found
+
+
+def _spread(accuracy: Sequence[float]) -> list[tuple[str, str]]:
+    """Mean, std, worst and best of accuracies as rows of a table."""
+    import numpy as np
+
+    figures = {
+        "mean": np.mean(accuracy),
+        "std": np.std(accuracy, ddof=int(len(accuracy) > 1)),
+        "worst": min(accuracy),
+        "best": max(accuracy),
+    }
+    return [(name, f"{value:.2%}") for name, value in figures.items()]
+
+
+def _confusion(
+    result: "Result", classes: Sequence[str], on: str
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Accuracy per class, and how many samples of it were taken for each class."""
-    from bss2jax.text import table
-
     rows = [
         (name, "-" if share is None else f"{share:.2%}", *map(str, counts))
         for name, share, counts in zip(classes, result.class_accuracy, result.confusion)
     ]
-    return table((f"class, on {on}", "accuracy", *map(str, range(len(classes)))), rows)
+    return (f"class, on {on}", "accuracy", *map(str, range(len(classes)))), rows
+
+
+def _tree(
+    prepared: "Experiment", results: dict[str, "Result"], chips: dict[str, Any]
+) -> dict[str, Any]:
+    """All that was measured, as JSON has it."""
+    return {
+        "chip": prepared.config.chip.file or prepared.config.chip.seed,
+        "classes": prepared.classes,
+        "test": {
+            name: {
+                "accuracy": result.accuracy,
+                "balanced_accuracy": result.balanced_accuracy,
+                "loss": result.loss,
+                "saturation": result.saturation,
+                "confusion": result.confusion,
+            }
+            for name, result in results.items()
+        },
+        "chips": chips or None,
+    }

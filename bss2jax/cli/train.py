@@ -25,18 +25,20 @@ def _train(arguments: argparse.Namespace) -> None:
     from bss2jax import config
     from bss2jax.networks.rungs import RUNGS
     from bss2jax.runs import session
-    from bss2jax.text import table
 
     pages.keep_pages()
+    window = arguments.window
     if arguments.resume is None:
         parsed, text = config.load(arguments.config, arguments.overrides)
-        run = session.train(parsed, text, None, arguments.signals, arguments.tensorboard)
+        options = arguments.signals, arguments.tensorboard, window
+        run = session.train(parsed, text, None, *options)
     else:
-        run = session.resume(arguments.resume, arguments.signals, arguments.tensorboard)
+        run = session.resume(arguments.resume, arguments.signals, arguments.tensorboard, window)
         parsed, _ = config.load(run.path / "resolved.toml")
     summary = json.loads(run.read("summary.json"))
     accuracy = summary["test_accuracy"]
     rows = [(name, f"{accuracy[name]:.2%}", RUNGS[name].meaning) for name in accuracy]
     chip = parsed.chip.file or parsed.chip.seed
-    print("\n" + table((f"chip {chip}", "test accuracy", ""), rows))
-    print(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
+    window.say()
+    window.table((f"chip {chip}", "test accuracy", ""), rows)
+    window.result(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")

@@ -1,6 +1,7 @@
 """Plans as text for people: where layers go, and what they cost."""
 
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,40 @@ def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
         fast = _sample_line(estimate(plan, mode="fast"))
         parts.append(f"in fast mode, ended after {1e6 * s.fast_run:.0f} us, {fast}")
     return "\n".join([*parts, "", _epoch_table(cost, samples, batch, s)])
+
+
+def tree(plan: Plan, samples: int = 60_000, batch: int = 128) -> dict[str, Any]:
+    """Returns what `describe` and `describe_cost` say, as nested dicts that JSON can hold.
+
+    Times are seconds, energies joules, powers watts, from least to most.
+
+    Args:
+        plan, samples, batch: as in `describe_cost`.
+    """
+    if not plan.names:
+        return {"layers": {}}
+    cost, substrate = estimate(plan), plan.substrate
+    return {
+        "layers": {
+            name: demand.facts(plan.rows(i), substrate) | demand.costs(plan.rows(i))
+            for i, (name, demand) in enumerate(zip(plan.names, plan.demands))
+        },
+        "sample": {
+            "configurations": cost.configurations,
+            "seconds": cost.seconds,
+            "joules": cost.joules,
+            "power": cost.power,
+            "events": cost.events,
+        },
+        "epoch": {
+            "samples": samples,
+            "batch_size": batch,
+            "one_chip": vars(over_epoch(cost, samples, batch, substrate=substrate)),
+            "chip_a_configuration": vars(
+                over_epoch(cost, samples, batch, one_chip=False, substrate=substrate)
+            ),
+        },
+    }
 
 
 def _shares(plan: Plan) -> list[str]:

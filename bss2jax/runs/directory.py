@@ -271,24 +271,33 @@ def opened(name: str, directory: str | None = None) -> Iterator[RunDirectory]:
     Raises:
         RunError: it holds something else, another process writes to it, or it cannot be made.
     """
-    path = Path(directory) if directory is not None else None
-    try:
-        if path is None:
-            path = _first_free(name)
+    path = _first_free(name) if directory is None else Path(directory)
+    with _errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        found = {entry.name for entry in path.iterdir() if not _is_part(entry.name)}
-    except OSError as error:
-        raise RunError(f"{error.filename or path}: {error.strerror}") from None
-    begun = {"environment.json", "resolved.toml"} <= found
-    if not begun and not found <= _FIRST:
-        raise RunError(
-            f"run.dir: {path} is not empty and holds no run; choose another or remove it"
-        )
+    require_place(path)
     with _locked(path):
         with _errors(path):
             for part in [*path.glob(".*.part"), *path.glob("checkpoints/.*.part")]:
                 part.unlink()
         yield RunDirectory(path)
+
+
+def require_place(path: Path) -> None:
+    """Refuses a directory that no run can be written to; makes none.
+
+    Raises:
+        RunError: it holds something else than a run, is a file, or cannot be made.
+    """
+    with _errors(path):
+        found = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    found = {name for name in found if not _is_part(name)}
+    if not {"environment.json", "resolved.toml"} <= found and not found <= _FIRST:
+        raise RunError(
+            f"run.dir: {path} is not empty and holds no run; choose another or remove it"
+        )
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK):
+        raise RunError(f"run.dir: {path}: {there} cannot be written")
 
 
 @contextlib.contextmanager
@@ -327,6 +336,8 @@ def _first_free(name: str) -> Path:
             return path
         except FileExistsError:
             k += 1
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}") from None
 
 
 def _is_part(name: str) -> bool:

@@ -1,79 +1,150 @@
-"""What a person sees of a training: a bar on a terminal, plain lines otherwise."""
+"""What a person sees of a training: what it is, then epochs, then what came out."""
 
-import sys
+import math
 import time
+from collections import Counter
+from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import jax
 
+from bss2jax.config import Config
+from bss2jax.experiment import Experiment
+from bss2jax.mapping.cost import estimate
+from bss2jax.networks.graph import Network
+from bss2jax.networks.layer import kind_of
+from bss2jax.networks.rungs import RUNGS
 from bss2jax.training import loop
+from bss2jax.training.evaluate import Result
+from bss2jax.training.phase import Phase, steps_per_epoch, total_steps
+from bss2jax.window import Window
 
 _REFRESH = 0.5  # seconds; reading the loss waits for the device
+_LINES = 12  # epochs of a phase that stay on a terminal
 
 
-def say(text: str) -> None:
-    """Prints a line about the run."""
-    print(text, flush=True)
+def introduce(config: Config, network: Network, window: Window) -> None:
+    """Says what is going to be trained, before any data are read."""
+    chip = config.chip.file or f"seed {config.chip.seed}, {config.mismatch.preset}"
+    window.say((f"{config.name:10}", "bold cyan"), config.description)
+    for name, text in (
+        ("network", _network_line(network)),
+        ("plan", plan_line(network)),
+        ("chip", chip),
+    ):
+        window.say((f"{name:10}", "cyan"), text)
+
+
+def introduce_data(experiment: Experiment, window: Window) -> None:
+    """Says what the data are, once they are there."""
+    counts = [len(s.y) for s in (experiment.training, experiment.validation, experiment.test)]
+    size = "x".join(map(str, experiment.task.network.input.size))
+    window.say(
+        (f"{'data':10}", "cyan"),
+        "{} of {}: {} samples to train, {} to validate, {} to test".format(
+            experiment.config.data.name, size, *counts
+        ),
+    )
+
+
+def plan_line(network: Network) -> str:
+    """Returns where a network goes on the chip, and what a sample takes there, as one line."""
+    if network.misfit:
+        return f"floating point only: {network.misfit}"
+    if not network.plan.names:
+        return "floating point only: no layer has a counterpart on the chip"
+    cost, count = estimate(network.plan), network.plan.configurations
+    least, most = (1e6 * joules for joules in cost.joules)
+    energy = f"{least:.3g}" if least == most else f"{least:.0f} to {most:.0f}"
+    return (
+        f"{count} configuration{'s' * (count > 1)} of the chip; a sample takes "
+        f"{1e6 * cost.seconds:.0f} µs and {energy} µJ"
+    )
+
+
+def _network_line(network: Network) -> str:
+    """The kinds of a network's layers, sizes of those with parameters, and their number."""
+    words = [
+        f"{kind_of(node.layer)} {node.layer.outputs}"
+        if hasattr(node.layer, "outputs")
+        else kind_of(node.layer)
+        for node in network.nodes
+    ]
+    if len(", ".join(words)) > 50:
+        words = [
+            f"{n} {kind}" for kind, n in Counter(kind_of(x.layer) for x in network.nodes).items()
+        ]
+    shapes = jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)))
+    return f"{', '.join(words)}; {sum(leaf.size for leaf in shapes):,} parameters"
+
+
+def say_rung(name: str, result: Result, window: Window) -> None:
+    """Says what was measured on a rung of the ladder."""
+    style = "bold green" if name == "chip" else "bold"
+    window.say(f"{name:10}", (f"{result.accuracy:7.2%}", style), f"  {RUNGS[name].meaning}")
 
 
 class Reporter:
-    """Prints the progress of one phase. Use it as a context manager.
+    """Says the progress of one phase. Use it as a context manager.
 
     Args:
-        title: of the phase.
-        steps: that it has.
-        batch: samples a step.
+        number: of the phase, from 1 on, and how many there are.
+        phase: which one.
+        samples: in its training data.
+        window: where it is said.
     """
 
-    def __init__(self, title: str, steps: int, batch: int) -> None:
-        self._title, self._batch = title, batch
+    def __init__(self, number: tuple[int, int], phase: Phase, samples: int, window: Window) -> None:
+        self._window, self._batch = window, min(phase.batch_size, samples)
+        self._per_epoch, self._steps = steps_per_epoch(phase, samples), total_steps(phase, samples)
+        self._epochs = math.ceil(self._steps / self._per_epoch)
         self._next = 0.0
-        self._bar = None
-        if sys.stdout.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}"),
-                console=Console(),
-            )
-            self._task = self._bar.add_task(title, total=steps, figures="")
+        on = phase.on if isinstance(phase.on, str) else "mixed"
+        self._title = "phase {}/{}".format(*number)
+        self._head = f"{self._title} {on}: {self._epochs} epochs of {self._per_epoch} steps"
 
     def __enter__(self) -> "Reporter":
-        if self._bar:
-            self._bar.start()
+        self._window.say()
+        self._window.say((self._head, "bold"))
+        self._window.say(("epoch    loss  training  validation     time", "dim"))
+        self._context = self._window.bar(self._title, self._steps)
+        self._bar = self._context.__enter__()
+        self._bar.update(0, figures="starting")
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._context.__exit__(kind, error, trace)
 
     def step(self, progress: loop.Progress) -> None:
         """Takes note of a step; the bar's loss and accuracy are the epoch's running means."""
-        if self._bar is None or time.monotonic() < self._next:
+        ends = progress.step % self._per_epoch == 0 or progress.step == self._steps
+        if not ends and time.monotonic() < self._next:
             return
         state, seen = progress.state, max(1, int(progress.state.taken)) * self._batch
         figures = _figures(float(state.loss) / seen, float(state.correct) / seen)
-        self._bar.update(self._task, completed=progress.step, figures=figures)
+        self._bar.update(progress.step, figures="validating" if ends else figures)
         self._next = time.monotonic() + _REFRESH
 
     def epoch(self, epoch: loop.Epoch) -> None:
-        """Prints the figures of an epoch."""
+        """Says the figures of an epoch; on a terminal those of a dozen stay, the others move on."""
+        # A short phase ends before its bar was due: the epoch's figures are the bar's too.
+        self._bar.update(epoch.step, figures=_figures(epoch.train_loss, epoch.train_accuracy))
         line = (
-            f"{self._title}  epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  "
-            f"accuracy {epoch.train_accuracy:.2%}  validation {epoch.validation_accuracy:.2%}  "
-            f"{epoch.seconds:.1f} s"
+            f"{epoch.epoch:5d}  {epoch.train_loss:6.4f}  {epoch.train_accuracy:8.2%}  "
+            f"{epoch.validation_accuracy:10.2%}  {epoch.seconds:5.1f} s"
         )
         if epoch.skipped:
             line += f"  {epoch.skipped} steps skipped: not finite"
-        if self._bar:
-            # A short phase ends before its bar was due: the epoch's figures are the bar's too.
-            figures = _figures(epoch.train_loss, epoch.train_accuracy)
-            self._bar.update(self._task, completed=epoch.step, figures=figures)
-            self._bar.console.print(line, highlight=False)
+        every = math.ceil(self._epochs / _LINES)
+        stays = epoch.epoch % every == 0 or epoch.step == self._steps or epoch.skipped
+        if stays or not self._window.terminal:
+            self._window.say(line)
         else:
-            print(line, flush=True)
+            self._window.detail(line)
 
 
 def _figures(loss: float, accuracy: float) -> str:

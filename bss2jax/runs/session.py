@@ -12,19 +12,19 @@ import jax
 from bss2jax import config as configs
 from bss2jax import data
 from bss2jax.config import Config, ConfigError
-from bss2jax.experiment import Experiment, plan_text, prepare
+from bss2jax.experiment import Experiment, network_of, plan_text, prepare, training_samples
 from bss2jax.runs import directory as runs
 from bss2jax.runs import memory
 from bss2jax.runs import tensorboard as events
 from bss2jax.runs.directory import RunDirectory, RunError
-from bss2jax.runs.progress import Reporter, say
+from bss2jax.runs.progress import Reporter, introduce, introduce_data, say_rung
 from bss2jax.runs.signals import Failed, Signals, Stopped
 from bss2jax.runs.start import Start, first_phase, read_start, require_chip
 from bss2jax.training.diagnose import NonFinite
 from bss2jax.training.evaluate import Result
 from bss2jax.training.loop import Epoch, Progress
-from bss2jax.training.phase import total_steps
 from bss2jax.training.task import Variables
+from bss2jax.window import Window
 
 
 def train(
@@ -33,6 +33,7 @@ def train(
     dataset: data.Dataset | None = None,
     signals: Signals | None = None,
     tensorboard: bool = False,
+    window: Window | None = None,
 ) -> RunDirectory:
     """Trains as a config says, and writes the run; goes on with what the run's directory holds.
 
@@ -42,6 +43,7 @@ def train(
         dataset: as in `prepare`.
         signals: looked at between steps; None: no signal is waited for.
         tensorboard: whether metrics are written as events too.
+        window: where progress is said; None: the standard output.
 
     Returns:
         The run's directory, complete.
@@ -55,24 +57,37 @@ def train(
     """
     if tensorboard:
         events.library()
-    begin = time.perf_counter()
-    return run(prepare(config, dataset), text, signals, tensorboard, begin)
+    begin, window = time.perf_counter(), window or Window()
+    with window.stage("building the network"):
+        network = network_of(config)
+        # What cannot be is told before anything is loaded or said.
+        training_samples(config)
+        if config.run.dir is not None:
+            runs.require_place(Path(config.run.dir))
+    introduce(config, network, window)
+    with window.stage(f"loading {config.data.name}"):
+        experiment = prepare(config, dataset, network)
+    introduce_data(experiment, window)
+    return run(experiment, text, signals, tensorboard, begin, window)
 
 
 def resume(
-    path: str | Path, signals: Signals | None = None, tensorboard: bool = False
+    path: str | Path,
+    signals: Signals | None = None,
+    tensorboard: bool = False,
+    window: Window | None = None,
 ) -> RunDirectory:
     """Goes on with a run that was stopped; its directory may have been moved.
 
     Args:
         path: of the run.
-        signals, tensorboard: as in `train`.
+        signals, tensorboard, window: as in `train`.
 
     Raises:
         As `train`, and RunError: there is no run.
     """
     config = replace(stored := _stored(path), run=replace(stored.run, dir=str(path)))
-    return train(config, signals=signals, tensorboard=tensorboard)
+    return train(config, "", None, signals, tensorboard, window)
 
 
 def run(
@@ -81,34 +96,37 @@ def run(
     signals: Signals | None = None,
     tensorboard: bool = False,
     begin: float | None = None,
+    window: Window | None = None,
 ) -> RunDirectory:
     """Trains a prepared experiment as `train` does.
 
     Args:
         experiment: to train, as its config says.
-        text, signals, tensorboard: as in `train`.
+        text, signals, tensorboard, window: as in `train`.
         begin: when the run began, of `time.perf_counter`; by default now.
 
     Raises:
         As `train`, and RunError: the directory is that of another run.
     """
     config, begin = experiment.config, time.perf_counter() if begin is None else begin
-    start = None
+    start, window = None, window or Window()
     if config.run.dir is None or not RunDirectory(Path(config.run.dir)).begun():
         # What is wrong with the config is found before anything is written.
         start = read_start(experiment)
-        memory.require(experiment, start.phase)
+        with window.stage("compiling"):
+            memory.require(experiment, start.phase)
     with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
         if start is None or directory.begun():
-            found = _resume(experiment, directory, begin)
+            found = _resume(experiment, directory, begin, window)
         else:
             found = _first(experiment, directory, start, text, begin)
+        window.say((f"{'run':10}", "cyan"), str(directory.path))
         board = stack.enter_context(events.opened(directory)) if tensorboard else None
         if found is None:
             return directory
         if signals:
             signals.hold()
-        session = _Session(experiment, directory, signals, board)
+        session = _Session(experiment, directory, signals, board, window)
         session.finish(*session.train(*found))
     return directory
 
@@ -169,7 +187,7 @@ def _first(
 
 
 def _resume(
-    experiment: Experiment, directory: RunDirectory, begin: float
+    experiment: Experiment, directory: RunDirectory, begin: float, window: Window
 ) -> tuple[_Past, Variables | Progress] | None:
     """Reads how far an earlier process got; None where the run is finished."""
     before, now = directory.environment() or {}, runs.environment()
@@ -180,39 +198,44 @@ def _resume(
         )
     require_chip(experiment, directory)
     if directory.finished():
-        say(f"{directory.path} is finished; there is nothing left to train")
+        window.say(f"{directory.path} is finished; there is nothing left to train")
         return None
     for name in ("versions", "backend", "devices"):
         if before.get(name) != now[name]:
-            say(f"{name} were {before.get(name)}, are {now[name]}: the last bits may differ")
+            window.say(f"{name} were {before.get(name)}, are {now[name]}: the last bits may differ")
     found = directory.newest_state(
         lambda phase: ((like := memory.progress_like(experiment, phase)).state, like.best)
     )
     if found is None:
-        return _anew(experiment, directory, before, begin)
+        return _anew(experiment, directory, before, begin, window)
     (state, best), meta, damaged = found
     for reason in damaged:
-        say(f"damaged, so an earlier one is used: {reason}")
+        window.say(f"damaged, so an earlier one is used: {reason}")
     directory.cut_log(meta["metrics"])
     if first_phase(experiment.config)[1] and (changed := _changed(experiment, before)):
-        say(f"{changed}; the run goes on from what it has learned")
+        window.say(f"{changed}; the run goes on from what it has learned")
     progress = Progress(state, best, tuple(meta["rank"]), **meta["progress"])
     rungs = meta["rungs"] and {name: Result(**rung) for name, rung in meta["rungs"].items()}
     past = _Past(meta["phase"], rungs, begin - meta["seconds"], tuple(meta["marks"]))
-    memory.require(experiment, past.phase)
-    say(f"{directory.path} goes on after phase {past.phase + 1}, step {progress.step}")
+    with window.stage("compiling"):
+        memory.require(experiment, past.phase)
+    window.say(f"{directory.path} goes on after phase {past.phase + 1}, step {progress.step}")
     return past, progress
 
 
 def _anew(
-    experiment: Experiment, directory: RunDirectory, before: dict[str, Any], begin: float
+    experiment: Experiment,
+    directory: RunDirectory,
+    before: dict[str, Any],
+    begin: float,
+    window: Window,
 ) -> tuple[_Past, Variables]:
     """Begins again with a run that was stopped before its first checkpoint."""
     start = read_start(experiment)
     if changed := _changed(experiment, before):
         raise RunError(f"{directory.path}: {changed}; train anew in another directory")
     directory.cut_log(0)
-    say(f"{directory.path} was stopped before its first checkpoint; from the start")
+    window.say(f"{directory.path} was stopped before its first checkpoint; from the start")
     return _Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
 
 
@@ -237,12 +260,14 @@ class _Session:
         directory: that it writes.
         signals: to stop at, or None.
         board: where events go, or None.
+        window: where progress is said.
     """
 
     experiment: Experiment
     directory: RunDirectory
     signals: Signals | None
     board: events.Events | None
+    window: Window
 
     def train(self, past: _Past, start: Variables | Progress) -> tuple[_Past, Variables]:
         """Trains what is left of the phases; returns the run's past, and what it has learned."""
@@ -253,7 +278,7 @@ class _Session:
         for number in range(past.phase, len(phases)):
             if phases[number].on_chip and past.rungs is None:
                 assert isinstance(start, Variables), "progress on the chip comes with rungs"
-                past = replace(past, rungs=experiment.rungs(start))
+                past = replace(past, rungs=self._rungs(start))
             start = self._phase(past, start, schedule)
             self.directory.save(f"phase-{number}", start)
             past = replace(past, phase=number + 1, marks=(*past.marks, past.now()))
@@ -263,9 +288,9 @@ class _Session:
     def finish(self, past: _Past, variables: Variables) -> None:
         """Measures what the run ends with, and writes it."""
         experiment, config = self.experiment, self.experiment.config
-        rungs = past.rungs or experiment.rungs(variables)
+        rungs = past.rungs or self._rungs(variables)
         if "chip" in experiment.measured_on:
-            rungs = rungs | {"chip": experiment.test_result(variables, experiment.on_chip)}
+            rungs = rungs | {"chip": self._rung("chip", variables)}
         self.directory.save("final", variables)
         self.directory.write("confusion.json", _confusion(rungs, experiment.classes))
         phases = [after - before for before, after in pairwise(past.marks)]
@@ -285,15 +310,28 @@ class _Session:
         )
         self.directory.prune(0)
 
+    def _rungs(self, variables: Variables) -> dict[str, Result]:
+        """Measures all rungs but the last, and says each."""
+        self.window.say()
+        return {name: self._rung(name, variables) for name in self.experiment.first_rungs}
+
+    def _rung(self, name: str, variables: Variables) -> Result:
+        """Measures one rung with the test set, and says it."""
+        experiment = self.experiment
+        last = ("chip",) if "chip" in experiment.measured_on else ()
+        names = (*experiment.first_rungs, *last)
+        with self.window.stage(f"measuring {name}, {names.index(name) + 1} of {len(names)}"):
+            result = experiment.test_result(variables, experiment.execution(name))
+        say_rung(name, result, self.window)
+        return result
+
     def _phase(
         self, past: _Past, start: Variables | Progress, schedule: runs.Schedule
     ) -> Variables:
         """Trains a phase, or what is left of it."""
         number, config, directory = past.phase, self.experiment.config, self.directory
         phase, samples = config.phases[number], len(self.experiment.training.y)
-        on = phase.on if isinstance(phase.on, str) else "mixed"
-        title = f"phase {number + 1}/{len(config.phases)} {on:5}"
-        reporter = Reporter(title, total_steps(phase, samples), min(phase.batch_size, samples))
+        reporter = Reporter((number + 1, len(config.phases)), phase, samples, self.window)
 
         def on_step(progress: Progress) -> None:
             reporter.step(progress)

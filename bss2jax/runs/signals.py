@@ -45,4 +45,5 @@ class Signals:
         if not (first and self._held):
             raise KeyboardInterrupt
         # Not print: it may be what was interrupted.
-        os.write(2, b"bss2jax: stopping after this step; once more to stop at once\n")
+        bar = b"\r\x1b[2K" if os.isatty(2) else b""  # what moves there is drawn again
+        os.write(2, bar + b"bss2jax: stopping after this step; Ctrl-C again stops at once\n")

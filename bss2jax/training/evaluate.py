@@ -100,6 +100,7 @@ def accuracy_over_chips(
     key: jax.Array,
     *,
     on: Execution | Mapping[str, Execution],
+    on_chip: Callable[[int, float], None] = lambda done, accuracy: None,
 ) -> np.ndarray:
     """Measures accuracy on every chip of a stack.
 
@@ -107,6 +108,7 @@ def accuracy_over_chips(
         task, variables, samples, on: as of `evaluate`.
         chips: with a leading axis, as from `jax.vmap(sample_chip)(keys)`.
         key: for the chips' noise, split among them.
+        on_chip: called after each chip with the number of chips done and the chip's accuracy.
 
     Returns:
         `[chips]` accuracies, 0..1.
@@ -114,8 +116,11 @@ def accuracy_over_chips(
     keys = jax.random.split(key, len(chips.offset))
     # One chip after the other: batched products are several times slower on a CPU.
     of_each = (jax.tree.map(lambda leaf, i=i: leaf[i], chips) for i in range(len(keys)))
-    results = [evaluate(task, variables, samples, *each, on=on) for each in zip(of_each, keys)]
-    return np.array([result.accuracy for result in results])
+    found: list[float] = []
+    for each in zip(of_each, keys):
+        found.append(evaluate(task, variables, samples, *each, on=on).accuracy)
+        on_chip(len(found), found[-1])
+    return np.array(found)
 
 
 def compiled_evaluation(
