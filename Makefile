@@ -9,7 +9,7 @@ PYTEST := -m pytest -n 2 --dist worksteal $(TESTS)
 .PHONY: docs kills fuzz bench notebooks format clean
 
 demo: .venv/demo
-	$(BIN)/bss2jax train configs/digits.toml
+	$(BIN)/bss2jax train configs/digits.toml --report
 
 test: lint
 	$(BIN)/python $(PYTEST) -m "not slow"

@@ -1,4 +1,4 @@
-"""Draws README's picture, `readme.png`: `python docs/draw_readme.py` (needs the `plot` extra).
+"""Draws README's picture, `readme.png`: `python docs/draw_readme.py`.
 
 Left, the published MNIST network on the chip, configuration by configuration; right, its ladder:
 simulated and on silicon, the figures of README's table.

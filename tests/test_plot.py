@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import sys
 from dataclasses import replace
 
 import jax
@@ -15,9 +14,7 @@ from matplotlib.patches import StepPatch
 from bss2jax import BSS2, Chip, plan, plot
 from bss2jax.chip.chip import QUANTITIES
 from bss2jax.chip.quantities import built
-from bss2jax.cli import main
 from bss2jax.data import yinyang
-from bss2jax.extras import MissingExtra, require
 from bss2jax.mapping.cost import estimate
 from bss2jax.mapping.plan import plan_network
 from bss2jax.mapping.populations import PopulationDemand
@@ -51,9 +48,15 @@ RECORDS = [
         "phase": phase, "on": on, "epoch": epoch,
         "train_accuracy": 0.6 + 0.1 * epoch, "train_loss": 2 / epoch,
         "validation_accuracy": 0.5 + 0.1 * epoch + 0.05 * phase, "validation_loss": 3 / epoch,
+        "validation_saturation": {"a": {"sums": 0.1 * phase, "weights": 0.0}},
     }
     for phase, on, epoch in ((0, "ideal", 1), (0, "ideal", 2), (1, {"a": "chip"}, 1))
 ]  # fmt: skip
+# What is counted or named has no unit.
+COUNTED = {
+    *"neuron column epoch layer execution training label hemisphere".split(),
+    *("taken for", "signed row", "synapse row"),
+}
 RUNGS = {"float": 0.98, "ideal": 0.97, "transfer": 0.9, "chip": 0.975}
 
 
@@ -92,6 +95,8 @@ DRAWINGS = {
     "learning_curves": lambda ax, chip: plot.learning_curves(RECORDS, ax=ax),
     "confusion": lambda ax, chip: plot.confusion(np.eye(3), ax=ax),
     "accuracy_over_chips": lambda ax, chip: plot.accuracy_over_chips([0.8, 0.9], ax=ax),
+    "saturation": lambda ax, chip: plot.saturation(RECORDS, ax=ax),
+    "weights": lambda ax, chip: plot.weights([[-63, 0], [5, 5]], ax=ax),
     "ladder": lambda ax, chip: plot.ladder(RUNGS, ax=ax),
     "class_map": lambda ax, chip: plot.class_map(lambda v: 0 * v[:, 0], resolution=20, ax=ax),
 }
@@ -100,14 +105,14 @@ DRAWINGS = {
 def test_every_plot_takes_axes_and_is_tried_here():
     takes = {n for n in plot.__all__ if "ax" in inspect.signature(getattr(plot, n)).parameters}
     assert takes == set(DRAWINGS)
-    assert set(plot.__all__) - takes == {"placements", "samples", "save"}
+    assert set(plot.__all__) - takes == {"placements", "predictions", "samples", "save"}
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_every_plot_returns_the_axes_given_with_a_unit_on_each(name, small, ax):
     assert DRAWINGS[name](ax, small) is ax
     for label in (ax.get_xlabel(), ax.get_ylabel()):
-        assert re.fullmatch(r".+ \(.+\)", label), label
+        assert re.fullmatch(r".+ \(.+\)", label) or label in COUNTED, label
 
 
 def test_without_axes_new_ones_are_made():
@@ -119,20 +124,6 @@ def test_without_axes_new_ones_are_made():
     assert ax.figure is not other.figure and len(plt.get_fignums()) == len(before) + 2
     plt.close(ax.figure)
     plt.close(other.figure)
-
-
-def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(MissingExtra, match=r'drawing needs matplotlib: .*"bss2jax\[plot\]"'):
-        plot.ladder(RUNGS)
-    assert require("json", "plot", "reading").__name__ == "json"
-
-
-def test_without_matplotlib_a_command_ends_in_one_line(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert main(["data", "show", "digits"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("bss2jax: drawing needs matplotlib") and error.count("\n") == 1
 
 
 def test_raster_has_a_mark_where_a_neuron_spikes(ax):
@@ -355,8 +346,7 @@ def test_placement_shows_the_chip_that_is_asked_for(ax):
 
 def test_learning_curves_go_on_from_phase_to_phase(ax):
     plot.learning_curves(RECORDS, ax=ax)
-    curves = [line for line in ax.lines if len(line.get_xdata()) and line.get_marker() != "None"]
-    drawn = np.concatenate([xy(curves[i]) for i in (1, 3)])
+    drawn = xy(of_label(ax.lines, "validation"))
     np.testing.assert_allclose(drawn, [(1, 60), (2, 70), (3, 65)])
     assert {t.get_text() for t in ax.texts} == {"phase 1: ideal", "phase 2: mixed"}
     assert any(set(line.get_xdata()) == {2.5} for line in ax.lines)
@@ -364,7 +354,7 @@ def test_learning_curves_go_on_from_phase_to_phase(ax):
 
 def test_learning_curves_show_the_loss_and_say_what_is_missing(ax):
     plot.learning_curves(RECORDS, "loss", ax=ax)
-    np.testing.assert_allclose(of_label(ax.lines, "train").get_ydata(), [2, 1])
+    np.testing.assert_allclose(of_label(ax.lines, "training").get_ydata(), [2, 1, 2])
     assert ax.get_ylabel() == "loss (nats)"
     with pytest.raises(ValueError, match=r"records\[1\]: has no train_loss"):
         plot.learning_curves([RECORDS[0], {"phase": 0, "on": "x", "validation_loss": 1}], "loss")
@@ -374,17 +364,52 @@ def test_learning_curves_show_the_loss_and_say_what_is_missing(ax):
         plot.learning_curves(RECORDS, "speed")
 
 
-def test_confusion_shows_shares_of_the_label_and_counts(ax):
-    plot.confusion([[8, 2], [5, 5]], ["cat", "dog"], ax=ax)
-    np.testing.assert_allclose(ax.images[0].get_array(), [[80, 20], [50, 50]])
-    drawn = {(*text.get_position(), text.get_text()) for text in ax.texts}
-    assert drawn == {(0, 0, "8"), (1, 0, "2"), (0, 1, "5"), (1, 1, "5")}
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["cat", "dog"]
+def test_several_runs_share_an_axis(ax):
+    plot.learning_curves({"one": RECORDS, "two": RECORDS[:2]}, "loss", ax=ax)
+    lines = [of_label(ax.lines, name) for name in ("one", "two")]
+    np.testing.assert_allclose(xy(lines[0]), [[1, 3], [2, 1.5], [3, 3]])
+    np.testing.assert_allclose(xy(lines[1]), [[1, 3], [2, 1.5]])
+
+
+def test_saturation_leaves_out_what_stays_0_and_shows_spikes_where_nothing_saturates(ax):
+    plot.saturation(RECORDS, ax=ax)
+    np.testing.assert_allclose(xy(of_label(ax.lines, "a: sums")), [[1, 0], [2, 0], [3, 10]])
+    assert "a: weights" not in [line.get_label() for line in ax.lines]
+    spiking = [{"phase": 0, "on": "chip", "validation_saturation": {"b": {"spikes": 0.3}}}]
+    ax = plot.saturation(spiking, ax=Figure().subplots())
+    np.testing.assert_allclose(xy(of_label(ax.lines, "b")), [[1, 0.3]])
+    with pytest.raises(ValueError, match="no layer recorded"):
+        plot.saturation([spiking[0] | {"validation_saturation": {}}])
+
+
+def test_weights_show_the_share_of_each_code(ax):
+    plot.weights({"a": np.array([[-63, 0], [5, 5]])}, ax=ax)
+    values, edges, _ = of_label(ax.patches, ax.get_legend().texts[0].get_text()).get_data()
+    assert dict(zip(edges[:-1] + 0.5, values))[5] == 50 and values.sum() == 100
+    assert ax.get_legend().texts[0].get_text() == ("a: 3 codes, 25.0 % zero, 25.0 % at the limit")
+    with pytest.raises(ValueError, match=r"codes of a: expected whole numbers -63\.\.63"):
+        plot.weights({"a": [0.5]})
+
+
+def test_predictions_name_what_a_sample_was_taken_for():
+    figure = plot.predictions(np.ones((3, 4, 4, 1)), [0, 1, 1], [0, 1, 0], ("a", "b"), across=2)
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "b as a", ""]
+    with pytest.raises(ValueError, match="got 0, 0 and 0"):
+        plot.predictions(np.ones((0, 4)), [], [], ("a",))
+
+
+def test_confusion_colours_the_mistakes_and_writes_all_counts(ax):
+    plot.confusion([[3, 1], [0, 4]], ["a", "b"], ax=ax)
+    (image,) = ax.images
+    np.testing.assert_allclose(image.get_array().filled(-1), [[-1, 25], [0, -1]])
+    assert {(t.get_position(), t.get_text()) for t in ax.texts} == {
+        ((0, 0), "3"), ((1, 0), "1"), ((1, 1), "4"),
+    }  # fmt: skip
 
 
 def test_confusion_shows_a_class_without_samples_as_0(ax):
-    plot.confusion([[0, 0], [1, 1]], ax=ax)
-    np.testing.assert_allclose(ax.images[0].get_array()[0], [0, 0])
+    plot.confusion([[3, 1], [0, 0]], ax=ax)
+    assert ax.images[0].get_array().filled(-1).tolist() == [[-1, 25], [0, -1]]
     with pytest.raises(ValueError, match=r"matrix: expected \[N, N\]"):
         plot.confusion(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="classes: expected 2 names"):

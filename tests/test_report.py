@@ -1,6 +1,6 @@
 """The report of runs: one page that says what their files say, escapes it, and needs nothing."""
 
-import base64
+import html
 import json
 import re
 import shutil
@@ -13,11 +13,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from bss2jax import config, report
 from bss2jax.cli import main
 from bss2jax.mapping.cost import estimate
-from bss2jax.report import figures
+from bss2jax.networks.rungs import RUNGS
+from bss2jax.report import figures, replay
+from bss2jax.report import page as pages
 from bss2jax.runs import directory as runs
 from bss2jax.runs import session
 from bss2jax.runs.directory import RunDirectory, RunError
@@ -40,8 +43,9 @@ batch_size = 500
 learning_rate = 1.0
 """
 SECTIONS = (
-    "summary ladder curves placement saturation chips classes cost config environment".split()
-)
+    "summary ladder samples curves saturation weights placement chips classes cost config "
+    "environment"
+).split()
 CHIPS = {"chip_seeds": [1, 2, 3], "test_accuracy": [0.8, 0.9, 0.85]}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -66,8 +70,9 @@ def run(trained, tmp_path):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pages without pictures, for tests of what they say."""
-    monkeypatch.setattr(figures, "_picture", lambda draw, width, height: "data:,")
+    """Pages with empty pictures and nothing worked out again, for tests of what they say."""
+    monkeypatch.setattr(figures, "_picture", lambda draw, width, height: Markup("<svg></svg>"))
+    monkeypatch.setattr(pages, "replay", lambda path: "not worked out again")
 
 
 def begun(path, name, *overrides):
@@ -86,6 +91,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
+        self.svg = re.findall("<svg.*?</svg>", text, re.S)
         self.open, self.tags, self.addresses = [], set(), []
         self.sections, self.tables, self._section = {}, [], "head"
         self.feed(text)
@@ -97,7 +103,8 @@ class Page(HTMLParser):
         self.tags.add(tag)
         if tag not in self.VOID:
             self.open.append(tag)
-        self.addresses += [attributes[name] for name in ("src", "href") if name in attributes]
+        addressing = ("src", "href", "xlink:href")
+        self.addresses += [attributes[name] for name in addressing if name in attributes]
         if tag == "section":
             self._section = attributes["id"]
         if tag == "table":
@@ -111,18 +118,17 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] in ("td", "th"):
+        if self.open and self.open[-1] in ("td", "th", "button") and self.tables:
             self.tables[-1][-1][-1] += data
-        self.sections[self._section] = self.sections.get(self._section, "") + data
+        if "svg" not in self.open:
+            self.sections[self._section] = self.sections.get(self._section, "") + data
 
     def row(self, name, column=0):
         """The cells of the first row whose cell in a column is this name."""
         return next(r for t in self.tables for r in t if len(r) > column and r[column] == name)
 
     def pictures(self):
-        start = "data:image/svg+xml;base64,"
-        found = [a.removeprefix(start) for a in self.addresses if a.startswith(start)]
-        return [ElementTree.fromstring(base64.b64decode(picture)) for picture in found]
+        return [ElementTree.fromstring(picture) for picture in self.svg]
 
 
 def page(*paths, out=None):
@@ -144,23 +150,49 @@ def test_the_page_has_every_section_and_needs_nothing_else(run):
     assert [name for name in found.sections if name != "head"] == SECTIONS
     for address in found.addresses:
         assert address.startswith(("data:", "#"))
-    assert {a for a in found.addresses if a.startswith("#")} == {f"#{name}" for name in SECTIONS}
-    assert not {"script", "iframe", "object", "form"} & found.tags
-    assert "url(" not in (run.parent / "report.html").read_text()
-    # Ladder, two curves, placement, schedule, chips, confusion.
-    assert len(found.pictures()) == 7
+    assert {f"#{name}" for name in SECTIONS} <= set(found.addresses)
+    assert not {"iframe", "object", "form", "img"} & found.tags
+    text = (run.parent / "report.html").read_text()
+    assert text.count("<script") == 1 and not re.search(r"url\((?!#)", text)
+    # Ladder, right and wrong samples, two curves, saturation, weights, placement, schedule, two
+    # maps of the chip, chips, confusion.
+    assert len(found.pictures()) == 13
+
+
+def test_what_is_worked_out_again_is_what_the_run_has_learned(trained):
+    """Codes are the rounded weights; samples are told as the run tells them."""
+    again = replay.replay(trained)
+    weights = np.load(trained / "checkpoints" / "final.npz")["params/a<b> $x$/weight"]
+    np.testing.assert_array_equal(again.codes["a<b> $x$"], np.round(weights))
+    assert again.on == "chip" and again.seen == 300
+    assert (again.right.y == again.right.taken_for).all()
+    assert (again.wrong.y != again.wrong.taken_for).all() and len(again.wrong.y) <= 8
+    (trained / "checkpoints" / "final.npz").rename(trained / "away")
+    said = replay.replay(trained)
+    (trained / "away").rename(trained / "checkpoints" / "final.npz")
+    assert said.startswith("Samples and weights cannot be shown") and "final.npz" in said
+
+
+def test_the_headline_is_of_the_ladder(run, undrawn):
+    found, accuracy = page(run), read(run, "summary.json")["test_accuracy"]
+    said = " ".join(found.sections["ladder"].split())
+    lost, won = accuracy["transfer"] - accuracy["float"], accuracy["chip"] - accuracy["transfer"]
+    for points in (lost, won):
+        assert f"{100 * points:+.2f} points".replace("-", "\N{MINUS SIGN}") in said
+    assert "85.00% on 3 chips it has never seen" in said
+    assert "bss2jax train" in found.sections["head"]
 
 
 def test_the_numbers_are_those_of_the_run(run, undrawn):
     found = page(run)
     summary = read(run, "summary.json")
     for rung, accuracy in summary["test_accuracy"].items():
-        assert found.row(rung)[2] == f"{accuracy:.2%}"
-    assert found.row("tiny")[5] == f"{summary['test_accuracy']['chip']:.2%}, chip"
+        assert found.row(RUNGS[rung].label)[2] == f"{accuracy:.2%}"
     confusion = read(run, "confusion.json")["test_confusion"]["chip"]
+    table = next(t for t in found.tables if t[0][0] == "class")
     for label, counts in enumerate(confusion):
-        row = found.row(str(label))
-        assert row[1:3] == [str(sum(counts)), f"{counts[label] / sum(counts):.2%}"]
+        row = table[label + 1]
+        assert row[:3] == [str(label), str(sum(counts)), f"{counts[label] / sum(counts):.2%}"]
     chips = np.array(CHIPS["test_accuracy"])
     expected = [f"{x:.2%}" for x in (0.85, chips.std(ddof=1), 0.8, 0.9)]
     assert any(row[1:] == ["3", *expected] for table in found.tables for row in table)
@@ -183,21 +215,26 @@ def test_cost_config_and_environment_are_those_of_the_run(run, undrawn):
     assert found.row("platform")[1] == environment["platform"]
 
 
-def test_several_runs_are_side_by_side(run, tmp_path):
+def test_several_runs_are_side_by_side_with_the_keys_that_differ(run, undrawn, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)
     changed = (other / "resolved.toml").read_text().replace("seed = 0", "seed = 5")
     (other / "resolved.toml").write_text(changed)
     RunDirectory(other).write("chips.json", CHIPS | {"test_accuracy": [0.5, 0.6, 0.7]})
-    spiking = begun(tmp_path / "spiking", "digits_spiking")
-    found = page(run, other, spiking)
-    assert [row[0] for row in found.tables[0][1:]] == ["tiny", "other", "spiking"]
-    assert found.row("execution")[2:] == ["tiny", "other"], "the third has no ladder yet"
-    assert found.row("per sample") == ["per sample", "tiny", "other", "spiking"]
-    assert "seed: 0, now 5" in found.sections["config"]
-    ladder = found.pictures()[0]
-    assert {"tiny", "other"} <= words(ladder)
+    found = page(run, other)
+    labels = [RUNGS[rung].label for rung in read(run, "summary.json")["test_accuracy"]]
+    head, *rows = found.tables[0]
+    assert head == ["run", *labels, "took", "state", "seed", "chip.seed"]
+    assert [(row[0], *row[-2:]) for row in rows] == [("tiny", "0", "0"), ("other", "5", "5")]
+    assert found.row("rung")[2:] == ["tiny", "other"]
+    assert found.sections["placement"].count("tiny, other") == 1, "a plan is shown once"
     assert any("60.00%" in row for table in found.tables for row in table)
+
+
+def test_runs_share_a_picture_of_their_curves(run, tmp_path):
+    records = {name: report.read_run(run) for name in ("tiny", "other")}
+    drawn = ElementTree.fromstring(figures.curves(records, "loss"))
+    assert {"tiny", "other"} <= words(drawn)
 
 
 def test_runs_of_the_same_name_are_told_by_their_paths(run, undrawn, tmp_path):
@@ -222,10 +259,8 @@ def test_a_run_that_has_only_begun_is_told_plainly(name, overrides, tmp_path):
     found = page(begun(tmp_path / "begun", name, *overrides))
     said = found.sections["summary"]
     assert "The run is not finished" in said and "no epoch is done" in said
-    assert "unfinished" in found.row("begun")
     assert ("runs on no chip" in said) == (overrides == RELU)
-    assert "nothing has been measured" in found.sections["ladder"]
-    assert "No run has been measured on other chips" in found.sections["chips"]
+    assert not {"ladder", "chips", "samples", "weights", "classes"} & set(found.sections)
     # Placement and schedule are known beforehand, where there are any.
     assert len(found.pictures()) == (0 if overrides == RELU else 2)
 
@@ -236,9 +271,9 @@ def test_an_unfinished_run_shows_how_far_it_got(run):
     metrics = (run / "metrics.jsonl").read_text().splitlines()
     (run / "metrics.jsonl").write_text(metrics[0] + "\n" + metrics[1][:40])
     found = page(run)
-    assert "unfinished: phase 1, epoch 1 done" in found.row("tiny")
+    assert "unfinished: phase 1, epoch 1 done" in found.sections["head"]
     assert "metrics.jsonl, line 2, cannot be read" in found.sections["summary"]
-    assert len(found.pictures()) == 4
+    assert len(found.pictures()) == 4  # two curves, placement and schedule
 
 
 BROKEN = {
@@ -269,41 +304,30 @@ def test_a_config_of_another_version_costs_only_the_placement(run, undrawn):
     (run / "resolved.toml").write_text(TEXT + "\nwarp = 9\n")
     found = page(run)
     assert "resolved.toml cannot be used by this version" in found.sections["summary"]
-    assert "warp" in found.sections["config"] and found.row("float")
+    assert "warp" in found.sections["config"] and found.row("float")[2]
 
 
-def test_what_comes_from_files_is_escaped(run, tmp_path):
+def test_what_comes_from_files_is_escaped_or_spelt_out(run, tmp_path):
+    """Tags, half a character, and one that XML has not: in classes, a command, a directory."""
     confusion = read(run, "confusion.json")
     evil = "<script>alert('x')</script> $\\frac$"
-    confusion["classes"][3] = evil
-    environment = read(run, "environment.json") | {"command": ["<img src=x onerror=alert(1)>"]}
+    confusion["classes"][3:5] = [evil, "a\x07"]
+    command = ["<img src=x onerror=alert(1)>", "\ud800"]
+    environment = read(run, "environment.json") | {"command": command}
     for name, content in (("confusion.json", confusion), ("environment.json", environment)):
         RunDirectory(run).write(name, content)
-    place = tmp_path / "<b onclick=alert(1)>"
-    run.rename(place)
+    run.rename(place := tmp_path / "<b onclick=alert(1)>\udcff")
     found = page(place)
-    assert not {"script", "b onclick"} & found.tags
-    assert found.row(evil) and found.row("command")[1] == "<img src=x onerror=alert(1)>"
-    assert "<script>alert(1)</script> & more" in found.sections["summary"]
+    assert "b onclick" not in found.tags
+    assert (tmp_path / "report.html").read_text().count("<script") == 1
+    assert found.row(evil) and found.row("command")[1] == rf"{command[0]} \ud800"
+    assert r"<b onclick=alert(1)>\udcff" in found.sections["head"]
+    assert "<script>alert(1)</script> & more" in found.sections["head"]
     assert all(address.startswith(("data:", "#")) for address in found.addresses)
     drawn = set().union(*map(words, found.pictures()))
-    assert {evil, "a<b> $x$"} <= drawn
+    assert {evil, "a\ufffd", "a<b> $x$"} <= drawn
     for picture in found.pictures():
         assert not [e for e in picture.iter() if e.tag.endswith("script")]
-
-
-def test_names_that_no_page_can_hold_are_spelt_out(run, tmp_path):
-    """Half a character, and one that XML has not, in a class, a command and a directory's name."""
-    confusion = read(run, "confusion.json")
-    confusion["classes"][3] = "a\x07"
-    environment = read(run, "environment.json") | {"command": ["\ud800"]}
-    for name, content in (("confusion.json", confusion), ("environment.json", environment)):
-        RunDirectory(run).write(name, content)
-    run.rename(place := tmp_path / "b\udcff")
-    found = page(place)
-    assert found.row(r"b\udcff") and found.row("command")[1] == r"\ud800"
-    drawn = set().union(*map(words, found.pictures()))
-    assert {"a\ufffd", r"b\udcff"} <= drawn
 
 
 def test_the_command_writes_the_page_and_says_where(run, undrawn, tmp_path, monkeypatch, capsys):
@@ -336,47 +360,57 @@ def test_a_wrong_call_ends_in_one_line(arguments, said, run, undrawn, tmp_path, 
     assert code == 2 and error.count("\n") == 1 and said in error
 
 
-@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
-def test_without_a_library_the_error_names_the_extra(library, run, monkeypatch, capsys):
-    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
-        monkeypatch.setitem(sys.modules, name, None)
-    assert main(["report", str(run), "--out", str(run / "x.html")]) == 2
-    error = capsys.readouterr().err
-    assert f'a report needs {library}: pip install "bss2jax[report]"' in error
-    assert error.count("\n") == 1 and not (run / "x.html").exists()
-
-
 PROBE = """<script>
 addEventListener("load", () => {
-  const unseen = [...document.images].filter(i => i.naturalWidth === 0).length;
-  const wide = document.documentElement.scrollWidth - innerWidth;
-  document.title = JSON.stringify([document.images.length, unseen, wide, innerWidth]);
+  const column = () => [...document.querySelectorAll("table.sortable tbody tr")].slice(0, 2)
+    .map(row => row.cells[4].textContent);
+  const click = () => document.querySelectorAll("table.sortable th button")[4].click();
+  click(); const up = column(); click(); const down = column();
+  const text = document.querySelector("svg text");
+  document.body.style.width = "390px";
+  document.title = JSON.stringify({
+    figures: document.querySelectorAll("svg").length, up, down,
+    ink: getComputedStyle(text).fill, page: getComputedStyle(document.body).color,
+    wide: document.body.scrollWidth, window: [document.documentElement.scrollWidth, innerWidth],
+  });
 });
 </script>"""
 
 
+@pytest.fixture(scope="module")
+def probed(trained, tmp_path_factory):
+    """A page of two runs that says of itself what it shows, and their accuracies on the chip."""
+    other = tmp_path_factory.mktemp("probed") / "other"
+    shutil.copytree(trained, other)
+    first, second = read(trained, "summary.json"), read(trained, "summary.json")
+    second["test_accuracy"] |= {"chip": 0.09}
+    RunDirectory(other).write("summary.json", second)
+    out = report.write([trained, other], other.parent / "report.html")
+    out.write_text(out.read_text() + PROBE)
+    return out, [f"{of['test_accuracy']['chip']:.2%}" for of in (first, second)]
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-def test_a_browser_shows_the_page_without_a_complaint(run, tmp_path):
-    spiking = begun(tmp_path / "spiking", "digits_spiking")
-    report.write([run, spiking], out := tmp_path / "report.html")
-    probed = tmp_path / "probed.html"
-    probed.write_text(out.read_text() + PROBE)
-    # A window of a browser is 500 wide at least.
-    for width in (500, 1400):
-        done = subprocess.run(
-            [
-                CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu",
-                "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
-                f"--window-size={width},900", "--dump-dom", probed.as_uri(),
-            ],
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "CONSOLE" not in done.stderr, done.stderr
-        title = re.search("<title>(.*?)</title>", done.stdout)[1]
-        pictures, unseen, wide, inner = json.loads(title)
-        assert pictures == 9 and unseen == 0
-        assert wide <= 0, f"at {inner} pixels the page is {wide} too wide"
+@pytest.mark.parametrize("scheme, width, ink", [(0, 500, "232, 232, 232"), (1, 1400, "27, 27, 27")])
+def test_a_browser_shows_the_page_sorts_it_and_follows_dark(scheme, width, ink, probed, tmp_path):
+    """A window of a browser is 500 wide at least; the page itself is also made 390 wide."""
+    page, values = probed
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu",
+            "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
+            f"--blink-settings=preferredColorScheme={scheme}",
+            f"--window-size={width},900", "--dump-dom", page.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "CONSOLE" not in done.stderr, done.stderr
+    found = json.loads(html.unescape(re.search("<title>(.*?)</title>", done.stdout)[1]))
+    assert found["down"] == values and found["up"] == values[::-1], "of 9 % and tens of percent"
+    assert found["ink"] == found["page"] == f"rgb({ink})", "figures have the page's colour"
+    assert found["figures"] == page.read_text().count("<svg")
+    assert found["wide"] <= 390 and found["window"][0] <= found["window"][1], found
 
 
 def scalars(path):

@@ -14,6 +14,9 @@ def add(commands: Commands) -> None:
     train.add_argument(
         "--tensorboard", action="store_true", help="also write RUN/tensorboard, events to watch"
     )
+    train.add_argument(
+        "--report", action="store_true", help="also write RUN/report.html, a page about the run"
+    )
     train.set_defaults(error=train.error)
 
 
@@ -42,3 +45,7 @@ def _train(arguments: argparse.Namespace) -> None:
     window.say()
     window.table((f"chip {chip}", "test accuracy", ""), rows)
     window.result(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
+    if arguments.report:
+        from bss2jax import report
+
+        window.result(f"its report is {report.write([run.path], run.path / 'report.html')}")

@@ -4,7 +4,7 @@ from bss2jax.config.errors import ConfigError, nearest
 from bss2jax.config.read import load, shipped
 from bss2jax.config.specimen import Specimen, load_specimen
 from bss2jax.config.tables import ChipSeed, Config, Data, Noise, Run, Spreads
-from bss2jax.config.write import differences, dump
+from bss2jax.config.write import differences, differing, dump
 
 __all__ = [
     "ChipSeed",
@@ -16,6 +16,7 @@ __all__ = [
     "Specimen",
     "Spreads",
     "differences",
+    "differing",
     "dump",
     "load",
     "load_specimen",

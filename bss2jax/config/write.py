@@ -1,7 +1,7 @@
 """From a config back to TOML, and in what two configs differ."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +19,19 @@ def dump(config: Config) -> str:
 
 def differences(first: Config, second: Config) -> list[str]:
     """Returns the keys in which two configs differ, with both values; where runs go is left out."""
-    trees = [_flat(_tree(replace(config, run=Run()))) for config in (first, second)]
-    keys = dict.fromkeys([*trees[0], *trees[1]])
-    one, other = ({key: tree.get(key) for key in keys} for tree in trees)
-    return [f"{key}: {one[key]!r}, now {other[key]!r}" for key in keys if one[key] != other[key]]
+    one, other = differing([first, second])
+    return [f"{key}: {one[key]!r}, now {other[key]!r}" for key in one]
+
+
+def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
+    """Returns the keys in which configs differ, with the values of each; None: it has no such key.
+
+    Where runs go is left out.
+    """
+    trees = [_flat(_tree(replace(config, run=Run()))) for config in configs]
+    keys = dict.fromkeys(key for tree in trees for key in tree)
+    told = [key for key in keys if len({repr(tree.get(key)) for tree in trees}) > 1]
+    return [{key: tree.get(key) for key in told} for tree in trees]
 
 
 def _flat(value: Any, key: tuple[Any, ...] = ()) -> dict[str, Any]:

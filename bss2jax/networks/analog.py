@@ -16,6 +16,7 @@ from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import convolution
 from bss2jax.execute.products import matmul
 from bss2jax.kernels import digital, readout
+from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.mapping.plan import Demand
 from bss2jax.mapping.products import ProductDemand
 from bss2jax.networks.layer import Applied, Arrays, How, Layer, NotNegative, Positive, per_axis
@@ -82,6 +83,9 @@ class AnalogLayer(Layer):
     def project(self, params: Arrays, *before: Signal) -> Arrays:
         limit = before[0].substrate.weight_max
         return params | {"weight": jnp.clip(params["weight"], -limit, limit)}
+
+    def codes(self, params: Arrays, *before: Signal) -> Arrays:
+        return {"weight": Codes(1.0, before[0].substrate).shown(params["weight"])}
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         activations = how.before[0].activations(x[0])

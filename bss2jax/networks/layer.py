@@ -132,6 +132,18 @@ class Layer:
         """Returns parameters within what the synapses can hold; unchanged by default."""
         return params
 
+    def codes(self, params: Arrays, *before: Signal) -> Arrays:
+        """Returns the weights among its parameters as synapses hold them, by name; {} by default.
+
+        Args:
+            params: from `init`, or trained.
+            before: the signals that it is given.
+
+        Returns:
+            Arrays of the parameters' shapes, whole numbers -63..63, LSB.
+        """
+        return {}
+
     def demand(self, *before: Signal) -> Demand | None:
         """Returns what it asks of the chip; None for nothing."""
         return None

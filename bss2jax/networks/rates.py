@@ -10,6 +10,7 @@ from annotated_types import Ge, Lt
 
 from bss2jax.kernels import rates
 from bss2jax.kernels.dot import dot
+from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.unfold import convolve, output_shape
 from bss2jax.networks.exact import Readout, Units
 from bss2jax.networks.layer import (
@@ -74,6 +75,9 @@ class RateLayer(Layer):
             "weight": std * jax.random.normal(key, shape, jnp.float32),
             "bias": jnp.full(self.outputs, self.init_bias, jnp.float32),
         }
+
+    def codes(self, params: Arrays, *before: Signal) -> Arrays:
+        return {"weight": Codes(None, before[0].substrate).shown(params["weight"])}
 
     def sums(self, x: jax.Array, w: jax.Array, before: Signal) -> jax.Array:
         """Multiplies inputs `[B, *before]` by the weights: `[B, *size]`, no bias."""

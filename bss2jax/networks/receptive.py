@@ -60,7 +60,7 @@ class ConvLIF(SpikingPopulation):
         return (positions, self.fan_in(before), self.outputs)
 
     def apply(self, params: Arrays, state: Arrays, *x: Any, how: How) -> Applied:
-        before, w = how.before[0], self.weights(params, how)["weight"]
+        before, w = how.before[0], self.weights(params, *how.before)["weight"]
         sent: Sent
         if self.shared:
             stride = per_axis(self.stride, len(before.size) - 1)

@@ -23,8 +23,8 @@ class Rung:
 # By name, as in a run's summary.json. `transfer` is of what first meets the chip, `chip` of what
 # training ends with.
 RUNGS = {
-    "float": Rung("float", "without rounding, saturation and noise", "float"),
-    "ideal": Rung("quantised", "quantised, on a perfect chip", "ideal"),
-    "transfer": Rung("moved to the chip", "moved to the chip, as trained so far", "chip"),
-    "chip": Rung("trained in the loop", "on the chip, as trained at last", "chip"),
+    "float": Rung("float", "trained in software, run in floating point", "float"),
+    "ideal": Rung("quantised", "the same weights, on a perfect chip", "ideal"),
+    "transfer": Rung("moved to the chip", "the same weights, on the run's own chip", "chip"),
+    "chip": Rung("trained in the loop", "trained with the chip in the loop, run on it", "chip"),
 }

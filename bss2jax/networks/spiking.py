@@ -119,12 +119,16 @@ class Population(Layer):
         """Returns the neurons as they were meant, with their trained factors."""
         raise NotImplementedError
 
-    def weights(self, params: Arrays, how: How) -> Arrays:
+    def codes(self, params: Arrays, *before: Signal) -> Arrays:
+        codes = Codes(self.weight_scale, before[0].substrate)
+        return {name: codes.shown(w) for name, w in self.weights(params, *before).items()}
+
+    def weights(self, params: Arrays, *before: Signal) -> Arrays:
         """Returns the weights, within what the synapses hold where the clamp is soft."""
         kept = {name: w for name, w in params.items() if name not in self.trained}
         if self.weight_clamp == "hard":
             return kept
-        limit = self.limit(how.before[0])
+        limit = self.limit(before[0])
         return {name: coding.soft_clamp(w, limit) for name, w in kept.items()}
 
     def run(self, sent: Sent, w: jax.Array, params: Arrays, how: How, **settings: Any) -> Recording:
@@ -230,7 +234,7 @@ class LIF(SpikingPopulation):
         return params
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        weights = self.weights(params, how)
+        weights = self.weights(params, *how.before)
         recording = self.run(
             dense(x[0], how.before[0]), weights["weight"], params, how,
             recurrent=weights.get("recurrent"), gradient=Surrogate(self.surrogate),
@@ -267,7 +271,7 @@ class LI(Population):
         )  # fmt: skip
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        w = self.weights(params, how)["weight"]
+        w = self.weights(params, *how.before)["weight"]
         v: Any = self.run(dense(x[0], how.before[0]), w, params, how).membrane
         if how.execution == "chip":
             before = how.before[0]

@@ -1,4 +1,4 @@
-"""Figures: axes in, axes out. Needs matplotlib, which comes with the `plot` extra.
+"""Figures: axes in, axes out.
 
 Every function takes arrays, plans, chips or records, draws them on the axes given, or on new ones,
 and returns the axes. Colours are Okabe and Ito's, with marks or hatches beside; maps are cividis.
@@ -7,12 +7,13 @@ and returns the axes. Colours are Okabe and Ito's, with marks or hatches beside;
 from bss2jax.plot.chip import chip_map
 from bss2jax.plot.classes import class_map
 from bss2jax.plot.layout import placement, placements
-from bss2jax.plot.learning import learning_curves
+from bss2jax.plot.learning import learning_curves, saturation
 from bss2jax.plot.products import vmm
-from bss2jax.plot.samples import samples, save
+from bss2jax.plot.samples import predictions, samples, save
 from bss2jax.plot.scores import accuracy_over_chips, confusion, ladder
 from bss2jax.plot.spikes import raster, traces
 from bss2jax.plot.timing import schedule
+from bss2jax.plot.weights import weights
 
 __all__ = [
     "accuracy_over_chips",
@@ -23,10 +24,13 @@ __all__ = [
     "learning_curves",
     "placement",
     "placements",
+    "predictions",
     "raster",
     "samples",
+    "saturation",
     "save",
     "schedule",
     "traces",
     "vmm",
+    "weights",
 ]

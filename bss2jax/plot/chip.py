@@ -6,13 +6,13 @@ import numpy as np
 
 from bss2jax.chip.chip import QUANTITIES, Chip
 from bss2jax.chip.quantities import CHIP, DRIVER, INPUT, SYNAPSE, Kind, Site
-from bss2jax.plot.style import MAP, axes
+from bss2jax.plot.style import MAP, axes, paper
 
 # What has a value for each place, by the attribute's own name, and what its rows are called.
 _MAPPED = {n.split(".")[-1]: (n, q) for n, q in QUANTITIES.items() if q.site is not CHIP}
 _ROWS = {
-    SYNAPSE: "synapse row (index)",
-    DRIVER: "signed row (index)",
+    SYNAPSE: "synapse row",
+    DRIVER: "signed row",
     INPUT: "hemisphere (sign)",
 }
 
@@ -44,7 +44,7 @@ def chip_map(
     if quantity not in _MAPPED:
         raise ValueError(f"quantity: expected one of {', '.join(_MAPPED)}, got {quantity!r}")
     name, declared = _MAPPED[quantity]
-    kind, names = declared.kind, _ROWS.get(declared.site, "hemisphere (index)")
+    kind, names = declared.kind, _ROWS.get(declared.site, "hemisphere")
     # Where its spread is 0, a chip may have no array of a quantity.
     place = chip.quantities().get(name, np.zeros_like(chip.offset))
     if np.ndim(place) != len(declared.site.axes):
@@ -63,10 +63,10 @@ def chip_map(
         np.arange(width + 1), y, stacked, cmap=MAP, vmin=limits[0], vmax=limits[1], rasterized=True
     )
     if halves > 1:
-        ax.axhline(0, color="white", linewidth=2)
+        ax.axhline(0, color=paper(), linewidth=2)
     ax.set(
         title=declared.meaning,
-        xlabel="column (index)" if width > 1 else "all columns (a driver serves its row)",
+        xlabel="column" if width > 1 else "all columns (a driver serves its row)",
         xlim=(0, width),
         ylim=(y[-1], y[0]),
     )
@@ -104,7 +104,7 @@ def _label_rows(ax: Any, rows: int, halves: int, names: str) -> None:
             ["0 inh.", "0 exc.", "1 exc.", "1 inh."][: 2 * halves],
         )
         return
-    if names == "hemisphere (index)":
+    if names == "hemisphere":
         ax.set_yticks([0.5, -0.5][:halves], ["0", "1"][:halves])
         return
     step = rows // 2

@@ -1,17 +1,14 @@
 """What a network takes the points of the Yin-Yang circle for."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 
 from bss2jax.data import yinyang
-from bss2jax.extras import require
-from bss2jax.plot.style import COLOURS, GREY, MARKERS, axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from bss2jax.plot.style import COLOURS, GREY, MARKERS, axes, ink
 
 _NAMES = ("yin", "yang", "dot")
 # Two of the palette and a pale grey: dark, middle and light, so that print keeps them apart.
@@ -24,8 +21,8 @@ def class_map(
     y: npt.ArrayLike | None = None,
     *,
     resolution: int = 150,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draws the Yin-Yang class map: what each point of the circle is taken for, true borders above.
 
     Args:
@@ -51,15 +48,15 @@ def class_map(
     inside = np.hypot(across - 0.5, up - 0.5) <= 0.5
     taken = np.ma.masked_all(inside.shape)
     taken[inside] = _labels(classify, np.stack([across[inside], up[inside]], axis=1))
-    colours = require("matplotlib.colors", "plot", "drawing").ListedColormap(_COLOURS)
+    colours = ListedColormap(_COLOURS)
     ax = axes(ax, 5.4, 4.0)
     ax.pcolormesh(edges, edges, taken, cmap=colours, vmin=-0.5, vmax=2.5, rasterized=True)
     fine = np.linspace(0, 1, 401)
     true = yinyang.classify(*np.meshgrid(fine, fine)).astype(float)
     true[np.hypot(*np.meshgrid(fine - 0.5, fine - 0.5)) > 0.5] = np.nan
-    ax.contour(fine, fine, true, levels=[0.5, 1.5], colors="black", linewidths=0.8)
+    ax.contour(fine, fine, true, levels=[0.5, 1.5], colors=ink(), linewidths=0.8)
     turn = np.linspace(0, 2 * np.pi, 200)
-    ax.plot(0.5 + 0.5 * np.cos(turn), 0.5 + 0.5 * np.sin(turn), color="black", linewidth=0.8)
+    ax.plot(0.5 + 0.5 * np.cos(turn), 0.5 + 0.5 * np.sin(turn), color=ink(), linewidth=0.8)
     for name, colour in zip(_NAMES, _COLOURS, strict=True):
         ax.plot([], [], "s", color=colour, markeredgecolor=GREY, markersize=9, label=name)
     if samples:
@@ -84,7 +81,7 @@ def _labels(classify: Callable[[np.ndarray], npt.ArrayLike], points: np.ndarray)
 
 
 def _mark(
-    ax: "Axes",
+    ax: Axes,
     classify: Callable[[np.ndarray], npt.ArrayLike],
     x: np.ndarray,
     y: np.ndarray,
@@ -97,4 +94,4 @@ def _mark(
             *here.T, MARKERS[label], color=colour, markeredgecolor="black", markeredgewidth=0.6,
             markersize=4, label=f"{name}, right",
         )  # fmt: skip
-    ax.plot(*points[wrong].T, "x", color="black", markersize=6, label="wrong")
+    ax.plot(*points[wrong].T, "x", color=ink(), markersize=6, label="wrong")

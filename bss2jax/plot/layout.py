@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from bss2jax.chip.substrate import Substrate
-from bss2jax.extras import require
 from bss2jax.mapping.pieces import CHIP, CONFIGURATION, LAYER
 from bss2jax.mapping.plan import Plan
-from bss2jax.plot.style import COLOURS, GREY, HATCHES, PALE, axes, cycle
+from bss2jax.plot.style import COLOURS, GREY, HATCHES, PALE, axes, cycle, paper
 
 _NEURONS = 20  # height of a neuron row in the drawing, in signed rows
 
@@ -107,7 +106,8 @@ def placements(plan: Plan, *, most: int = 6, across: int = 2, figure: Any = None
     shown = min(count, most)
     down, across = grid(plan, most, across)
     if figure is None:
-        pyplot = require("matplotlib.pyplot", "plot", "drawing")
+        from matplotlib import pyplot  # which looks for a window
+
         figure = pyplot.figure(figsize=(3.0 * across + 0.6, 2.0 * down + 0.8), layout="constrained")
     cells = figure.subplots(down, across, squeeze=False).ravel()
     for number, ax in enumerate(cells[:shown]):
@@ -173,7 +173,7 @@ def _empty_chip(ax: Any, s: Substrate) -> None:
         )  # fmt: skip
         ax.bar(
             s.columns / 2, sign * _NEURONS, s.columns,
-            facecolor="white", edgecolor=GREY, linewidth=0.6,
+            facecolor=paper(), edgecolor=GREY, linewidth=0.6,
         )  # fmt: skip
         where = sign * (_NEURONS / 2)
         name = f"neurons {0 if sign > 0 else 1}"
@@ -188,6 +188,6 @@ def _empty_chip(ax: Any, s: Substrate) -> None:
     ax.set(
         xlim=(0, s.columns),
         ylim=(-whole if s.hemispheres > 1 else 0, whole),
-        xlabel="column (index)",
-        ylabel="signed row (index)",
+        xlabel="column",
+        ylabel="signed row",
     )

@@ -1,24 +1,24 @@
 """How well a network does: per class, per chip, per rung of the ladder."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 
 from bss2jax.networks.rungs import RUNGS
-from bss2jax.plot.style import COLOURS, MAP, MARKERS, axes, cycle, require_shape
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from bss2jax.plot.style import COLOURS, MAP, MARKERS, PALE, axes, cycle, ink, paper, require_shape
 
 _NUMBERS = 12  # classes of which counts are written into the squares
+_PRINT = "#111111"  # on light squares
 
 
 def confusion(
-    matrix: npt.ArrayLike, classes: Sequence[str] | None = None, *, ax: "Axes | None" = None
-) -> "Axes":
-    """Draws what samples were taken for: rows are labels, and each row sums to 100 %.
+    matrix: npt.ArrayLike, classes: Sequence[str] | None = None, *, ax: Axes | None = None
+) -> Axes:
+    """Draws what samples were taken for: rows are labels. Colours are of the mistakes alone.
 
     Args:
         matrix: `[N, N]` counts by label (row) and by what a sample was taken for (column).
@@ -39,22 +39,25 @@ def confusion(
     if len(names) != count:
         raise ValueError(f"classes: expected {count} names, got {len(names)}")
     totals = matrix.sum(axis=1, keepdims=True)
-    share = 100 * matrix / np.maximum(totals, 1)
+    share = np.ma.masked_array(100 * matrix / np.maximum(totals, 1), np.eye(count, dtype=bool))
+    most = float(max(share.max() if count > 1 else 0.0, 1.0))
     size = 2.2 + 0.34 * min(count, 30)
     ax = axes(ax, size + 1.0, size)
-    image = ax.imshow(share, cmap=MAP, vmin=0, vmax=100)
+    image = ax.imshow(
+        share, cmap=matplotlib.colormaps[MAP].with_extremes(bad=PALE), vmin=0, vmax=most
+    )
     if count <= _NUMBERS:
         for row, column in np.argwhere(matrix):
-            colour = "black" if share[row, column] > 50 else "white"
+            dark = row != column and share[row, column] <= most / 2
             ax.text(
-                column, row, f"{matrix[row, column]:g}", ha="center", va="center", color=colour,
-                fontsize=7,
+                column, row, f"{matrix[row, column]:g}", ha="center", va="center",
+                color="white" if dark else _PRINT, fontsize=7,
             )  # fmt: skip
     long = max(map(len, names)) > 2
     ax.set_xticks(range(count), names, rotation=90 if long else 0, fontsize=8)
     ax.set_yticks(range(count), names, fontsize=8)
-    ax.set(xlabel="taken for (class)", ylabel="label (class)")
-    ax.figure.colorbar(image, ax=ax, label="share of the label (%)")
+    ax.set(xlabel="taken for", ylabel="label")
+    ax.figure.colorbar(image, ax=ax, label="share of the label's samples (%)")
     return ax
 
 
@@ -62,8 +65,8 @@ def accuracy_over_chips(
     accuracy: npt.ArrayLike | Mapping[str, npt.ArrayLike],
     own: Mapping[str, float] | float | None = None,
     *,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draws the accuracy on every chip, with mean and standard deviation beside.
 
     Args:
@@ -98,7 +101,7 @@ def accuracy_over_chips(
         )  # fmt: skip
         std = percent.std(ddof=1) if len(values) > 1 else 0.0
         ax.errorbar(
-            place + 0.3, percent.mean(), std, fmt=MARKERS[1], color="black", capsize=4,
+            place + 0.3, percent.mean(), std, fmt=MARKERS[1], color=ink(), capsize=4,
             markersize=5, label="mean ± std" if first else None,
         )  # fmt: skip
         if own and name in own:
@@ -109,7 +112,7 @@ def accuracy_over_chips(
     counts = [f"{name}\n{len(v)} chips".strip() for name, v in arrays.items()]
     ax.set_xticks(range(len(arrays)), counts, fontsize=8)
     ax.set(
-        xlim=(-0.5, len(arrays) - 0.4), xlabel="training (name)", ylabel="test accuracy (%)"
+        xlim=(-0.5, len(arrays) - 0.4), xlabel="training", ylabel="test accuracy (%)"
     )  # fmt: skip
     ax.grid(axis="y", alpha=0.3)
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
@@ -117,8 +120,8 @@ def accuracy_over_chips(
 
 
 def ladder(
-    accuracy: Mapping[str, float] | Mapping[str, Mapping[str, float]], *, ax: "Axes | None" = None
-) -> "Axes":
+    accuracy: Mapping[str, float] | Mapping[str, Mapping[str, float]], *, ax: Axes | None = None
+) -> Axes:
     """Draws what becomes of the accuracy on the way onto the chip.
 
     Args:
@@ -149,12 +152,12 @@ def ladder(
             for place, percent in there:
                 ax.annotate(
                     f"{percent:.2f}", (place, percent), (0, 7), textcoords="offset points",
-                    ha="center", fontsize=8, bbox={"fc": "white", "ec": "none", "pad": 1},
+                    ha="center", fontsize=8, bbox={"fc": paper(), "ec": "none", "pad": 1},
                 )  # fmt: skip
     ax.set_xticks(range(len(known)), [_label(RUNGS[rung].label) for rung in known])
     ax.margins(y=0.2)
     ax.set(
-        xlim=(-0.4, len(known) - 0.6), xlabel="execution (name)", ylabel="test accuracy (%)"
+        xlim=(-0.4, len(known) - 0.6), xlabel="execution", ylabel="test accuracy (%)"
     )  # fmt: skip
     ax.grid(axis="y", alpha=0.3)
     if len(runs) > 1:

@@ -1,10 +1,10 @@
 """Spikes and membranes over time."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 
 from bss2jax.plot.style import (
     COLOURS,
@@ -13,12 +13,10 @@ from bss2jax.plot.style import (
     MARKERS,
     axes,
     cycle,
+    paper,
     require_shape,
     time_unit,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _LEGEND = 8  # more entries say nothing
 
@@ -27,8 +25,8 @@ def raster(
     spikes: npt.ArrayLike | Mapping[str, npt.ArrayLike],
     *,
     dt: float = 1e-6,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draws the spikes of one sample: a row a neuron, populations one above the other.
 
     Args:
@@ -68,7 +66,7 @@ def raster(
         xlim=(-0.5 * factor * dt, factor * dt * (steps - 0.5)),
         ylim=(-0.5, neurons - 0.5),
         xlabel=f"time ({unit})",
-        ylabel="neuron (index)",
+        ylabel="neuron",
     )
     if "" not in arrays:
         names = ax.secondary_yaxis("right")
@@ -88,8 +86,8 @@ def traces(
     reset: float | None = None,
     labels: Sequence[str] | None = None,
     unit: str = "software units",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Draws membranes over time, with threshold, reset and spikes.
 
     Args:
@@ -136,7 +134,7 @@ def traces(
 
 
 def _mark(
-    ax: "Axes", time: np.ndarray, fired: np.ndarray, height: float, labels: Sequence[str]
+    ax: Axes, time: np.ndarray, fired: np.ndarray, height: float, labels: Sequence[str]
 ) -> None:
     """Marks spikes `[T, N]` at a height, each neuron's by its own mark."""
     for n, label in enumerate(labels):
@@ -147,6 +145,6 @@ def _mark(
             linestyle="none",
             marker=cycle(MARKERS, n),
             color=cycle(COLOURS, n),
-            markeredgecolor="white",
+            markeredgecolor=paper(),
             label="spikes" if len(labels) == 1 else f"spikes of {label}",
         )

@@ -1,14 +1,11 @@
 """What the plots share: axes, colours and marks that stay apart in print, units of time."""
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
-
-from bss2jax.extras import require
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from matplotlib.axes import Axes
 
 _T = TypeVar("_T")
 
@@ -31,20 +28,28 @@ GREY, PALE = "#6b6b6b", "#e4e4e4"
 MAP = "cividis"  # perceptually uniform, alike with and without colour vision
 
 
-def axes(ax: "Axes | None" = None, width: float = 6.0, height: float = 3.5) -> "Axes":
+def axes(ax: Axes | None = None, width: float = 6.0, height: float = 3.5) -> Axes:
     """Returns the axes to draw on: those given, or new ones.
 
     Args:
         ax: the axes that were given, or None.
         width, height: size of new axes, inches.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
     """
     if ax is not None:
         return ax
-    pyplot = require("matplotlib.pyplot", "plot", "drawing")
+    from matplotlib import pyplot  # which looks for a window
+
     return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def ink() -> str:
+    """Returns the colour of text and of what is drawn like it, as matplotlib's style sets it."""
+    return matplotlib.rcParams["text.color"]
+
+
+def paper() -> str:
+    """Returns the colour of the ground that axes are drawn on, as matplotlib's style sets it."""
+    return matplotlib.rcParams["axes.facecolor"]
 
 
 def cycle(values: tuple[_T, ...], i: int) -> _T:

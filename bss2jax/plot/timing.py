@@ -46,7 +46,7 @@ def schedule(plan: Plan, *, ax: Any = None) -> Any:
         xlim=(0, ends[-1]),
         ylim=(len(plan.names) - 0.5, -0.5),
         xlabel=f"chip time of a sample ({unit})",
-        ylabel="layer (name)",
+        ylabel="layer",
         title=f"{len(times)} configuration{'' if len(times) == 1 else 's'}, {ends[-1]:.4g} {unit}",
     )
     return ax

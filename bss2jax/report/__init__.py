@@ -1,4 +1,4 @@
-"""A report of runs as one HTML page. Needs matplotlib and jinja2: the `report` extra."""
+"""A report of runs as one HTML page that needs nothing else."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,6 @@ def write(runs: Sequence[str | Path], out: str | Path) -> Path:
 
     Raises:
         RunError: a directory holds no run or is named twice, or the page cannot be written.
-        MissingExtra: a library of the `report` extra is not installed.
     """
     paths = [Path(run) for run in runs]
     for i, path in enumerate(paths):

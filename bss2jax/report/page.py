@@ -1,72 +1,100 @@
-"""The report's page: what its tables say, and the template that it is made of."""
+"""The report's page: what is shown of each run, and the template that it is made of."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-import jax
-import numpy as np
+import jinja2
+from markupsafe import Markup
 
 from bss2jax import __version__
-from bss2jax.config import differences
-from bss2jax.extras import require
-from bss2jax.mapping.cost import estimate, fast_seconds
+from bss2jax.chip.chip import Chip
 from bss2jax.networks.rungs import RUNGS
 from bss2jax.plot.style import COLOURS, cycle
-from bss2jax.report import figures
-from bss2jax.report.record import Confusion, Record
-from bss2jax.training.phase import Phase
+from bss2jax.report import figures, tables
+from bss2jax.report.record import Record
+from bss2jax.report.replay import Replay, replay
+from bss2jax.report.tables import Table, Tile
 
-_PERCENT = {"inputs", "outputs", "sums", "weights"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text: a header, and rows whose first cell says what they are of."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+_MAPPED = ("column_gain", "offset")  # quantities of a chip that are drawn
 
 
 @dataclass(frozen=True)
 class View:
-    """What the page shows of one run. Pictures are addresses, None where there is nothing to draw.
+    """What the page shows of one run. Pictures are None where there is nothing to draw.
 
     Attributes:
         name: the run's name on the page; `colour` marks it.
         kind: the kind of its network.
         record: all that was read of the run.
-        accuracy, loss, placement, schedule, confusion: pictures.
-        saturation: shares and activity of each layer.
-        classes: accuracy per class.
-        rung: the rung that `confusion` and `classes` show.
-        differences: what differs from the config of the first run of the page.
+        replay: what was worked out again of it, or None.
+        notes: sentences that say what is missing, and why.
+        command: what makes the run again.
+        state: how far it has got, in words.
+        tiles: its headline.
+        phases, saturation, classes: tables.
+        saturating, weights, right, wrong, sample, confusion: pictures.
+        rung: the rung that `confusion` and `classes` show, in words.
     """
 
     name: str
     colour: str
     kind: str
     record: Record
-    accuracy: str | None
-    loss: str | None
-    placement: str | None
-    schedule: str | None
-    confusion: str | None
+    replay: Replay | None
+    notes: tuple[str, ...]
+    command: str
+    state: str
+    tiles: tuple[Tile, ...]
+    phases: Table | None
     saturation: Table | None
     classes: Table | None
+    saturating: Markup | None
+    weights: Markup | None
+    right: Markup | None
+    wrong: Markup | None
+    sample: Markup | None
+    confusion: Markup | None
     rung: str | None
-    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the networks of some runs lie, whose plan is the same.
+
+    Attributes:
+        names: of the runs.
+        kind: of their network.
+        placement, schedule: pictures; None where the plan is not known or empty.
+        text: the plan in words.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    placement: Markup | None
+    schedule: Markup | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A chip that runs share.
+
+    Attributes:
+        names: of the runs.
+        source: its file or seed.
+        maps: pictures.
+    """
+
+    names: tuple[str, ...]
+    source: str
+    maps: tuple[Markup, ...]
 
 
 def render(records: Sequence[Record]) -> str:
-    """Returns the page of some runs.
-
-    Raises:
-        MissingExtra: a library of the `report` extra is not installed.
-    """
-    jinja2 = require("jinja2", "report", "a report")
+    """Returns the page of some runs."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bss2jax.report", ""),
         autoescape=True,
@@ -74,23 +102,28 @@ def render(records: Sequence[Record]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = _names(records)
-    views = [_view(name, i, records) for i, name in enumerate(names)]
-    ladders = {v.name: v.record.summary.test_accuracy for v in views if v.record.summary}
-    chips = {v.name: v.record.chips.test_accuracy for v in views if v.record.chips}
+    runs = dict(zip(_names(records), records))
+    ladders = {name: r.summary.test_accuracy for name, r in runs.items() if r.summary}
+    chips = {name: r.chips.test_accuracy for name, r in runs.items() if r.chips}
     own = {name: ladders[name]["chip"] for name in chips if "chip" in ladders.get(name, {})}
+    views = [_view(name, i, record) for i, (name, record) in enumerate(runs.items())]
     known = any(rung in RUNGS for rungs in ladders.values() for rung in rungs)
+    learned = {name: record for name, record in runs.items() if record.metrics}
     return environment.get_template("page.html").render(
         views=views,
+        specimens=_specimens(views),
         version=__version__,
         time=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        summary=_summary(views),
+        comparison=tables.comparison(runs) if len(runs) > 1 else None,
         ladder=figures.ladder(ladders) if known else None,
-        rungs=_rungs(ladders) if known else None,
+        rungs=tables.rungs(ladders) if known else None,
+        accuracy=figures.curves(learned, "accuracy") if learned else None,
+        loss=figures.curves(learned, "loss") if learned else None,
+        places=_places(runs),
         chips=figures.over_chips(chips, own) if chips else None,
-        over_chips=_over_chips(views),
-        cost=_cost(views),
-        environment=_environment(views),
+        over_chips=tables.over_chips(runs),
+        cost=tables.cost(runs),
+        environment=tables.environment(runs),
     )
 
 
@@ -102,27 +135,50 @@ def _names(records: Sequence[Record]) -> list[str]:
     return [name.encode(errors="backslashreplace").decode() for name in named]
 
 
-def _view(name: str, number: int, records: Sequence[Record]) -> View:
-    record = records[number]
-    network, confusion = record.network, record.confusion
-    fits = network if network and "chip" in network.executions else None
-    counts = confusion.test_confusion if confusion else {}
-    rung = next((rung for rung in reversed(RUNGS) if rung in counts), None)
+def _view(name: str, number: int, record: Record) -> View:
+    confusion, found = record.confusion, replay(record.path) if record.summary else None
+    rung = tables.final_rung(confusion.test_confusion) if confusion else None
+    again = found if isinstance(found, Replay) else None
+    notes = (*record.notes, *([found] if isinstance(found, str) else []))
+    saturates = any(any(e.validation_saturation.values()) for e in record.metrics)
     return View(
         name,
         cycle(COLOURS, number),
         _kind(record),
         record,
-        accuracy=figures.curves(record, "accuracy") if record.metrics else None,
-        loss=figures.curves(record, "loss") if record.metrics else None,
-        placement=figures.placement(fits) if fits else None,
-        schedule=figures.schedule(fits) if fits else None,
+        again,
+        notes,
+        tables.command(record),
+        tables.state(record),
+        tables.tiles(record),
+        tables.phases(record),
+        tables.saturation(record),
+        tables.classes(confusion, rung) if confusion and rung else None,
+        saturating=figures.saturation(record) if saturates else None,
+        weights=figures.weights(again.codes) if again and again.codes else None,
+        right=figures.samples(again.right) if again and again.right else None,
+        wrong=figures.samples(again.wrong) if again and again.wrong else None,
+        sample=figures.one_sample(again.sample) if again and again.sample else None,
         confusion=figures.confusion(confusion, rung) if confusion and rung else None,
-        saturation=_saturation(record),
-        classes=_classes(confusion, rung) if confusion and rung else None,
-        rung=rung,
-        differences=_differences(records[0], record),
+        rung=RUNGS[rung].label if rung else None,
     )
+
+
+def _specimens(views: Sequence[View]) -> list[Specimen]:
+    """The chips of runs, each once."""
+    alike: dict[Any, tuple[list[str], Chip]] = {}
+    for view in views:
+        config, chip = view.record.config, view.replay.chip if view.replay else None
+        if config and chip is not None:
+            alike.setdefault((config.chip, config.spreads), ([], chip))[0].append(view.name)
+    return [
+        Specimen(
+            tuple(names),
+            of.file or f"seed {of.seed}",
+            tuple(figures.chip(chip, quantity) for quantity in _MAPPED),
+        )
+        for (of, _), (names, chip) in alike.items()
+    ]
 
 
 def _kind(record: Record) -> str:
@@ -132,173 +188,23 @@ def _kind(record: Record) -> str:
     return " and ".join(families)
 
 
-def _differences(first: Record, record: Record) -> tuple[str, ...]:
-    if first is record or first.config is None or record.config is None:
-        return ()
-    return tuple(differences(first.config, record.config))
+def _places(runs: dict[str, Record]) -> list[Place]:
+    """Where networks lie, each plan once."""
+    alike: dict[Any, list[str]] = {}
+    for name, record in runs.items():
+        network = record.network
+        fits = network is not None and "chip" in network.executions
+        alike.setdefault(network.plan if network and fits else name, []).append(name)
+    return [_place(names, runs[names[0]]) for names in alike.values()]
 
 
-def _summary(views: Sequence[View]) -> Table:
-    header = ("run", "data", "network", "phases", "state", "test accuracy", "seeds", "trained in")
-    return Table(header, tuple(_summary_row(view) for view in views))
-
-
-def _summary_row(view: View) -> tuple[str, ...]:
-    record, config = view.record, view.record.config
-    data = phases = seeds = "-"
-    if config:
-        data = config.data.name
-        phases = ", ".join(
-            f"{phase.epochs} {_on(phase.on)}{' (chips resampled)' if _resampled(phase) else ''}"
-            for phase in config.phases
-        )
-        seeds = f"{config.seed}, chip {config.chip.file or config.chip.seed}"
-    accuracy, seconds = "-", None
-    if record.summary:
-        seconds = record.summary.seconds.total
-        found = record.summary.test_accuracy
-        rung = next((rung for rung in reversed(RUNGS) if rung in found), None)
-        accuracy = f"{found[rung]:.2%}, {rung}" if rung else "-"
-    state = "finished" if record.summary else "unfinished"
-    if not record.summary and record.metrics:
-        last = record.metrics[-1]
-        state += f": phase {last.phase + 1}, epoch {last.epoch} done"
-        seconds = sum(epoch.seconds for epoch in record.metrics)
-    trained = "-" if seconds is None else str(timedelta(seconds=round(seconds)))
-    return (view.name, data, view.kind, phases, state, accuracy, seeds, trained)
-
-
-def _resampled(phase: Phase) -> bool:
-    return phase.on_chip and phase.chip == "resample"
-
-
-def _on(on: str | Mapping[str, str]) -> str:
-    return on if isinstance(on, str) else "mixed"
-
-
-def _rungs(ladders: Mapping[str, Mapping[str, float]]) -> Table:
-    known = [rung for rung in RUNGS if any(rung in rungs for rungs in ladders.values())]
-    return Table(
-        ("execution", "", *ladders),
-        tuple(
-            (
-                rung,
-                RUNGS[rung].meaning,
-                *(f"{found[rung]:.2%}" if rung in found else "-" for found in ladders.values()),
-            )
-            for rung in known
-        ),
+def _place(names: Sequence[str], record: Record) -> Place:
+    network = record.network
+    fits = network if network and "chip" in network.executions else None
+    return Place(
+        tuple(names),
+        _kind(record),
+        figures.placement(fits) if fits else None,
+        figures.schedule(fits) if fits else None,
+        record.plan,
     )
-
-
-def _saturation(record: Record) -> Table | None:
-    """Shares and activity of the last epoch of each phase, a row a phase and layer."""
-    last = {epoch.phase: epoch for epoch in record.metrics}
-    order = record.network.names if record.network else ()
-    rows = [
-        (f"{phase + 1} ({_on(epoch.on)})", layer, shares)
-        for phase, epoch in last.items()
-        for layer, shares in _in_order(epoch.validation_saturation, order)
-        if shares
-    ]
-    if not rows:
-        return None
-    kinds = list(dict.fromkeys(kind for _, _, shares in rows for kind in shares))
-    return Table(
-        ("phase", "layer", *kinds),
-        tuple(
-            (phase, layer, *(_figure(kind, shares.get(kind)) for kind in kinds))
-            for phase, layer, shares in rows
-        ),
-    )
-
-
-def _in_order(by_layer: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
-    """What is known of layers, in the order of the network where that is known."""
-    place = {name: i for i, name in enumerate(names)}
-    return sorted(by_layer.items(), key=lambda item: place.get(item[0], len(place)))
-
-
-def _figure(kind: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2%}" if kind in _PERCENT else f"{value:.3g}"
-
-
-def _classes(confusion: Confusion, rung: str) -> Table:
-    matrix = confusion.test_confusion[rung]
-    rows = []
-    for i, (name, counts) in enumerate(zip(confusion.classes, matrix)):
-        total = sum(counts)
-        accuracy = f"{counts[i] / total:.2%}" if total else "-"
-        wrong = [count if k != i else 0 for k, count in enumerate(counts)]
-        most = max(range(len(wrong)), key=wrong.__getitem__)
-        mistaken = f"{confusion.classes[most]} ({wrong[most]})" if wrong[most] else "-"
-        rows.append((name, str(total), accuracy, mistaken))
-    return Table(("class", "samples", "accuracy", "most often mistaken for"), tuple(rows))
-
-
-def _over_chips(views: Sequence[View]) -> Table | None:
-    rows = []
-    for view in views:
-        if view.record.chips:
-            values = np.array(view.record.chips.test_accuracy)
-            std = f"{values.std(ddof=1):.2%}" if len(values) > 1 else "-"
-            mean, worst, best = (f"{x:.2%}" for x in (values.mean(), values.min(), values.max()))
-            rows.append((view.name, str(len(values)), mean, std, worst, best))
-    header = ("run", "chips not seen", "mean", "std", "worst", "best")
-    return Table(header, tuple(rows)) if rows else None
-
-
-def _cost(views: Sequence[View]) -> Table | None:
-    plans = {view.name: view.record.network.plan for view in views if view.record.network}
-    if not plans:
-        return None
-    columns = []
-    for plan in plans.values():
-        cost = estimate(plan)
-        least, most = (1e6 * joules for joules in cost.joules)
-        fast = "-"
-        if fast_seconds(plan) is not None:
-            one = estimate(plan, mode="fast")
-            fast = f"{1e6 * one.seconds:.3g} µs, {1e6 * one.joules[0]:.3g} µJ"
-        columns.append(
-            (
-                str(plan.configurations),
-                f"{1e6 * cost.seconds:,.0f} µs",
-                f"{least:,.3g} µJ" if least == most else f"{least:,.0f} to {most:,.0f} µJ",
-                fast,
-                f"{cost.events:,}" if cost.events else "-",
-            )
-        )
-    names = (
-        "configurations of the chip",
-        "chip time",
-        "energy of the chip",
-        "in fast mode",
-        "input events, at most",
-    )
-    rows = tuple((name, *cells) for name, cells in zip(names, zip(*columns)))
-    return Table(("per sample", *plans), rows)
-
-
-def _environment(views: Sequence[View]) -> Table | None:
-    """What the runs began with, a row a quantity."""
-    found = [
-        {
-            jax.tree_util.keystr(path, simple=True, separator="."): value
-            for path, value in jax.tree.leaves_with_path(
-                view.record.environment, is_leaf=lambda value: not isinstance(value, dict)
-            )
-        }
-        for view in views
-    ]
-    keys = dict.fromkeys(key for tree in found for key in tree)
-    rows = tuple((key, *(_text(tree.get(key)) for tree in found)) for key in keys)
-    return Table(("", *(view.name for view in views)), rows) if rows else None
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return "-" if value is None else str(value)
