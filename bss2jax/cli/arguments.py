@@ -1,7 +1,6 @@
 """What commands share: how arguments are read, and what is said of a wrong one."""
 
 import argparse
-import difflib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -20,12 +19,11 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
+            from bss2jax.settings import nearest
+
             known = list(action.choices)
-            # Not by the config's own words for it: they bring JAX along.
-            near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             what = action.dest if action.metavar == "SHELL" else "command"
-            self.error(f"no {what} {value!r}{hint}; known: {', '.join(known)}")
+            self.error(f"no {what} {value!r}{nearest(value, known)}; known: {', '.join(known)}")
 
 
 def add_command(

@@ -1,17 +1,23 @@
 """One chip, named by `key=value` as configs are."""
 
 import dataclasses
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bss2jax.chip.chip import SPREADS, Mismatch
-from bss2jax.config.errors import ConfigError, nearest, shown
+from bss2jax.config.errors import ConfigError
 from bss2jax.config.read import override
-from bss2jax.config.tables import Preset
+from bss2jax.config.tables import Path, Preset, Seed, declared
+from bss2jax.settings import read
 
-_PRESETS = typing.get_args(Preset)
+_Table: Any = declared(
+    "chip",
+    {name: name for name in SPREADS},
+    ("seed", Seed, 0),
+    ("preset", Preset, "calibrated"),
+    ("measured", Path | None, None),
+)
 
 
 @dataclass(frozen=True)
@@ -38,21 +44,10 @@ def load_specimen(overrides: Sequence[str]) -> Specimen:
     tree: dict[str, Any] = {}
     for each in overrides:
         override(tree, each)
-    seed, preset = tree.pop("seed", 0), tree.pop("preset", "calibrated")
-    measured, known = tree.pop("measured", None), ["seed", "preset", "measured", *SPREADS]
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed: got {shown(seed)}, expected an integer from 0 to 4294967295")
-    if preset not in _PRESETS:
-        hint = nearest(str(preset), _PRESETS)
-        raise ConfigError(
-            f"preset: got {shown(preset)}, expected one of {', '.join(_PRESETS)}{hint}"
-        )
-    for key in tree:
-        if key not in known:
-            hint = nearest(key, known)
-            raise ConfigError(f"{key}: unknown key{hint}; known: {', '.join(known)}")
     try:
-        mismatch = dataclasses.replace(getattr(Mismatch, preset)(), **tree)
+        table = read(_Table, tree)
+        given = {name: value for name in SPREADS if (value := getattr(table, name)) is not None}
+        mismatch = dataclasses.replace(getattr(Mismatch, table.preset)(), **given)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return Specimen(seed, mismatch, None if measured is None else str(measured))
+    return Specimen(table.seed, mismatch, table.measured)

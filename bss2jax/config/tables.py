@@ -1,56 +1,44 @@
 """The tables of a config, each a frozen dataclass, and what their keys may hold."""
 
 import dataclasses
-import json
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-)
 
 from bss2jax.chip.chip import SPREADS, Mismatch
-from bss2jax.config.errors import dotted
 from bss2jax.networks import LAYERS, Conversion, Layer
-from bss2jax.networks.layer import kind_of, own_class
+from bss2jax.networks.layer import own_class
+from bss2jax.settings import Checked, Key, Reader, Where, Wrong, read, tagged
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
-_STRICT = {"extra": "forbid"}
 Preset = Literal["calibrated", "uncalibrated", "none"]
 Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
 Scale = Annotated[float, Gt(0), Lt(float("inf"))]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
-def _amount(value: float) -> float:
-    if not (0 < value < 1 or (value >= 1 and value == int(value))):
-        raise ValueError("a share between 0 and 1, or a whole number of samples")
-    return value
-
-
-def _file_name(value: str) -> str:
-    if not value or "/" in value or value.startswith(".") or not value.isprintable():
-        raise ValueError("a file name: printable, not empty, without '/' and no '.' in front")
-    return value
-
-
-def _path(value: str) -> str:
-    if not value or "\0" in value:
-        raise ValueError("a path")
-    return value
+Path = Annotated[str, Where(lambda text: bool(text) and "\0" not in text, "a path")]
+FileName = Annotated[
+    str,
+    Where(
+        lambda text: bool(text) and text.isprintable() and "/" not in text and text[0] != ".",
+        "a file name: printable, not empty, without '/' and no '.' in front",
+    ),
+]
+Amount = Annotated[
+    float,
+    Where(
+        lambda value: 0 < value < 1 or (value >= 1 and value == int(value)),
+        "a share between 0 and 1, or a whole number of samples",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(Checked):
     """Which data set, and what validates.
 
     Attributes:
@@ -63,16 +51,14 @@ class Data:
             lies beyond is clipped where a chip's inputs are.
     """
 
-    __pydantic_config__ = _STRICT
-
     name: Annotated[str, MinLen(1)]
-    validation: Annotated[float, AfterValidator(_amount)] | None = None
+    validation: Amount | None = None
     offset: Finite | tuple[Finite, ...] = 0.0
     full_scale: Scale | tuple[Scale, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipSeed:
+class ChipSeed(Checked):
     """Which chip: the seed of its fixed pattern, independent of the run's seed, or a file.
 
     Attributes:
@@ -80,25 +66,33 @@ class ChipSeed:
         file: that `bss2jax chip` wrote; the run's own chip, in place of the seed's.
     """
 
-    __pydantic_config__ = _STRICT
-
     seed: Seed = 0
-    file: Annotated[str, AfterValidator(_path)] | None = None
+    file: Path | None = None
 
 
-def _declared(table: str, *others: tuple[str, Any, Any]) -> Any:
-    """A dataclass with a number, or None, for each field of `Mismatch` that is in a table."""
+def declared(table: str, names: Mapping[str, str], *others: tuple[str, Any, Any]) -> Any:
+    """Returns a setting with a number, or None, for some fields of `Mismatch`.
+
+    Args:
+        table: its name.
+        names: the fields of `Mismatch`, and by which name each is given here.
+        others: name, type and default of what it holds beside them.
+    """
     numbers = [
-        (key, Annotated[float, Ge(spread.least), Le(spread.most)] | None, None)
-        for spread in SPREADS.values()
-        for place, key in [spread.config.split(".")]
-        if place == table
+        (key, Annotated[float, Ge(SPREADS[name].least), Le(SPREADS[name].most)] | None, None)
+        for name, key in names.items()
     ]
-    return make_dataclass(table, [*others, *numbers], frozen=True, kw_only=True)
+    return make_dataclass(table, [*others, *numbers], bases=(Checked,), frozen=True, kw_only=True)
 
 
-_Mismatch: Any = _declared("mismatch", ("preset", Preset, "calibrated"))
-_Noise: Any = _declared("noise")
+def _of(table: str) -> dict[str, str]:
+    """The fields of `Mismatch` that stand in a table of configs, and their keys there."""
+    places = {name: spread.config.split(".") for name, spread in SPREADS.items()}
+    return {name: key for name, (place, key) in places.items() if place == table}
+
+
+_Mismatch: Any = declared("mismatch", _of("mismatch"), ("preset", Preset, "calibrated"))
+_Noise: Any = declared("noise", _of("noise"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +102,6 @@ class Spreads(_Mismatch):
     Its other keys are the fields of `Mismatch`, but for the noise, which has a table of its own.
     """
 
-    __pydantic_config__ = _STRICT
-
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(_Noise):
@@ -118,11 +110,9 @@ class Noise(_Noise):
     Its keys are those that fields of `Mismatch` are declared with, such as `std` of `noise_std`.
     """
 
-    __pydantic_config__ = _STRICT
-
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(Checked):
     """Where the run goes, and how often it saves what it needs to go on after a stop.
 
     Attributes:
@@ -131,51 +121,31 @@ class Run:
         checkpoints: how many are kept.
     """
 
-    __pydantic_config__ = _STRICT
-
-    dir: Annotated[str, AfterValidator(_path)] | None = None
-    checkpoint_seconds: Annotated[float, Gt(0), Lt(float("inf"))] = 30.0
+    dir: Path | None = None
+    checkpoint_seconds: Scale = 30.0
     checkpoint_steps: Annotated[int, Ge(1)] | None = None
     checkpoints: Annotated[int, Ge(1)] = 2
 
 
-def _kind(table: Any) -> str | None:
-    """What a layer's table is read as: its kind, or `own` where that is a class's dotted name."""
-    kind = table.get("kind") if isinstance(table, Mapping) else getattr(table, "kind", "own")
-    return "own" if isinstance(kind, str) and ":" in kind else kind
-
-
-def _own_layer(table: Any) -> Any:
-    """Reads the table of one's own layer."""
-    if not isinstance(table, Mapping):
-        raise ValueError("a table")
-    kind = table["kind"]
-    own = TypeAdapter(own_class(kind))
-    rest = {key: value for key, value in table.items() if key != "kind"}
+def _layer(value: Any, key: Key) -> Layer:
+    """Reads the table of a layer, also of one's own, whose kind is the dotted name of its class."""
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    if isinstance(value, Layer):
+        return value
+    if not (isinstance(kind, str) and ":" in kind):
+        return tagged(LAYERS, value, key)
     try:
-        # Through JSON, as in `_parse`.
-        return own.validate_json(json.dumps(rest), strict=True)
-    except ValidationError as error:
-        said = (f"{dotted(e['loc'])}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"a table of {kind}: {'; '.join(said)}") from None
+        own = own_class(kind)
+    except ValueError as error:
+        raise Wrong(((*key, "kind"), str(error))) from None
+    return read(own, {name: each for name, each in value.items() if name != "kind"}, key)
 
 
-if TYPE_CHECKING:
-    AnyLayer = Layer
-else:
-    AnyLayer = Annotated[
-        typing.Union[
-            (
-                *(Annotated[layer, Tag(kind_of(layer))] for layer in LAYERS),
-                Annotated[Any, BeforeValidator(_own_layer), Tag("own")],
-            )
-        ],
-        Discriminator(_kind),
-    ]
+AnyLayer = Annotated[Layer, Reader("a table", _layer)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """One experiment.
 
     Attributes:
@@ -194,9 +164,7 @@ class Config:
         run: where it goes.
     """
 
-    __pydantic_config__ = _STRICT
-
-    name: Annotated[str, AfterValidator(_file_name)]
+    name: FileName
     description: str = ""
     seed: Seed = 0
     data: Data
@@ -207,11 +175,12 @@ class Config:
     conversion: Conversion = Conversion()
     objective: Objective = Objective()
     augment: Augmentation = Augmentation()
-    start: Annotated[str, AfterValidator(_path)] | None = None
+    start: Path | None = None
     phases: Annotated[tuple[Phase, ...], MinLen(1)]
     run: Run = Run()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # What was left to the preset is written out: the config says all of it.
         preset = getattr(Mismatch, self.mismatch.preset)()
         for name, spread in SPREADS.items():

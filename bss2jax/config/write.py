@@ -7,9 +7,9 @@ from typing import Any
 
 import tomli_w
 
-from bss2jax.config.errors import dotted
 from bss2jax.config.tables import Config, Run
 from bss2jax.networks.layer import kind_of
+from bss2jax.settings import key_text
 
 
 def dump(config: Config) -> str:
@@ -37,7 +37,7 @@ def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
 def _flat(value: Any, key: tuple[Any, ...] = ()) -> dict[str, Any]:
     """The leaves of nested tables and lists, by key."""
     if not isinstance(value, Mapping | list | tuple):
-        return {dotted(key): value}
+        return {key_text(key): value}
     items = value.items() if isinstance(value, Mapping) else enumerate(value)
     return {k: v for name, item in items for k, v in _flat(item, (*key, name)).items()}
 

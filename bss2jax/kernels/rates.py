@@ -14,7 +14,7 @@ References: Hunsberger and Eliasmith 2016 (arXiv 1611.05141).
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,7 @@ def _soft_lif_rate_jvp(curve, primals, tangents):
     return rate, slope * tangents[0]
 
 
+@runtime_checkable
 class Noise(Protocol):
     """Anything that disturbs rates; frozen and hashable."""
 

@@ -17,7 +17,7 @@ from jax import lax
 from bss2jax.kernels import coding, noise
 from bss2jax.kernels.synapses.events import Events
 from bss2jax.kernels.synapses.lazy import Lazy
-from bss2jax.networks.layer import Applied, Arrays, How, Layer, Positive, Seconds
+from bss2jax.networks.layer import Applied, Arrays, How, Layer, Positive, Scale, Seconds
 from bss2jax.networks.signal import Signal, Spikes, expect_values
 
 
@@ -138,12 +138,15 @@ class SpikeTime(OneSpike):
     bias: Annotated[float, Ge(0), Lt(1)] = 2e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("early", "late", "bias"):
             if getattr(self, name) > self.steps * self.dt:
                 raise ValueError(
                     f"{name}: {getattr(self, name)} s lies beyond the {self.steps} steps of "
                     f"{self.dt} s"
                 )
+        if self.early > self.late:
+            raise ValueError(f"early: got {self.early} s, expected at most late, {self.late} s")
 
     def size(self, before: Signal) -> tuple[int, ...]:
         # A bias among the inputs leaves them without rows and columns.
@@ -169,14 +172,15 @@ class _Train(Code):
     """
 
     differentiable: ClassVar[bool] = True
-    spikes: Positive | None = None
+    spikes: Positive | Scale | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.spikes is not None and self.spikes > self.steps:
             raise ValueError(f"spikes: got {self.spikes}, expected at most {self.steps} steps")
 
     @property
-    def most(self) -> int:
+    def most(self) -> float:
         """Spikes of the value 1."""
         return self.steps if self.spikes is None else self.spikes
 

@@ -18,7 +18,7 @@ References: Hunsberger and Eliasmith 2016 (arXiv 1611.05141); calix (range of th
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -39,13 +39,14 @@ from bss2jax.networks.layer import (
     Seconds,
     Via,
 )
+from bss2jax.settings import Checked
 
 SPEED_UP = 1000  # of the chip over the times of these neurons
 _ENTRIES = 2**24  # of a layer's raster of some samples, 64 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conversion:
+class Conversion(Checked):
     """How a network of rates runs as spikes.
 
     Attributes:
@@ -58,8 +59,6 @@ class Conversion:
         readout_scale: on a chip, LSB of the readout per unit of a score.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
     synapse: Literal["alpha", "exponential"] = "alpha"
     tau_syn: Seconds = 5e-3
     dt: Seconds = 1e-3
@@ -69,6 +68,7 @@ class Conversion:
     readout_scale: Scale = 8.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.warm_up >= self.steps:
             raise ValueError(f"warm_up: expected fewer than {self.steps} steps, got {self.warm_up}")
         if self.input_rate * self.dt > 1:

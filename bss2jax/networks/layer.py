@@ -17,6 +17,7 @@ from bss2jax.chip.chip import Chip
 from bss2jax.extras import named
 from bss2jax.mapping.plan import Demand
 from bss2jax.networks.signal import Signal
+from bss2jax.settings import Checked
 
 Execution = Literal["float", "ideal", "chip"]
 EXECUTIONS: tuple[Execution, ...] = get_args(Execution)
@@ -29,15 +30,6 @@ Seconds = Annotated[float, Gt(0), Lt(1)]
 Scale = Annotated[float, Gt(0), Lt(float("inf"))]
 Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
 Name = Annotated[str, MinLen(1)]
-
-
-class ByKind:
-    """Tells a config's reader that a union of dataclasses is told apart by their `kind`."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic import Discriminator  # only configs need it
-
-        return handler.generate_schema(Annotated[source, Discriminator("kind")])
 
 
 @jax.tree_util.register_dataclass
@@ -73,7 +65,7 @@ class How:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class Layer(Checked):
     """The base of all layers.
 
     Attributes:
@@ -82,7 +74,6 @@ class Layer:
             default the layer before it.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
     # Whether it takes values that are still to be coded as spikes, and not only their raster.
     takes_coded: ClassVar[bool] = False
     # Whether a gradient passes to what comes before it.

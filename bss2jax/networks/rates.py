@@ -17,7 +17,6 @@ from bss2jax.networks.layer import (
     EXECUTIONS,
     Applied,
     Arrays,
-    ByKind,
     Execution,
     Finite,
     How,
@@ -33,7 +32,7 @@ from bss2jax.networks.layer import (
 )
 from bss2jax.networks.signal import Signal, Values, expect
 
-Disturbance = Annotated[rates.Quiet | rates.Gaussian | rates.Alpha | rates.AlphaMembrane, ByKind()]
+Disturbance = rates.Quiet | rates.Gaussian | rates.Alpha | rates.AlphaMembrane | rates.Noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +112,7 @@ class SoftLIF(RateLayer):
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.units == "relu" and self.noise != rates.Quiet():
             raise ValueError("noise: relu units have no spikes, so no noise of them; expected none")
 

@@ -11,6 +11,7 @@ from bss2jax.execute.circuits import OnChips, gather
 from bss2jax.execute.populations import population
 from bss2jax.execute.recording import Recording, cadc_trace
 from bss2jax.kernels import coding
+from bss2jax.kernels.gradients import surrogate
 from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.gradients.surrogate import Arctan, Box, Gaussian, SuperSpike, Triangle
 from bss2jax.kernels.neurons import li, lif
@@ -24,7 +25,6 @@ from bss2jax.networks.codes import raster_of
 from bss2jax.networks.layer import (
     Applied,
     Arrays,
-    ByKind,
     Finite,
     How,
     Layer,
@@ -40,7 +40,7 @@ from bss2jax.networks.signal import Signal, Spikes, Traces, expect
 # 100, took .3 of the dense one's time at a density of 1/30, .7 at 1/12 and 1/8, and 1.5 at 1/5.
 _SPARSE = 0.1
 
-SpikeFunction = Annotated[SuperSpike | Arctan | Triangle | Gaussian | Box, ByKind()]
+SpikeFunction = SuperSpike | Arctan | Triangle | Gaussian | Box | surrogate.SpikeFunction
 
 
 @dataclass(frozen=True, kw_only=True)

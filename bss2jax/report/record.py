@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from bss2jax import config as configs
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import network_of
 from bss2jax.networks.graph import Network
 from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.settings import read
 from bss2jax.training.loop import Count, Epoch, Figure, Share
 
 
@@ -149,9 +148,9 @@ def _read(directory: RunDirectory, name: str, kind: type[Any], notes: list[str])
     if not (directory.path / name).is_file():
         return None
     try:
-        return TypeAdapter(kind).validate_python(json.loads(directory.read(name)))
+        return read(kind, json.loads(directory.read(name)), strict=False)
     except (RunError, ValueError, RecursionError) as error:
-        notes.append(f"{name} cannot be read: {_first(error)}")
+        notes.append(f"{name} cannot be read: {error}")
         return None
 
 
@@ -162,16 +161,7 @@ def _read_metrics(directory: RunDirectory, notes: list[str]) -> tuple[Epoch, ...
     found: list[Epoch] = []
     try:
         for line in directory.read("metrics.jsonl").splitlines():
-            found.append(TypeAdapter(Epoch).validate_python(json.loads(line)))
+            found.append(read(Epoch, json.loads(line), strict=False))
     except (RunError, ValueError, RecursionError) as error:
-        notes.append(f"metrics.jsonl, line {len(found) + 1}, cannot be read: {_first(error)}")
+        notes.append(f"metrics.jsonl, line {len(found) + 1}, cannot be read: {error}")
     return tuple(found)
-
-
-def _first(error: Exception) -> str:
-    """What is wrong first, in one line."""
-    if isinstance(error, ValidationError):
-        wrong = error.errors()[0]
-        where = ".".join(map(str, wrong["loc"]))
-        return f"{where}: {wrong['msg']}" if where else wrong["msg"]
-    return str(error)

@@ -8,8 +8,8 @@ import optax
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from bss2jax.networks.layer import Execution
+from bss2jax.settings import Checked
 
-_STRICT = {"extra": "forbid"}
 Rate = Annotated[float, Gt(0), Lt(float("inf"))]
 
 
@@ -36,7 +36,7 @@ class ByLayer(Mapping[str, Execution]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective:
+class Objective(Checked):
     """Cross entropy of the scores.
 
     Attributes:
@@ -52,8 +52,6 @@ class Objective:
             software units).
     """
 
-    __pydantic_config__ = _STRICT
-
     scale: Rate = 0.1
     readout: Annotated[float, Ge(0)] = 0.0
     bursts: Annotated[float, Ge(0)] = 0.0
@@ -64,7 +62,7 @@ class Objective:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(Checked):
     """Random changes of each image, uniform in both directions.
 
     Attributes:
@@ -73,8 +71,6 @@ class Augmentation:
         flip: whether half the images are mirrored left to right, and half up to down.
         quarter_turns: whether square images are turned by 0, 90, 180 or 270 degrees.
     """
-
-    __pydantic_config__ = _STRICT
 
     shift: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
     rotation: Annotated[float, Ge(0), Lt(360)] = 0.0
@@ -88,7 +84,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
+class Phase(Checked):
     """One stretch of training on one execution; a training is a list of them.
 
     Attributes:
@@ -112,8 +108,6 @@ class Phase:
             phases before it are then left out.
     """
 
-    __pydantic_config__ = _STRICT
-
     on: Execution | Annotated[Mapping[str, Execution], MinLen(1)]
     epochs: Annotated[int, Ge(1)]
     max_steps: Annotated[int, Ge(1)] | None = None
@@ -131,6 +125,7 @@ class Phase:
     start: Annotated[str, MinLen(1)] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.on, str):
             object.__setattr__(self, "on", ByLayer(self.on))
 

@@ -12,12 +12,13 @@ snnTorch `surrogate`.
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
 
+@runtime_checkable
 class SpikeFunction(Protocol):
     """Anything with a derivative; frozen and hashable."""
 
