@@ -1,6 +1,7 @@
 """Files that are there as a whole or not at all, and arrays out of files that may be damaged."""
 
 import contextlib
+import errno
 import os
 import secrets
 import zipfile
@@ -26,6 +27,21 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
+
+
+def place(path: str | Path) -> Path:
+    """Returns a path as people write it: `~` is the user's home, `~name` that of another.
+
+    Raises:
+        FileNotFoundError: there is no such home.
+        ValueError: a null character is in it.
+    """
+    found = os.path.expanduser(path)
+    if str(found).startswith("~"):
+        raise FileNotFoundError(errno.ENOENT, "no such home directory", str(path))
+    if "\0" in str(found):
+        raise ValueError(f"{str(path)!r}: a null character is in no path")
+    return Path(found)
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def assert_equal(a, b):
 
 
 def test_unknown_name_suggests_the_nearest():
-    with pytest.raises(ValueError, match="no data set 'mnits'.*nearest is 'mnist'"):
+    with pytest.raises(ValueError, match="no data set 'mnits'.*did you mean 'mnist'"):
         data.load("mnits")
 
 
@@ -140,6 +140,35 @@ def test_a_data_directory_that_is_not_there_is_said(value, monkeypatch):
     monkeypatch.setenv("BSS2JAX_DATA", value)
     with pytest.raises(data.DataError, match=f"{value}: no such .*directory"):
         originals.locate(published(b""))
+
+
+PACKED = gzip.compress(b"content", mtime=0)
+
+
+@pytest.mark.parametrize("content", [PACKED, gzip.compress(b"content", 1, mtime=9), b"content"])
+@pytest.mark.parametrize("place", ["some.gz", "mnist/some", "MNIST/raw/some"])
+def test_a_file_is_good_unpacked_packed_anew_and_where_other_libraries_put_it(
+    tmp_path, monkeypatch, content, place
+):
+    digests = [hashlib.sha256(each).hexdigest() for each in (PACKED, b"content")]
+    elsewhere = ("mnist/some", "MNIST/raw/some")
+    original = originals.Original("some.gz", "", digests[0], (), digests[1], elsewhere)
+    path = write(tmp_path / "data" / place, content)
+    monkeypatch.setenv("BSS2JAX_DATA", str(tmp_path / "data"))
+    assert originals.locate(original) == path and originals.unpacked(path) == b"content"
+    for wrong in (PACKED[:-9], gzip.compress(b"another"), b"another"):
+        path.write_bytes(wrong)
+        with pytest.raises(data.DataError, match=f"{place}.*Replace it"):
+            originals.locate(original)
+
+
+def test_mnist_is_found_where_torchvision_keeps_it():
+    assert all(
+        f"MNIST/raw/{original.path.removeprefix('mnist/')}" in original.elsewhere
+        and f"MNIST/raw/{original.path.removeprefix('mnist/').removesuffix('.gz')}"
+        in original.elsewhere
+        for original in sum(mnist.FILES.values(), ())
+    )
 
 
 def test_a_missing_file_is_downloaded_once(serve, own_cache, monkeypatch):

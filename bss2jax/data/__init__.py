@@ -12,7 +12,6 @@ Environment:
     BSS2JAX_CACHE: where downloads and decoded arrays are kept; default `~/.cache/bss2jax`.
 """
 
-import difflib
 import os
 from dataclasses import replace
 from functools import lru_cache
@@ -22,6 +21,7 @@ from pathlib import Path
 from bss2jax.data.cache import cache_path, cached
 from bss2jax.data.dataset import DataError, Dataset, Spec, Split
 from bss2jax.extras import named, own_code
+from bss2jax.settings import nearest
 
 __all__ = [
     "DataError",
@@ -126,9 +126,8 @@ def spec(name: str) -> Spec:
         return _own(name).spec()
     if name in _SPECS:
         return _SPECS[name]
-    near = difflib.get_close_matches(str(name), _SPECS, n=1, cutoff=0.0)[0]
     raise ValueError(
-        f"no data set {name!r}: expected one of {', '.join(names())}; the nearest is {near!r}; "
+        f"no data set {name!r}: expected one of {', '.join(names())}{nearest(name, names())}; "
         "your own is named as mypackage.module:name, one of TensorFlow Datasets as tfds:name"
     )
 

@@ -4,41 +4,51 @@ References: Y. LeCun, C. Cortes, C. Burges, MNIST handwritten digit database, 20
 is described at http://yann.lecun.com/exdb/mnist/.
 """
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 
 from bss2jax.data.dataset import Split
-from bss2jax.data.originals import Original, locate
+from bss2jax.data.originals import Original, locate, unpacked
 
 _MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 
 
-def _original(name: str, sha256: str) -> Original:
-    return Original(f"mnist/{name}", _MIRROR + name, sha256)
+# Where torchvision, Keras and others keep the files, packed or not, and by which names.
+_FOLDERS = ("mnist/", "MNIST/raw/", "mnist/MNIST/raw/", "raw/", "")
+
+
+def _original(name: str, sha256: str, unpacked: str) -> Original:
+    """A file by its name without `.gz`, and the digests of it packed and unpacked."""
+    names = (f"{name}.gz", name, name.replace("-idx", ".idx"))
+    elsewhere = tuple(folder + each for folder in _FOLDERS for each in names)
+    return Original(f"mnist/{name}.gz", f"{_MIRROR}{name}.gz", sha256, (), unpacked, elsewhere[1:])
 
 
 # Images and labels of each split, as registered by tensorflow-datasets 4.9.10 too.
 FILES = {
     "train": (
         _original(
-            "train-images-idx3-ubyte.gz",
+            "train-images-idx3-ubyte",
             "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         ),
         _original(
-            "train-labels-idx1-ubyte.gz",
+            "train-labels-idx1-ubyte",
             "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
         ),
     ),
     "test": (
         _original(
-            "t10k-images-idx3-ubyte.gz",
+            "t10k-images-idx3-ubyte",
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         ),
         _original(
-            "t10k-labels-idx1-ubyte.gz",
+            "t10k-labels-idx1-ubyte",
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ),
 }
@@ -60,11 +70,11 @@ def splits() -> tuple[Split, ...]:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads gzipped IDX, a uint8 array of any shape.
+    """Reads IDX, gzipped or not, a uint8 array of any shape.
 
     Its bytes: 0, 0, 8 (uint8) and the number of axes; the sizes as big-endian uint32; the values.
     """
-    content = gzip.decompress(path.read_bytes())
+    content = unpacked(path)
     axes = content[3]
     shape = np.frombuffer(content, ">u4", axes, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
