@@ -1,7 +1,9 @@
 """Files that are there as a whole or not at all, and arrays out of files that may be damaged."""
 
+import codecs
 import contextlib
 import errno
+import io
 import os
 import secrets
 import zipfile
@@ -33,15 +35,27 @@ def place(path: str | Path) -> Path:
     """Returns a path as people write it: `~` is the user's home, `~name` that of another.
 
     Raises:
-        FileNotFoundError: there is no such home.
-        ValueError: a null character is in it.
+        FileNotFoundError: there is no such home, or a null character is in it.
     """
     found = os.path.expanduser(path)
     if str(found).startswith("~"):
         raise FileNotFoundError(errno.ENOENT, "no such home directory", str(path))
     if "\0" in str(found):
-        raise ValueError(f"{str(path)!r}: a null character is in no path")
+        raise FileNotFoundError(errno.ENOENT, "no such file: a null character", str(path))
     return Path(found)
+
+
+def text_of(content: bytes) -> str:
+    """Returns the text of a file, UTF-8, or UTF-16 where a byte order mark says so; without it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
 @contextlib.contextmanager
@@ -93,14 +107,30 @@ def read_npz(
         OSError: the file cannot be opened.
         ValueError: it is no npz file, is damaged, or holds other arrays; says what differs.
     """
-    with open(path, "rb") as file:
-        try:
-            arrays = _read_arrays(file, compressed=expected is None)
-        except _DAMAGE as error:
-            raise ValueError(f"damaged, or not an npz file: {error}") from None
+    with open(place(path), "rb") as file:
+        # A pipe, as of <(...), cannot be searched.
+        whole = file if file.seekable() else io.BytesIO(file.read())
+        arrays = arrays_of(whole, compressed=expected is None)
     if expected is not None:
         _compare(arrays, expected)
     return arrays
+
+
+def arrays_of(file: BinaryIO, *, compressed: bool = True) -> dict[str, np.ndarray]:
+    """Returns the arrays of an open npz file: see `read_npz`.
+
+    Args:
+        file: open for reading, at its start.
+        compressed: whether its arrays may be.
+
+    Raises:
+        ValueError: it is no npz file, or is damaged.
+    """
+    try:
+        return _read_arrays(file, compressed)
+    except _DAMAGE as error:
+        said = str(error) or type(error).__name__
+        raise ValueError(f"damaged, or not an npz file: {said.splitlines()[0]}") from None
 
 
 def _read_arrays(file: BinaryIO, compressed: bool) -> dict[str, np.ndarray]:

@@ -1,6 +1,8 @@
 """Chips survive a file bit for bit; what is no chip, or of another substrate, is refused."""
 
 import json
+import os
+import threading
 from dataclasses import replace
 
 import jax
@@ -194,12 +196,32 @@ def test_a_csv_that_cannot_be_read_is_refused(tmp_path, text):
     ],
 )
 def test_a_csv_may_be_as_spreadsheets_write_it(tmp_path, text):
-    path = tmp_path / "LAB.CSV"
-    path.write_text(text, encoding="utf-8")
     one = replace(BSS2, rows=4, columns=1)
-    chip = Chip.from_measurements(path, substrate=one)
-    np.testing.assert_array_equal(chip.column_gain, [[1.5], [0.5]])
-    np.testing.assert_array_equal(chip.offset, [[2], [-1]])
+    for name, encoding in (("LAB.CSV", "utf-8"), ("lab.txt", "utf-8"), ("lab", "utf-16")):
+        (tmp_path / name).write_bytes(text.removeprefix("\ufeff").encode(encoding))
+        chip = Chip.from_measurements(tmp_path / name, substrate=one)
+        np.testing.assert_array_equal(chip.column_gain, [[1.5], [0.5]])
+        np.testing.assert_array_equal(chip.offset, [[2], [-1]])
+
+
+def test_measurements_and_chips_come_out_of_pipes(tmp_path, path, monkeypatch):
+    def piped(content):
+        there, here = os.pipe()
+        threading.Thread(target=lambda: (os.write(here, content), os.close(here))).start()
+        return f"/dev/fd/{there}", there
+
+    one = replace(BSS2, rows=4, columns=1)
+    place, end = piped(b"gain,offset\n1.5,2\n0.5,-1\n")
+    np.testing.assert_array_equal(Chip.from_measurements(place, substrate=one).offset, [[2], [-1]])
+    os.close(end)
+    place, end = piped(path.read_bytes())
+    assert_same(load_chip(place, substrate=SMALL), load_chip(path, substrate=SMALL))
+    os.close(end)
+    # And a home may be written as one writes it.
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert_same(load_chip(f"~/{path.name}", substrate=SMALL), load_chip(path, substrate=SMALL))
+    with pytest.raises(ChipError, match="no such home directory"):
+        load_chip("~no-such-user/chip.npz", substrate=SMALL)
 
 
 def test_a_config_names_a_chip_file(tmp_path):

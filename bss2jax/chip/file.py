@@ -11,7 +11,7 @@ from bss2jax.chip.chip import QUANTITIES, Chip
 from bss2jax.chip.measurements import ChipError, read_npz
 from bss2jax.chip.quantities import built
 from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.files import writing
+from bss2jax.files import place, writing
 
 _FORMAT, _VERSION = "bss2jax chip", max(declared.since for declared in QUANTITIES.values())
 _SIZES = ("hemispheres", "rows", "columns")
@@ -28,13 +28,12 @@ def save_chip(chip: Chip, path: str | Path, *, substrate: Substrate = BSS2) -> N
     Raises:
         ChipError: the chip is of another substrate, or the file cannot be written.
     """
-    path = Path(path)
     arrays: dict[str, Any] = {name: np.asarray(array) for name, array in chip.quantities().items()}
     _check(arrays, _VERSION, substrate, path)
     sizes = {name: getattr(substrate, name) for name in _SIZES}
     head = json.dumps({"format": _FORMAT, "version": _VERSION, **sizes})
     try:
-        with writing(path) as file:
+        with writing(place(path)) as file:
             np.savez(file, **arrays, head=np.array(head))
     except OSError as error:
         raise ChipError(f"{path}: {error.strerror}") from None
@@ -49,7 +48,7 @@ def load_chip(path: str | Path, *, substrate: Substrate = BSS2) -> Chip:
         ChipError: there is no such file, it is damaged or no chip, of a later version or of another
             substrate.
     """
-    path, arrays = Path(path), read_npz(Path(path))
+    arrays = read_npz(path)
     try:
         head = json.loads(str(arrays.pop("head")))
         kind, version = head["format"], head["version"]
@@ -73,7 +72,7 @@ def load_chip(path: str | Path, *, substrate: Substrate = BSS2) -> Chip:
     return built(Chip, later | {name: jnp.asarray(array) for name, array in arrays.items()})
 
 
-def _check(arrays: dict[str, Any], version: int, substrate: Substrate, path: Path) -> None:
+def _check(arrays: dict[str, Any], version: int, substrate: Substrate, path: str | Path) -> None:
     """Refuses arrays that are not those of a chip of this substrate, in a file of this version."""
     known = {name: q for name, q in QUANTITIES.items() if q.since <= version}
     for name, declared in known.items():

@@ -23,9 +23,10 @@ def read_measurements(
     """Reads some of a chip's column gain, offset and noise, as `Chip` names them.
 
     Args:
-        path: an npz with arrays, or a csv with a header line and a line a column, named `gain`
-            (over the nominal one, 1 = nominal), `offset` (LSB per read) and `noise_std` (LSB).
-            `[H, C]`, or flat with the columns of hemisphere 0 first.
+        path: a file, or a pipe, with an npz of arrays, or text with a header line and a line a
+            column, parted by commas, semicolons or tabs. Names are `gain` (over the nominal one,
+            1 = nominal), `offset` (LSB per read) and `noise_std` (LSB); `[H, C]`, or flat with the
+            columns of hemisphere 0 first.
         quantities: the quantities of a chip, some of which can be measured.
         substrate: whose array sizes the chip has.
 
@@ -35,8 +36,7 @@ def read_measurements(
     Raises:
         ChipError: the file cannot be read, a name is unknown, a shape or a value impossible.
     """
-    path = Path(path)
-    measured = _read_csv(path) if path.suffix.lower() == ".csv" else read_npz(path)
+    measured = _read(path)
     names = {q.measured: name for name, q in quantities.items() if q.measured}
     known = ", ".join(sorted(names))
     for name in measured:
@@ -64,7 +64,7 @@ def read_measurements(
     return arrays
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Returns the arrays of an npz file, of any shape; raises `ChipError` where it is none."""
     try:
         return files.read_npz(path)
@@ -74,10 +74,25 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise ChipError(f"{path}: {error}") from None
 
 
-def _read_csv(path: Path) -> dict[str, np.ndarray]:
+def _read(path: str | Path) -> dict[str, np.ndarray]:
+    """What stands in a file, or comes out of a pipe: arrays where they are packed, else text."""
+    try:
+        with open(files.place(path), "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise ChipError(f"{path}: {error.strerror}") from None
+    if content[:2] != b"PK" and Path(path).suffix.lower() != ".npz":
+        return _read_csv(path, content)
+    try:
+        return files.arrays_of(io.BytesIO(content))
+    except ValueError as error:
+        raise ChipError(f"{path}: {error}") from None
+
+
+def _read_csv(path: str | Path, content: bytes) -> dict[str, np.ndarray]:
     table: Any
     try:
-        lines = path.read_text(encoding="utf-8-sig").strip().splitlines()
+        lines = files.text_of(content).strip().splitlines()
         if not lines:
             raise ChipError(f"{path}: empty")
         # As spreadsheets write it too: comments above the header, `;` or tabs and decimal commas.
@@ -88,8 +103,6 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
         table = np.genfromtxt(io.StringIO(text), delimiter=mark, names=True, dtype=np.float64)
     except ChipError:
         raise
-    except OSError as error:
-        raise ChipError(f"{path}: {error.strerror}") from None
     except ValueError:  # also of bytes that are no UTF-8
         raise ChipError(
             f"{path}: not a csv with a header and as many numbers in each line"
