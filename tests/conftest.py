@@ -45,6 +45,7 @@ SYSTEM = {
     )
 }  # fmt: skip
 TRUE_COMPILER = {"test_experiment", "test_kills", "test_runs"}
+QUICK_COMPILER = SYSTEM - TRUE_COMPILER | {"test_augment", "test_nonfinite"}
 
 # The same examples every time; compiling a new shape takes longer than hypothesis' deadline.
 settings.register_profile("bss2jax", deadline=None, derandomize=True, database=None)
@@ -78,7 +79,7 @@ def pytest_testnodedown(node):
 def compiler(request):
     """Which compiler a module's tests, and the processes they start, have; frees what it made."""
     name = request.module.__name__
-    quick = name in SYSTEM - TRUE_COMPILER
+    quick = name in QUICK_COMPILER
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
         jax.config.update("jax_disable_most_optimizations", quick)
