@@ -5,6 +5,7 @@ backward  dw = sent^T @ dy          the float weights: what a host knows
           ds = dy @ w^T
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -47,6 +48,46 @@ class Sent(Protocol):
             w: as in `drive`.
             dy: `[T, B, N]` gradient with respect to the product.
         """
+        ...
+
+
+class Seen(Protocol):
+    """A raster that `Fields` and `Windows` look at: an array, or values that are still to be coded."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the raster, time first."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        ...
+
+    @property
+    def inputs(self) -> int:
+        """The last axis."""
+        ...
+
+    @property
+    def coded(self) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
+        """What the raster comes from, and what makes spikes of it."""
+        ...
+
+    def decoded(self) -> jax.Array:
+        """Returns the raster, of its `shape`."""
+        ...
+
+    def cotangent(self, dx: Callable[[], jax.Array]) -> Any:
+        """Returns the gradient of this, `dx()` being the raster's; None where it has none."""
+        ...
+
+    def of_position(self, p: int) -> Sent:
+        """Returns what one position of `[T, B, P, K]` sees."""
+        ...
+
+    def local_drive(self, w: jax.Array) -> jax.Array:
+        """Multiplies `[T, B, P, K]` by each position's own weights `[P, K, C]`: `[T, B, P, C]`."""
         ...
 
 

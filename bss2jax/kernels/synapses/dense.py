@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from bss2jax.kernels.dot import dot
-from bss2jax.kernels.synapses.base import dense_gradient
+from bss2jax.kernels.synapses.base import Seen, Sent, as_float32, dense_gradient
+from bss2jax.kernels.synapses.fields import by_axes
 
 
 @jax.tree_util.register_dataclass
@@ -54,6 +55,10 @@ class Raster:
         """Returns the gradient of this, `dx()` being that of the array."""
         return Raster(dx())
 
+    def sent(self, inputs: int, steps: int | None) -> Sent:
+        """Returns it as something that can be multiplied: see `given.sent_of`."""
+        return by_axes(self)
+
     def of_position(self, p: int) -> "Raster":
         """Returns what one position of `[T, B, P, K]` sees."""
         return Raster(self.spikes[:, :, p])
@@ -70,3 +75,8 @@ class Raster:
         """Returns the gradients of this and of weights: see `Sent.gradient`."""
         dx, dw = dense_gradient(self.spikes, w, dy)
         return Raster(dx), dw
+
+
+def as_seen(raster: Any) -> Seen:
+    """Returns what stands for a raster: itself, or `Raster` of an array `[T, B, ...]`."""
+    return raster if hasattr(raster, "decoded") else Raster(as_float32(raster))

@@ -26,6 +26,14 @@ class Events:
     time: jax.Array
     index: jax.Array
 
+    def sent(self, inputs: int, steps: int | None) -> "SortedEvents":
+        """Returns them sorted, as something that can be multiplied: see `given.sent_of`."""
+        if steps is None:
+            raise ValueError(
+                "steps: Events do not say how long they last; give the number of steps"
+            )
+        return sort_events(self, steps, inputs)
+
 
 def to_raster(events: Events, steps: int, inputs: int) -> jax.Array:
     """Returns the dense spike train `[T, B, K]`; simultaneous spikes of an input add up.

@@ -13,9 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from bss2jax.kernels.dot import dot
-from bss2jax.kernels.synapses.base import dense_gradient
-from bss2jax.kernels.synapses.dense import Raster
-from bss2jax.kernels.synapses.lazy import Lazy
+from bss2jax.kernels.synapses.base import Seen, Sent, dense_gradient
 
 
 @jax.tree_util.register_dataclass
@@ -27,7 +25,7 @@ class Fields:
         seen: of `[T, B, P, K]`.
     """
 
-    seen: Raster | Lazy
+    seen: Seen
 
     @property
     def steps(self) -> int:
@@ -44,7 +42,7 @@ class Fields:
         """P."""
         return self.seen.shape[2]
 
-    def alone(self) -> Raster | Lazy:
+    def alone(self) -> Sent:
         """Returns what the only position sees, as what all neurons see."""
         return self.seen.of_position(0)
 
@@ -78,3 +76,17 @@ class Fields:
             return (z * flat).sum(axis=0).reshape(self.positions, channels)
 
         return jnp.moveaxis(lax.map(one, jnp.moveaxis(values, -1, 0)), 0, 1)
+
+
+def by_axes(seen: Any) -> Sent:
+    """Returns what is seen as `[T, B, K]` by all neurons, or as `[T, B, P, K]` by each position.
+
+    Args:
+        seen: a `Seen`, which can be multiplied where it has three axes.
+
+    Raises:
+        ValueError: other axes.
+    """
+    if len(seen.shape) not in (3, 4):
+        raise ValueError(f"spikes: expected [T, B, K] or [T, B, P, K], got {seen.shape}")
+    return seen if len(seen.shape) == 3 else Fields(seen)

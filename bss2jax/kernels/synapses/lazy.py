@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from bss2jax.kernels.dot import dot
-from bss2jax.kernels.synapses.base import dense_gradient
+from bss2jax.kernels.synapses.base import Sent, dense_gradient
+from bss2jax.kernels.synapses.fields import by_axes
 
 
 @jax.tree_util.register_dataclass
@@ -63,6 +64,10 @@ class Lazy:
     def cotangent(self, dx: Callable[[], jax.Array]) -> None:
         """Returns None: values that are coded have no gradient."""
         return None
+
+    def sent(self, inputs: int, steps: int | None) -> Sent:
+        """Returns it as something that can be multiplied: see `given.sent_of`."""
+        return by_axes(self)
 
     def of_position(self, p: int) -> "Lazy":
         """Returns what one position of `[T, B, P, K]` sees."""

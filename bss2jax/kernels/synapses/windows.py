@@ -10,8 +10,7 @@ import numpy as np
 from jax import lax
 
 from bss2jax.kernels.dot import dot
-from bss2jax.kernels.synapses.dense import Raster
-from bss2jax.kernels.synapses.lazy import Lazy
+from bss2jax.kernels.synapses.dense import Raster, as_seen
 from bss2jax.kernels.unfold import Padding, convolve, each_axis, output_shape, pad, patches
 
 _PIECE = 2**17  # entries of an unfolded piece: half a megabyte
@@ -61,9 +60,13 @@ class Windows:
         """P."""
         return self.shape[2]
 
+    def sent(self, inputs: int, steps: int | None) -> "Windows":
+        """Returns them as something that can be multiplied: see `given.sent_of`."""
+        return replace(self, raster=as_seen(self.raster))
+
     def unfolded(self) -> jax.Array:
         """Returns what they see, `[T, B, P, K]`."""
-        seen = patches(_seen(self.raster).decoded(), self.window, self.stride, self.padding)
+        seen = patches(as_seen(self.raster).decoded(), self.window, self.stride, self.padding)
         return seen.reshape(self.shape)
 
     def alone(self) -> Raster:
@@ -127,7 +130,3 @@ class Windows:
         ]
         seen = jnp.concatenate(taps, axis=-1)
         return seen.reshape(math.prod(seen.shape[:-1]), seen.shape[-1])
-
-
-def _seen(raster: Any) -> Raster | Lazy:
-    return raster if hasattr(raster, "decoded") else Raster(raster)
