@@ -8,7 +8,7 @@ from bss2jax.execute.convolution import conv1d, conv2d, expanded_conv1d, patches
 from bss2jax.execute.populations import population
 from bss2jax.execute.products import matmul, program, saturation
 from bss2jax.execute.recording import Recording, cadc_trace
-from bss2jax.execute.stripes import Programmed
+from bss2jax.execute.weights import Programmed
 from bss2jax.kernels.coding import (
     constant_current,
     delta,

@@ -17,7 +17,7 @@ from jax import lax
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import stripes
-from bss2jax.execute.stripes import Programmed, Stripes
+from bss2jax.execute.stripes import Stripes, Tables
 from bss2jax.kernels import noise
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.dot import dot
@@ -60,11 +60,13 @@ class Clipped:
 
 # Compiled also where the caller is not: op by op, XLA does not fuse multiplications and additions
 # into one rounding, and the noise would differ in its last bit.
-@partial(jax.jit, static_argnums=0, inline=True)
+@partial(jax.jit, static_argnums=(0, 1), inline=True)
 def run(
     settings: Settings,
+    grid: Grid,
     x: jax.Array,
-    programmed: Programmed,
+    weights: Stripes,
+    tables: Tables | None,
     chip: Chip | None,
     key: jax.Array | None,
     numbers: jax.Array,
@@ -73,8 +75,10 @@ def run(
 
     Args:
         settings: what is static.
+        grid: how the weight is cut.
         x: `[M, K]` inputs.
-        programmed: the weight.
+        weights: `[R // 2, rows, N]` the row blocks, as they stand on the arrays.
+        tables: where each block is; None for the published order on one chip.
         chip: whose columns read out, or chips with their number in front; None for a perfect one.
         key: for the noise, or None.
         numbers: `[M]` uint32, by which the rows of x are given their noise.
@@ -82,11 +86,10 @@ def run(
     Returns:
         `[M, N]` LSB, and where values were clipped, as far as the settings ask.
     """
-    substrate, weights = settings.substrate, programmed.weights
-    grid = Grid(programmed.inputs, programmed.outputs, substrate)
+    substrate = settings.substrate
     pairs, shape = grid.row_blocks // 2, (len(x), grid.outputs)
     inputs = _cut_inputs(vmm.input_codes(x, substrate), grid)
-    columns, words = _disturbances(settings, programmed, grid, chip, key)
+    columns, words = _disturbances(settings, grid, tables, chip, key)
 
     # The pairs, then the last block where their number is odd.
     bits = _count_bits(grid) if settings.observe else 0
@@ -107,15 +110,7 @@ def run(
 
     # Joined, so that they are stored: else each fusion that uses y would read out again.
     sums = lax.optimization_barrier(jnp.concatenate([sums, sums[:1]]))[: len(x)]
-    total, readouts = sums, None
-    if bits:
-        readouts = (sums + 2 ** (bits - 1)) >> bits
-        total = (sums - (readouts << bits)).astype(jnp.float32)
-        # Integers hide what is not a number.
-        lost = jnp.isnan(x).any(axis=1, keepdims=True)
-        for leaf in jax.tree.leaves(weights):
-            lost |= jnp.isnan(leaf).any()
-        total = jnp.where(lost, jnp.nan, total)
+    total, readouts = _apart(bits, sums, x, weights) if bits else (sums, None)
     y = jnp.clip(total, substrate.readout_min, substrate.readout_max)
     all_masks = jnp.concatenate(each) if settings.mask_saturated and each else None
     return y, Clipped(readouts, all_masks, y != total)
@@ -123,8 +118,8 @@ def run(
 
 def _disturbances(
     settings: Settings,
-    programmed: Programmed,
     grid: Grid,
+    tables: Tables | None,
     chip: Chip | None,
     key: jax.Array | None,
 ) -> tuple[Stripes | None, jax.Array | None]:
@@ -132,7 +127,7 @@ def _disturbances(
     if chip is None:
         return None, None
     chips = stripes.stack(chip)
-    columns = stripes.columns(chips, settings.num_sends, grid, programmed.tables)
+    columns = stripes.columns(chips, settings.num_sends, grid, tables)
     if key is None:
         return columns, None
     pairs = jnp.arange(-(-grid.row_blocks // 2), dtype=jnp.uint32)
@@ -198,6 +193,19 @@ def _added(bits: int, sums: jax.Array, readout: jax.Array, clipped: jax.Array) -
     if not bits:
         return sums + readout
     return sums + readout.astype(jnp.int32) + jnp.where(clipped, 1 << bits, 0)
+
+
+def _apart(
+    bits: int, sums: jax.Array, x: jax.Array, weights: Stripes
+) -> tuple[jax.Array, jax.Array]:
+    """Takes sums of readouts, and the numbers of clipped ones beside them, apart."""
+    readouts = (sums + 2 ** (bits - 1)) >> bits
+    total = (sums - (readouts << bits)).astype(jnp.float32)
+    # Integers hide what is not a number.
+    lost = jnp.isnan(x).any(axis=1, keepdims=True)
+    for leaf in jax.tree.leaves(weights):
+        lost |= jnp.isnan(leaf).any()
+    return jnp.where(lost, jnp.nan, total), readouts
 
 
 def _cut_inputs(codes: jax.Array, grid: Grid) -> Stripes:

@@ -6,7 +6,7 @@ one chip that is a tile, whatever the size of the matrix; in any other plan it i
 Both lay-outs give the same bits, and everything behind them is the same code.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -35,29 +35,6 @@ class Stripes:
     even: jax.Array
     odd: jax.Array
     last: jax.Array | None
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class Programmed:
-    """A weight as it stands on the arrays: rounded, cut into row blocks, with the chip's strengths.
-
-    Made by `program`; good for as many products as the weight does not change.
-
-    Attributes:
-        weights: `[R // 2, rows, N]` row blocks by parity; the last one has only the rows it uses.
-        tables: where each block is; None for the published order on one chip.
-        inputs: K, rows of the weight.
-    """
-
-    weights: Stripes
-    tables: Tables | None
-    inputs: int = field(metadata={"static": True})
-
-    @property
-    def outputs(self) -> int:
-        """N, columns of the weight."""
-        return self.weights.even.shape[-1]
 
 
 def stack(chip: Chip) -> Chip:

@@ -51,8 +51,24 @@ class Sent(Protocol):
         ...
 
 
+class Given(Protocol):
+    """What a caller gives as spikes, and what is not sent as it is."""
+
+    def sent(self, inputs: int, steps: int | None) -> Sent:
+        """Returns what is sent.
+
+        Args:
+            inputs: K of the weights.
+            steps: T; None where the caller did not say it.
+
+        Raises:
+            ValueError: axes or steps do not fit.
+        """
+        ...
+
+
 class Seen(Protocol):
-    """A raster that `Fields` and `Windows` look at: an array, or values that are still to be coded."""
+    """A raster that `Fields` and `Windows` look at: an array, or values still to be coded."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,15 +87,15 @@ class Seen(Protocol):
 
     @property
     def coded(self) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
-        """What the raster comes from, and what makes spikes of it."""
+        """What the raster comes from, `[B, ...]` or itself, and what makes spikes of it."""
         ...
 
     def decoded(self) -> jax.Array:
-        """Returns the raster, of its `shape`."""
+        """Returns the raster `[T, B, ...]`."""
         ...
 
     def cotangent(self, dx: Callable[[], jax.Array]) -> Any:
-        """Returns the gradient of this, `dx()` being the raster's; None where it has none."""
+        """Returns the gradient of this, `dx()` being the raster's `[T, B, ...]`; or None."""
         ...
 
     def of_position(self, p: int) -> Sent:

@@ -27,7 +27,7 @@ class Events:
     index: jax.Array
 
     def sent(self, inputs: int, steps: int | None) -> "SortedEvents":
-        """Returns them sorted, as something that can be multiplied: see `given.sent_of`."""
+        """Returns them sorted, as something that can be multiplied: see `Given.sent`."""
         if steps is None:
             raise ValueError(
                 "steps: Events do not say how long they last; give the number of steps"

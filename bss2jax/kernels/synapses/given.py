@@ -4,11 +4,10 @@ from typing import Any
 
 import jax
 
-from bss2jax.kernels.synapses.base import Sent
+from bss2jax.kernels.synapses.base import Given, Sent
 from bss2jax.kernels.synapses.dense import as_seen
-from bss2jax.kernels.synapses.events import Events
 
-Spikes = jax.Array | Events | Sent
+Spikes = jax.Array | Given | Sent
 
 
 def sent_of(spikes: Any, inputs: int, steps: int | None = None) -> Sent:

@@ -66,7 +66,7 @@ class Lazy:
         return None
 
     def sent(self, inputs: int, steps: int | None) -> Sent:
-        """Returns it as something that can be multiplied: see `given.sent_of`."""
+        """Returns it as something that can be multiplied: see `Given.sent`."""
         return by_axes(self)
 
     def of_position(self, p: int) -> "Lazy":

@@ -61,7 +61,7 @@ class Windows:
         return self.shape[2]
 
     def sent(self, inputs: int, steps: int | None) -> "Windows":
-        """Returns them as something that can be multiplied: see `given.sent_of`."""
+        """Returns them as something that can be multiplied: see `Given.sent`."""
         return replace(self, raster=as_seen(self.raster))
 
     def unfolded(self) -> jax.Array:
