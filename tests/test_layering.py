@@ -53,11 +53,9 @@ def kinds():
     """
     classes = [n for t in TREES.values() for n in ast.walk(t) if isinstance(n, ast.ClassDef)]
     bases = [set().union(*map(named, c.bases)) - {c.name} for c in classes]
-    members = [
-        {n.name for n in c.body if isinstance(n, ast.FunctionDef)}
-        | {n.target.id for n in c.body if isinstance(n, ast.AnnAssign)}
-        for c in classes
-    ]
+    methods = [{n.name for n in c.body if isinstance(n, ast.FunctionDef)} for c in classes]
+    fields = [{n.target.id for n in c.body if isinstance(n, ast.AnnAssign)} for c in classes]
+    members = [does | has for does, has in zip(methods, fields)]
     protocols = [
         own
         for c, own, above in zip(classes, members, bases)
@@ -66,7 +64,12 @@ def kinds():
     found = {"Layer", "Neuron", "Signal", "Plan", "Piece"}
     assert found <= {c.name for c in classes}
     found |= {c.name for c in classes if c.name.endswith("Place")}
-    found |= {c.name for c, own in zip(classes, members) for p in protocols if p <= own}
+    found |= {
+        c.name
+        for c, own, does in zip(classes, members, methods)
+        for asked_for in protocols
+        if asked_for <= own and asked_for & does
+    }
     while more := {c.name for c, above in zip(classes, bases) if above & found} - found:
         found |= more
     return found
@@ -80,6 +83,12 @@ def asked(tree):
 
     `==` must ask, and so must `own_class`, which reads the name of a layer in a config.
     """
+    others = {
+        name.asname or name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and not str(node.module).startswith("bss2jax")
+        for name in node.names
+    }
     may = {
         inner
         for node in ast.walk(tree)
@@ -96,8 +105,9 @@ def asked(tree):
             sides = [node.left, *node.comparators]
             if any(isinstance(s, ast.Call) and named(s.func) == {"type"} for s in sides):
                 names = set().union(*map(named, sides))
-        if names & KINDS and node not in may:
-            yield f"{getattr(node, 'lineno', '?')}: {', '.join(names & KINDS)}"
+        names = names & KINDS - others
+        if names and node not in may:
+            yield f"{getattr(node, 'lineno', '?')}: {', '.join(names)}"
 
 
 def test_nobody_asks_for_kinds_outside_the_reading_of_configs():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from bss2jax.chip.system import Mesh, Tree, system
+from bss2jax.chip.presets import system
+from bss2jax.chip.topology import Mesh, Tree
 from bss2jax.mapping import cluster, forces, objectives, placement, suite, workload
 from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.cluster import TooSmall, need

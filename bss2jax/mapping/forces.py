@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse
 
-from bss2jax.chip.system import Mesh
+from bss2jax.chip.topology import Mesh
 
 
 def hilbert(rows: int, columns: int) -> np.ndarray:

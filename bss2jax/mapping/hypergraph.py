@@ -71,17 +71,10 @@ def partition(
     rates = workload.rates
     weight = np.maximum(1, np.rint(1000 * rates / max(rates.max(initial=0), 1e-300))).astype(int)
     if cut == "graph":
-        source, target = workload.source, workload.target
-        low, high = np.minimum(source, target), np.maximum(source, target)
-        pairs, back = np.unique(low.astype(np.int64) * workload.neurons + high, return_inverse=True)
-        of_pair = np.bincount(back, weight[source]).astype(int)
-        low, high = np.divmod(pairs, workload.neurons)
-        loop = low == high
-        edges = np.column_stack([low, high])[~loop].tolist()
+        edges, of_edge = _pairs(workload, weight)
         graph = engine.create_graph(
-            context, workload.neurons, len(edges), edges, asked.circuits.tolist(),
-            of_pair[~loop].tolist(),
-        )  # fmt: skip
+            context, workload.neurons, len(edges), edges, asked.circuits.tolist(), of_edge
+        )
         return _parts(graph.partition(context))
     pins = _edges(workload)
     sending = [i for i, edge in enumerate(pins) if len(edge) > 1]
@@ -90,6 +83,17 @@ def partition(
         asked.circuits.tolist(), weight[sending].tolist(),
     )  # fmt: skip
     return _parts(graph.partition(context))
+
+
+def _pairs(workload: Workload, weight: np.ndarray) -> tuple[list[list[int]], list[int]]:
+    """The pairs of neurons that synapses join, and the weight of the spikes between them."""
+    source, target = workload.source, workload.target
+    low, high = np.minimum(source, target), np.maximum(source, target)
+    pairs, back = np.unique(low.astype(np.int64) * workload.neurons + high, return_inverse=True)
+    of_pair = np.bincount(back, weight[source]).astype(int)
+    low, high = np.divmod(pairs, workload.neurons)
+    loop = low == high
+    return np.column_stack([low, high])[~loop].tolist(), of_pair[~loop].tolist()
 
 
 def _edges(workload: Workload) -> list[list[int]]:

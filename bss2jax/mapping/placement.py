@@ -137,10 +137,7 @@ def anneal(
     for step in range(steps):
         i, j = first[step], second[step]
         pi, pj = at[chain, i], at[chain, j]
-        nearer = d[pj[:, None], at] - d[pi[:, None], at]
-        change = ((both[i] - both[j]) * nearer).sum(axis=1)
-        # Their own distance stays: what the sum above has of i and j is taken out.
-        change += both[i, j] * (d[pi, pj] * 2 - d[pi, pi] - d[pj, pj])
+        change = _change(both, d, at, i, j)
         taken = chances[step] * heat < -change
         at[chain[taken], i[taken]], at[chain[taken], j[taken]] = pj[taken], pi[taken]
         cost = cost + change * taken
@@ -152,6 +149,18 @@ def anneal(
             tell(step, float(best_cost.min()))
     ends = [*best[:, :k], *([] if exact or start is None else [start])]
     return min(ends, key=lambda p: cost_of(flow, distance, p))
+
+
+def _change(
+    flow: np.ndarray, distance: np.ndarray, at: np.ndarray, i: np.ndarray, j: np.ndarray
+) -> np.ndarray:
+    """What the cost of each chain changes by, `[chains]`, where clusters i and j are swapped."""
+    chain = np.arange(len(at))
+    pi, pj = at[chain, i], at[chain, j]
+    nearer = distance[pj[:, None], at] - distance[pi[:, None], at]
+    change = ((flow[i] - flow[j]) * nearer).sum(axis=1)
+    # Their own distance stays: what the sum above has of i and j is taken out.
+    return change + flow[i, j] * (distance[pi, pj] * 2 - distance[pi, pi] - distance[pj, pj])
 
 
 def swarm(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
-from bss2jax.chip.system import Mesh, System
+from bss2jax.chip.system import System
 from bss2jax.mapping import cluster, forces, hypergraph, objectives, placement
 from bss2jax.mapping.assignment import Mapping, flow_of
 from bss2jax.mapping.cluster import Need, TooSmall, need
@@ -71,8 +71,8 @@ def on_chips(task: Task, clusters: np.ndarray, steps: int = 6_000) -> Mapping:
 
 def _by_forces(flow: np.ndarray, system: System, start: np.ndarray) -> np.ndarray:
     """Along a row, or a Hilbert curve, then by forces: the better one; a tree keeps the order."""
-    grid = system.topology
-    if not isinstance(grid, Mesh):
+    grid = system.topology.mesh
+    if grid is None:
         return start
     sparse = scipy.sparse.csr_array(flow)
     curve = forces.hilbert(grid.rows, grid.columns)[: len(start)]
