@@ -36,18 +36,18 @@ test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python $(PIP) uv
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python \
-		--resolution lowest-direct --editable ".[test]"
+		--resolution lowest-direct --editable . --group test
 	.venv-lowest/bin/python $(PYTEST) -m "not slow"
 
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python $(PIP) --upgrade pip
-	.venv-newest/bin/python $(PIP) --upgrade --editable ".[test]"
+	.venv-newest/bin/python $(PIP) --upgrade --editable . --group test
 	.venv-newest/bin/python $(PYTEST) -m "not slow"
 
-# The pages in site/, and every piece of code in them run.
-docs: .venv/test
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+# The pages in site/, with notebooks and pictures executed, and every piece of code in them run.
+docs: .venv/test notebooks
+	BSS2JAX_DOCS=full NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest -m "slow or not slow" tests/test_docs.py
 
 kills: .venv/test
@@ -60,9 +60,11 @@ bench: .venv/test
 	$(BIN)/python benchmarks/vmm.py
 	$(BIN)/python benchmarks/spiking.py
 
-# Executed at full size, as pages to look at.
-notebooks: .venv/notebooks
-	$(BIN)/jupyter nbconvert --execute --to html --output-dir runs/notebooks notebooks/*.ipynb
+# Executed at full size where they have changed: minutes. `make docs` shows them as tutorials.
+notebooks: $(patsubst notebooks/%,runs/notebooks/%,$(wildcard notebooks/*.ipynb))
+
+runs/notebooks/%.ipynb: notebooks/%.ipynb | .venv/notebooks
+	$(BIN)/jupyter nbconvert --execute --to notebook --output-dir runs/notebooks $<
 
 format: .venv/test
 	$(BIN)/ruff check --fix .
@@ -80,7 +82,7 @@ clean:
 	touch $@
 
 .venv/test: .venv/bin/python pyproject.toml
-	$(BIN)/python $(PIP) --editable ".[test]"
+	$(BIN)/python $(PIP) --editable . --group test
 	touch $@
 
 .venv/notebooks: .venv/bin/python pyproject.toml

@@ -1,6 +1,6 @@
 """A training step of the MNIST network on a noisy chip, against the same network in PyTorch eager.
 
-    pip install -e ".[bench]"
+    pip install -e . --group bench
     python benchmarks/mnist_step.py [--batch 128 --steps 10 --repeats 20]
 
 Ours has 5-bit inputs, 6-bit weights, floored and clipped readouts, mismatch and trial noise;
@@ -32,7 +32,7 @@ try:
     import torch
 except ModuleNotFoundError:
     raise SystemExit(
-        'This benchmark compares with PyTorch, which is missing: pip install -e ".[bench]"'
+        "This benchmark compares with PyTorch, which is missing: pip install -e . --group bench"
     ) from None
 
 LIMIT = 1.0

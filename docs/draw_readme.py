@@ -1,54 +1,58 @@
-"""Draws README's picture, `readme.png`: `python docs/draw_readme.py`.
+"""Draws README's picture: `python docs/draw_readme.py runs/yinyang-0`, a run of `yinyang`.
 
-Left, the published MNIST network on the chip, configuration by configuration; right, its ladder:
-simulated and on silicon, the figures of README's table.
+Three maps of what the network takes each point for: trained in software, moved to the run's chip,
+and trained on with the chip in the loop. Their figures go along with the picture; a test compares
+them with what README says.
 """
 
-import re
+import json
+import sys
+from functools import partial
 from pathlib import Path
 
+import jax
+import numpy as np
 from matplotlib.figure import Figure
 
-from bss2jax import config, plot
-from bss2jax.experiment import network_of
-from bss2jax.networks.rungs import RUNGS
+from bss2jax import plot
+from bss2jax.runs import session
+from bss2jax.runs.directory import RunDirectory
 
 HERE = Path(__file__).parent
-NAME = "mnist_ladder"
+# The rung, its title, what the weights are of, and the execution.
+SHOWN = (
+    ("float", "trained in software", "phase-0", "float"),
+    ("transfer", "moved to a chip", "phase-0", "chip"),
+    ("chip", "trained with the chip in the loop", "final", "chip"),
+)
 
 
-def figures(text, name):
-    """The rungs of a config in README's table, simulated and on silicon, shares 0..1."""
-    row = re.search(rf"^\| `{name}`[^|]*\|(.*)\|$", text, re.M)[1]
-    *simulated, silicon = row.split("|")
-    measured = re.findall(r"\d\d\.\d+", silicon)
-    return (
-        {rung: float(value) / 100 for rung, value in zip(RUNGS, simulated, strict=True)},
-        {rung: float(value) / 100 for rung, value in zip(RUNGS, measured, strict=True)},
-    )
+def draw(path):
+    """The figure of a run, and its accuracies."""
+    directory = RunDirectory(Path(path))
+    experiment, like = session.read_final(directory)
+    accuracy = json.loads(directory.read("summary.json"))["test_accuracy"]
+    figure = Figure(figsize=(10.5, 3.7), layout="constrained")
+    task, test = experiment.task, experiment.test
+    for (rung, title, name, on), ax in zip(SHOWN, figure.subplots(1, len(SHOWN))):
+        learned = directory.restore(name, like)
+        apply = jax.jit(partial(task.network.apply, learned.params, learned.state, on=on))
+        chip = experiment.chip if on == "chip" else None
 
+        def classify(values, apply=apply, chip=chip):
+            key = jax.random.key(0)
+            parts = np.array_split(values, -(-len(values) // 2000))
+            return np.concatenate([apply(task.encode(x), chip, key)[0] for x in parts])
 
-def shown():
-    """The figures of the ladder, simulated and on silicon."""
-    return figures((HERE.parent / "README.md").read_text(encoding="utf-8"), NAME)
-
-
-def draw():
-    """The figure: placement beside ladder."""
-    simulated, silicon = shown()
-    parsed, _ = config.load(NAME)
-    figure = Figure(figsize=(11, 3.9), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
-    plot.placements(network_of(parsed).plan, most=4, figure=left)
-    ladder = right.subplots()
-    plot.ladder({"simulated, 20 chips": simulated, "on silicon": silicon}, ax=ladder)
-    ladder.set_xlabel("")
-    ladder.legend(frameon=False, fontsize=8, loc="lower left")
-    ladder.tick_params(labelsize=8)
-    return figure
+        x, y = np.asarray(test.x[:300]), np.asarray(test.y[:300])
+        plot.class_map(classify, x, y, resolution=150, ax=ax)
+        ax.get_legend().remove()
+        ax.set_axis_off()
+        ax.set_title(f"{title}: {100 * accuracy[rung]:.1f} %", fontsize=11)
+    return figure, {rung: accuracy[rung] for rung, *_ in SHOWN}
 
 
 if __name__ == "__main__":
-    # What it shows goes along: a test compares it with the table.
-    said = {"Software": None, "Description": str(shown())}
-    draw().savefig(HERE / "readme.png", dpi=110, metadata=said)
+    figure, said = draw(sys.argv[1])
+    said = {"Software": None, "Description": json.dumps(said)}
+    figure.savefig(HERE / "readme.png", dpi=100, metadata=said, bbox_inches="tight")

@@ -1,5 +1,6 @@
 """The documentation: it builds strictly, its code runs, its commands are commands."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ from bss2jax.cli import main, parser
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # Pages whose code compiles or trains for more than some seconds: run by `make docs`.
-DEAR = ("chip", "concepts", "data", "index", "network", "sweep")
+DEAR = ("chip", "concepts", "data", "gallery", "index", "network", "sweep")
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
@@ -153,10 +154,13 @@ def script(name):
     return scope
 
 
-def test_readmes_picture_shows_readmes_figures():
-    path = DOCS / "readme.png"
+def test_readme_says_what_its_picture_shows():
+    path, text = DOCS / "readme.png", (ROOT / "README.md").read_text(encoding="utf-8")
     with Image.open(path) as picture:
-        assert picture.info["Description"] == str(script("draw_readme")["shown"]())
+        shown = json.loads(picture.info["Description"])
+    assert list(shown) == ["float", "transfer", "chip"]
+    said = re.search(r"in the loop\]\(docs/readme.png\)(.*?)\n\n.*?\n\n", text, re.S)[0]
+    assert re.findall(r"(\d+\.\d) %", said) == [f"{100 * share:.1f}" for share in shown.values()]
     assert path.stat().st_size < 150_000
 
 
