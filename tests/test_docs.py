@@ -120,6 +120,16 @@ def test_commands_are_commands(tmp_path, capsys):
             config.load_specimen(parsed.overrides)
 
 
+def test_files_of_the_package_are_there_and_an_image_passes_at_most_eight():
+    for page in PAGES:
+        for name in re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists() or (ROOT / "bss2jax" / name).exists(), (page.name, name)
+    way = (DOCS / "architecture.md").read_text(encoding="utf-8").split("## The way of one image")[1]
+    steps = re.findall(r"^\d\. .*", way.split("##")[0], re.M)
+    files = [name for step in steps for name in re.findall(r"`([\w/]+\.py)`", step)]
+    assert steps and len(files) <= 8
+
+
 def test_scripts_and_targets_are_there():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")

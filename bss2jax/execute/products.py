@@ -18,7 +18,7 @@ from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute import entrance
 from bss2jax.execute.blocks import Settings
 from bss2jax.execute.stripes import Place
-from bss2jax.execute.weights import Programmed, floats
+from bss2jax.execute.weights import Programmed, floats, weight_of
 
 
 def matmul(
@@ -76,7 +76,7 @@ def matmul(
     num_sends, avg = entrance.count("num_sends", num_sends), entrance.count("avg", avg)
     x = entrance.values(x, "x", 0, substrate.activation_max, clipped=observe)
     settings = Settings(num_sends, mask_saturated, observe, substrate)
-    held: Any = w if hasattr(w, "analog_product") else floats(w, place, substrate, clipped=observe)
+    held = weight_of(w, place, substrate, clipped=observe)
     y, shares = held.analog_product(settings, x, chip, key, sample, avg)
     return (y, shares) if observe else y
 

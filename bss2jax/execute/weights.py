@@ -175,6 +175,11 @@ def floats(w: Any, place: Place, substrate: Substrate, *, clipped: bool = False)
     return Floats(entrance.values(w, "w", -limit, limit, clipped=clipped), place)
 
 
+def weight_of(w: Any, place: Place, substrate: Substrate, *, clipped: bool = False) -> Weight:
+    """Returns what a caller gives as a weight, `[K, N]` floats or `Programmed`: see `floats`."""
+    return w if hasattr(w, "analog_product") else floats(w, place, substrate, clipped=clipped)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _product(
     settings: Settings,

@@ -181,14 +181,6 @@ def constant_current(values: jax.Array, steps: int) -> jax.Array:
     return jnp.broadcast_to(values, (steps, *values.shape))
 
 
-def one_spike_raster(time: jax.Array, steps: int) -> jax.Array:
-    """Returns the raster `[T, B, K]` of one spike per input, at steps `time [B, K]`.
-
-    The same as `to_raster` of such events, without its scatter.
-    """
-    return (time == jnp.arange(steps)[:, None, None]).astype(jnp.float32)
-
-
 def max_over_time(v: jax.Array) -> jax.Array:
     """Returns the largest membrane of a trace `[T, B, N]`: scores `[B, N]`."""
     return v.max(axis=0)
