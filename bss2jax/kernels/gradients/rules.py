@@ -3,7 +3,9 @@
 A rule asks the neuron for the pass that it stands for; no rule knows a neuron.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -42,52 +44,51 @@ class Gradient(Protocol):
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class _OfSpikes:
+    """A rule for which spikes have a derivative; it says which pass of the neuron it stands for."""
+
+    function: SpikeFunction = SuperSpike()
+
+    def through(self, nominal: Any, actual: Any) -> Callable[..., Any]:
+        """Returns the neuron's pass, which takes what is sent and the function."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        nominal: Any,
+        actual: Any,
+        drive: jax.Array,
+        recurrent: Any = None,
+        trial: Any = None,
+        *,
+        membrane: bool = False,
+    ) -> Any:
+        """Runs the actual neuron: see `Gradient.run`."""
+        through = self.through(nominal, actual)
+        return through(drive, recurrent, trial, surrogate=self.function, membrane=membrane)
+
+
+@dataclass(frozen=True)
+class Surrogate(_OfSpikes):
     """In the loop: the actual neuron forward, the nominal one backward, spikes by a surrogate.
 
     Attributes:
         function: a spike's derivative.
     """
 
-    function: SpikeFunction = SuperSpike()
-
-    def run(
-        self,
-        nominal: Any,
-        actual: Any,
-        drive: jax.Array,
-        recurrent: Any = None,
-        trial: Any = None,
-        *,
-        membrane: bool = False,
-    ) -> Any:
-        """Runs the actual neuron: see `Gradient.run`."""
-        return lax.stop_gradient(actual).sequence(
-            nominal, drive, recurrent, trial, surrogate=self.function, membrane=membrane
-        )
+    def through(self, nominal: Any, actual: Any) -> Callable[..., Any]:
+        """Returns the actual neuron's sequence, with the gradient of the nominal one."""
+        return partial(lax.stop_gradient(actual).sequence, nominal)
 
 
 @dataclass(frozen=True)
-class Autodiff:
+class Autodiff(_OfSpikes):
     """JAX's own gradient of the actual neuron's steps, spikes by a surrogate.
 
     Attributes:
         function: a spike's derivative.
     """
 
-    function: SpikeFunction = SuperSpike()
-
-    def run(
-        self,
-        nominal: Any,
-        actual: Any,
-        drive: jax.Array,
-        recurrent: Any = None,
-        trial: Any = None,
-        *,
-        membrane: bool = False,
-    ) -> Any:
-        """Runs the actual neuron: see `Gradient.run`."""
-        return actual.differentiated(
-            drive, recurrent, trial, surrogate=self.function, membrane=membrane
-        )
+    def through(self, nominal: Any, actual: Any) -> Callable[..., Any]:
+        """Returns the actual neuron's steps, which JAX differentiates."""
+        return actual.differentiated
