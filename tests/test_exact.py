@@ -74,7 +74,7 @@ def test_products_are_exact_in_float32_in_any_order():
 # --- one product, run in many ways
 
 
-@pytest.mark.parametrize("inputs, outputs", [(5, 3), (128, 256), (300, 600), (512, 257)])
+@pytest.mark.parametrize("inputs, outputs", [(5, 3), (128, 256), (300, 600)])
 def test_eager_equals_compiled_and_programmed(inputs, outputs):
     x, w = draw(inputs, (6,), inputs, outputs)
     y = compiled(x, w, LARGE, KEY)
@@ -156,7 +156,7 @@ def moved(planned, seed, chips=4, order=None):
 @given(st.integers(1, 70), st.integers(1, 40), st.integers(0, 2**32))
 @example(16, 8, 0)
 @example(17, 9, 1)
-@settings(max_examples=12)
+@settings(max_examples=6)
 def test_gathered_by_the_tables_of_the_published_order_the_pattern_is_the_tile(k, n, seed):
     grid = Grid(k, n, SMALL)
     pattern = np.random.default_rng(seed).normal(size=(3, 2, 16, 8)).astype(np.float32)
@@ -174,7 +174,7 @@ def test_gathered_by_the_tables_of_the_published_order_the_pattern_is_the_tile(k
 
 @given(st.integers(1, 70), st.integers(1, 40), st.integers(0, 2**32))
 @example(48, 24, 0)
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_a_product_on_any_plan_is_its_pieces_one_by_one(k, n, seed):
     x, w = draw(seed, (3,), k, n)
     planned = moved(plan((k, n), SMALL), seed)
@@ -314,7 +314,7 @@ def test_gradients_are_the_same_when_observed(masked):
 # --- sizes and types
 
 
-@pytest.mark.parametrize("inputs", [1, 15, 16, 17, 31, 32, 33, 47, 48, 63, 65, 100])
+@pytest.mark.parametrize("inputs", [1, 15, 16, 17, 32, 33, 65])
 def test_any_size_can_be_programmed(inputs):
     x, w = draw(inputs, (3,), inputs, 11)
     for chip, key in ((None, None), (chip_of(0), KEY)):

