@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bss2jax.public import *  # noqa: F403
+    from bss2jax.runs.run import Run, open_run, train  # noqa: F401
 
 __version__ = "0.1.0"
+
+_RUNS = ("Run", "open_run", "train")
 
 
 def __getattr__(name: str) -> Any:
@@ -22,9 +25,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'bss2jax' has no attribute {name!r}")
     if find_spec(f"bss2jax.{name}"):
         return import_module(f"bss2jax.{name}")
+    if name in _RUNS:
+        return getattr(import_module("bss2jax.runs.run"), name)
     public = import_module("bss2jax.public")
     if name != "__all__" and name not in public.__all__:
         raise AttributeError(f"module 'bss2jax' has no attribute {name!r}")
+    if name == "__all__":
+        return [*public.__all__, *_RUNS]
     return globals().setdefault(name, getattr(public, name))
 
 

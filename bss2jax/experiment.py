@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import jax
@@ -10,87 +9,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from bss2jax import data
-from bss2jax.chip.chip import Chip, sample_chip
-from bss2jax.chip.file import ChipError, load_chip
-from bss2jax.chip.substrate import BSS2
+from bss2jax.chip.chip import sample_chip
 from bss2jax.config import ChipSeed, Config, ConfigError
 from bss2jax.data import DataError
 from bss2jax.mapping.describe import describe, describe_cost
-from bss2jax.networks.build import build
-from bss2jax.networks.graph import Network, executions
+from bss2jax.model import Model, check_phases, network_of, task_of
+from bss2jax.networks.graph import Network
 from bss2jax.networks.layer import Execution
-from bss2jax.networks.rungs import RUNGS
 from bss2jax.training import loop
 from bss2jax.training.evaluate import Result, accuracy_over_chips, evaluate
-from bss2jax.training.task import Samples, Task, Variables, check
+from bss2jax.training.task import Samples, Variables, check
 
 # What the run's key is folded with to serve different purposes; phases follow.
-_RUN = 0x52554E  # what sets a run's keys apart from those of the chip with the same seed
-_INIT, _TEST, _CHIPS, _PHASES = 0, 1, 2, 3
+_TEST, _CHIPS, _PHASES = 1, 2, 3  # 0 is initialisation
 _VALIDATION_SHARE = 0.1
 # What may differ between experiments with the same data and network.
 _CHANGEABLE = {"name", "description", "chip", "mismatch", "noise", "start", "phases", "run"}
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Model):
     """A config with everything it stands for, before anything is trained or written.
 
     Attributes:
-        config: what it is made of; its seeds say which chip and which keys.
-        task: network and settings, and what has been compiled of them.
+        config, task: what it is made of, as of `Model`.
         training, validation, test: the samples, on the device.
     """
 
-    config: Config
-    task: Task
     training: Samples
     validation: Samples
     test: Samples
-
-    @cached_property
-    def chip(self) -> Chip:
-        """The run's own chip.
-
-        Raises:
-            ConfigError: its file cannot be read.
-        """
-        chip = self.config.chip
-        if chip.file is None:
-            return sample_chip(jax.random.key(chip.seed), self.config.spreads)
-        try:
-            return load_chip(chip.file)
-        except ChipError as error:
-            raise ConfigError(f"chip.file: {error}") from None
-
-    @property
-    def key(self) -> jax.Array:
-        """The run's key, `[]`, folded for each purpose."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), _RUN)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """What each label means."""
-        return data.spec(self.config.data.name).classes
-
-    @property
-    def on_chip(self) -> Execution | Mapping[str, Execution]:
-        """What "on the chip" means in this run: as in its first phase there; else all layers."""
-        return next((phase.on for phase in self.config.phases if phase.on_chip), "chip")
-
-    @property
-    def measured_on(self) -> tuple[Execution, ...]:
-        """The executions on which a run is measured: those that its network has.
-
-        A network that is slow off `float` is measured there only where a phase is trained there.
-        """
-        network = self.task.network
-        trained = {phase.on for phase in self.config.phases}
-        return ("float",) if network.slow_off_float and trained == {"float"} else network.executions
-
-    def initial(self) -> Variables:
-        """Returns what training starts from."""
-        return self.task.initial(jax.random.fold_in(self.key, _INIT))
 
     def changed(self, config: Config) -> "Experiment":
         """Returns the same data and network under another config; what was compiled stays.
@@ -104,7 +52,7 @@ class Experiment:
         for name in set(vars(config)) - _CHANGEABLE:
             if getattr(config, name) != getattr(self.config, name):
                 raise ConfigError(f"{name}: differs, so the experiment has to be prepared anew")
-        _check_phases(config, self.task.network)
+        check_phases(config, self.task.network)
         task = self.task
         if config.spreads != task.mismatch:
             task = replace(task, mismatch=config.spreads)
@@ -132,19 +80,6 @@ class Experiment:
         """Returns the key, `[]`, that a phase is trained with."""
         return jax.random.fold_in(self.key, _PHASES + number)
 
-    def execution(self, rung: str) -> Execution | Mapping[str, Execution]:
-        """Returns what a rung of the ladder, by name, means in this run."""
-        return self.on_chip if RUNGS[rung].on == "chip" else RUNGS[rung].on
-
-    @property
-    def first_rungs(self) -> tuple[str, ...]:
-        """The rungs of the ladder that are measured of the same parameters: all but the last.
-
-        See `measured_on` for what is left out.
-        """
-        names = (name for name in RUNGS if name != "chip")
-        return tuple(name for name in names if RUNGS[name].on in self.measured_on)
-
     def test_result(self, variables: Variables, on: Execution | Mapping[str, Execution]) -> Result:
         """Measures on the test set, on this run's chip with noise where `on` asks so."""
         key = jax.random.fold_in(self.key, _TEST)
@@ -155,56 +90,6 @@ class Experiment:
         return self.test_result(variables, on).accuracy
 
 
-def network_of(config: Config) -> Network:
-    """Builds a config's network and checks that everything in the config fits it.
-
-    Raises:
-        ConfigError: a layer does not fit its input, the outputs are not the classes, a phase names
-            no layer, or images are needed and the set has none.
-    """
-    name = config.data.name
-    try:
-        known = data.spec(name)
-    except ValueError as error:
-        raise ConfigError(f"data.name: {error}") from None
-    for key in ("offset", "full_scale"):
-        each = getattr(config.data, key)
-        if isinstance(each, tuple) and len(each) != known.shape[-1]:
-            raise ConfigError(
-                f"data.{key}: got {len(each)} values, expected 1 or one for each of the "
-                f"{known.shape[-1]} channels of {name}"
-            )
-    try:
-        network = build(config.layers, known.shape, conversion=config.conversion)
-    except ValueError as error:
-        raise ConfigError(f"layers: {error}") from None
-    last = network.nodes[-1].after
-    if last.timed:
-        raise ConfigError(
-            f"layers: the last one makes {last.kind} over time; end in a decoder, such as "
-            "max_over_time or spike_count"
-        )
-    if network.shapes[-1] != (len(known.classes),):
-        raise ConfigError(
-            f"layers: the last one makes outputs of shape {network.shapes[-1]}; "
-            f"{name} has {len(known.classes)} classes, so expected ({len(known.classes)},)"
-        )
-    _check_phases(config, network)
-    if config.augment.any and len(known.shape) != 3:
-        raise ConfigError(f"augment: {name} has no images to shift, rotate or flip")
-    if config.augment.quarter_turns and known.shape[0] != known.shape[1]:
-        raise ConfigError(f"augment.quarter_turns: the images of {name} are not square")
-    return network
-
-
-def _check_phases(config: Config, network: Network) -> None:
-    for i, phase in enumerate(config.phases):
-        try:
-            executions(network, phase.on)
-        except ValueError as error:
-            raise ConfigError(f"phases.{i}.{error}") from None
-
-
 def prepare(
     config: Config, dataset: data.Dataset | None = None, network: Network | None = None
 ) -> Experiment:
@@ -212,7 +97,7 @@ def prepare(
 
     Args:
         config: what to prepare.
-        dataset: to use instead of loading `config.data.name`; of the same shapes.
+        dataset: to use instead of loading `config.data.source`; of the same shapes.
         network: the config's own, where `network_of` has built it already.
 
     Raises:
@@ -221,19 +106,11 @@ def prepare(
             takes, or has values or labels out of range.
     """
     network = network or network_of(config)
-    dataset = dataset or data.load(config.data.name)
+    dataset = dataset or data.load(config.data.source)
     for name in ("train", "validation", "test"):
         if getattr(dataset, name) is not None:
             _check_split(getattr(dataset, name), f"{dataset.name}: {name}", dataset, network)
-    task = Task(
-        network,
-        config.data.full_scale or dataset.full_scale,
-        config.spreads,
-        BSS2,
-        config.objective,
-        config.augment,
-        config.data.offset,
-    )
+    task = task_of(config, network, dataset.full_scale)
     training, validation = _split(dataset, config.data.validation, config.seed)
     experiment = Experiment(config, task, training, validation, _on_device(dataset.test))
     experiment.chip  # noqa: B018 - a file that cannot be read is found out now
@@ -248,7 +125,7 @@ def training_samples(config: Config) -> int:
     Raises:
         ConfigError: the validation split leaves nothing to train on.
     """
-    known, share = data.spec(config.data.name), config.data.validation
+    known, share = data.spec(config.data.source), config.data.validation
     if share is None and "validation" in known.splits:
         return known.train
     return known.train - _held_out(share, known.train)

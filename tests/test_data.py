@@ -621,3 +621,83 @@ def test_a_set_that_tensorflow_datasets_does_not_have_is_one_line():
     pytest.importorskip("tensorflow_datasets")
     with pytest.raises(ValueError, match="^tfds:shelve: .*shelve[^\n]*$"):
         data.load("tfds:shelve")
+
+
+def own_arrays():
+    rng = np.random.default_rng(0)
+    return {
+        "x_train": rng.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8),
+        "y_train": np.arange(12) % 3,
+        "x_test": rng.integers(0, 256, (6, 4, 4, 1), dtype=np.uint8),
+        "y_test": np.arange(6) % 3,
+    }
+
+
+def test_a_set_in_a_file_is_its_arrays(tmp_path):
+    arrays, path = own_arrays(), tmp_path / "mine.npz"
+    np.savez(path, **arrays)
+    found = data.load(str(path))
+    assert found.name == "mine" and found.classes == ("0", "1", "2") and found.full_scale == 255
+    assert np.array_equal(found.train.x, arrays["x_train"]) and found.validation is None
+    np.savez(path, **arrays, classes=["a", "b", "c"], full_scale=2.0, x_validation=arrays["x_test"],
+             y_validation=arrays["y_test"], group_train=np.arange(12) // 4)  # fmt: skip
+    changed = data.load(str(path))
+    assert changed.classes == ("a", "b", "c") and changed.full_scale == 2
+    assert len(changed.validation.y) == 6 and changed.spec().grouped
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"x_test": None}, "no array 'x_test'; expected numpy.savez"),
+        ({"y_train": np.zeros(12)}, "y_train: got float64, expected whole numbers"),
+        ({"y_train": np.arange(5)}, "one a sample"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, change, said):
+    arrays = {k: v for k, v in (own_arrays() | change).items() if v is not None}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    with pytest.raises(data.DataError, match=said):
+        data.load(str(tmp_path / "mine.npz"))
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_folder_of_images_is_a_set(tmp_path, split):
+    pixels = np.arange(30 * 20, dtype=np.uint8).reshape(30, 5, 4)
+    for i, image in enumerate(pixels):
+        part = ("test" if i % 5 == 0 else "train") if split else ""
+        place = tmp_path / "pets" / part / ("cat" if i < 10 else "dog")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{i:02}.png")
+    found = data.load(f"{tmp_path / 'pets'}/")
+    assert found.name == "pets" and found.classes == ("cat", "dog") and found.shape == (5, 4, 1)
+    assert np.array_equal(found.test.x[..., 0], pixels[::5]) and found.test.y.tolist() == [
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+    ]
+    assert len(found.train.y) == 24
+    Image.fromarray(np.zeros((6, 6), np.uint8)).save(place / "zz.png")
+    with pytest.raises(data.DataError, match="zz.png: has 6x6 pixels"):
+        data.load(str(tmp_path / "pets"))
+
+
+def test_a_config_names_a_file_or_a_folder(tmp_path, monkeypatch):
+    from bss2jax import config
+    from bss2jax.experiment import prepare
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", **own_arrays())
+    text = 'name = "x"\nlayers = [{ kind = "flatten" }, { kind = "dense", outputs = 3 }]\n'
+    text += 'phases = [{ on = "chip", epochs = 1, learning_rate = 1 }]\n'
+    (tmp_path / "x.toml").write_text(text)
+    prepared = prepare(config.load("x.toml", ["data.file=mine.npz", "data.validation=2"])[0])
+    assert len(prepared.training.y) == 10 and prepared.classes == ("0", "1", "2")
+    for wrong in ([], ["data.name=digits", "data.file=mine.npz"], ["data.file=mine.csv"]):
+        with pytest.raises(config.ConfigError, match=r"data"):
+            config.load("x.toml", [*wrong, "data.validation=2"])
+    with pytest.raises(data.DataError, match="nothing: no such folder"):
+        prepare(config.load("x.toml", ["data.folder=nothing"])[0])

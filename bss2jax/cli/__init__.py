@@ -13,13 +13,25 @@ from importlib.metadata import version
 from typing import Any
 
 from bss2jax import __version__
-from bss2jax.cli import chip, compiled, completion, configs, data, evaluate, plan, report, train
+from bss2jax.cli import (
+    chip,
+    compiled,
+    completion,
+    configs,
+    data,
+    evaluate,
+    export,
+    plan,
+    predict,
+    report,
+    train,
+)
 from bss2jax.cli.arguments import CallError, Parser
 from bss2jax.runs.signals import Failed, Signals, Stopped
 from bss2jax.window import Window
 
 # As `--help` lists them.
-_COMMANDS = (train, evaluate, report, plan, chip, configs, completion, data)
+_COMMANDS = (train, evaluate, predict, export, report, plan, chip, configs, completion, data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,6 +21,7 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
 Path = Annotated[str, Where(lambda text: bool(text) and "\0" not in text, "a path")]
+NpzFile = Annotated[str, Where(lambda text: text.endswith(".npz"), "a path that ends in .npz")]
 FileName = Annotated[
     str,
     Where(
@@ -42,7 +43,9 @@ class Data(Checked):
     """Which data set, and what validates.
 
     Attributes:
-        name: of the set.
+        name: name of a shipped set, `mypackage.module:name` of one's own, or `tfds:name`.
+        file: an npz file with one's own arrays, in place of a name.
+        folder: a folder with images, a folder a class, in place of a name.
         validation: samples of the training split, or a share of it below 1, whole persons where the
             set says who a sample is from. By default the set's own validation split, which is not
             used otherwise; a tenth of the training split where it has none.
@@ -51,10 +54,25 @@ class Data(Checked):
             lies beyond is clipped where a chip's inputs are.
     """
 
-    name: Annotated[str, MinLen(1)]
+    name: Annotated[str, MinLen(1)] | None = None
+    file: NpzFile | None = None
+    folder: Path | None = None
     validation: Amount | None = None
     offset: Finite | tuple[Finite, ...] = 0.0
     full_scale: Scale | tuple[Scale, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [key for key in ("name", "file", "folder") if getattr(self, key) is not None]
+        if not given:
+            raise Wrong((("name",), "missing; or give file, or folder"))
+        if len(given) > 1:
+            raise Wrong(((given[1],), f"given beside {given[0]}; expected one of them"))
+
+    @property
+    def source(self) -> str:
+        """What `bss2jax.data.load` takes."""
+        return self.name or self.file or f"{self.folder}/"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,9 @@
 Each set has a module of its name with `splits() -> (train, test)`, or `(train, test, validation)`
 where its `Spec` says so. It is imported at first use: it may need scikit-learn or pillow, which
 importing this package does not. A set that comes from files is prepared once and then read from the
-array cache (`cache.py`). A user's own set is named by its place: `load("mypackage.module:name")`,
-one of TensorFlow Datasets by its name there: `load("tfds:fashion_mnist")`.
+array cache (`cache.py`). A user's own set is named by its place, `load("mypackage.module:name")`,
+or by its file or folder, `load("mine.npz")`, `load("images/")`; one of TensorFlow Datasets by its
+name there, `load("tfds:fashion_mnist")`.
 
 Environment:
     BSS2JAX_DATA: directory with the original files (`mnist/train-images-idx3-ubyte.gz`, ...). Files
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from bss2jax.data.cache import cache_path, cached
 from bss2jax.data.dataset import DataError, Dataset, Spec, Split
+from bss2jax.data.own import from_folder, from_npz
 from bss2jax.extras import named, own_code
 from bss2jax.settings import nearest
 
@@ -28,6 +30,8 @@ __all__ = [
     "Dataset",
     "Spec",
     "Split",
+    "from_folder",
+    "from_npz",
     "load",
     "names",
     "prepared",
@@ -87,15 +91,16 @@ def load(name: str) -> Dataset:
 
     Args:
         name: one of `names()`, or the place of a user's own: `mypackage.module:name`, in the
-            current directory or on `sys.path`, is a `Dataset`, or a function that returns one; or
+            current directory or on `sys.path`, is a `Dataset`, or a function that returns one; a
+            path that ends in `.npz` or is a folder, see `from_npz` and `from_folder`; or
             `tfds:name`, a set of TensorFlow Datasets.
 
     Raises:
         ValueError: no set has this name, or the place holds none.
         DataError: a file is missing, wrong, or cannot be written.
     """
-    if ":" in name:
-        return _own(name)
+    if _is_own(name):
+        return _own(name, _stamp(name))
     known = spec(name)
 
     def splits() -> tuple[Split, ...]:
@@ -122,19 +127,36 @@ def spec(name: str) -> Spec:
     Raises:
         ValueError: no set has this name, or the place holds none.
     """
-    if ":" in name:
-        return _own(name).spec()
+    if _is_own(name):
+        return _own(name, _stamp(name)).spec()
     if name in _SPECS:
         return _SPECS[name]
     raise ValueError(
         f"no data set {name!r}: expected one of {', '.join(names())}{nearest(name, names())}; "
-        "your own is named as mypackage.module:name, one of TensorFlow Datasets as tfds:name"
+        "your own is named as mine.npz, a folder of images, or mypackage.module:name, one of "
+        "TensorFlow Datasets as tfds:name"
     )
 
 
+def _is_own(name: str) -> bool:
+    """Whether a set is a user's own, or one of TensorFlow Datasets."""
+    return (
+        ":" in name or name.endswith((".npz", "/")) or (name not in _SPECS and os.path.isdir(name))
+    )
+
+
+def _stamp(name: str) -> int:
+    """When a set's file was changed, ns; 0 for what is no file."""
+    return os.stat(name).st_mtime_ns if os.path.isfile(name) else 0
+
+
 @lru_cache(maxsize=1)
-def _own(place: str) -> Dataset:
+def _own(place: str, stamp: int) -> Dataset:
     """A user's own set, or one of TensorFlow Datasets; what makes it is called once."""
+    if place.endswith(".npz"):
+        return from_npz(Path(place))
+    if place.endswith("/") or ":" not in place:
+        return from_folder(Path(place))
     if place.startswith("tfds:"):
         return import_module("bss2jax.data.tfds").dataset(place.removeprefix("tfds:"))
     found = named(place)

@@ -1,6 +1,6 @@
 """A network: layers in the order of a graph, as one value with pure functions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ from bss2jax.networks.signal import Signal
 Params: TypeAlias = dict[str, Arrays]
 State: TypeAlias = dict[str, Arrays]
 Records: TypeAlias = dict[str, Arrays]
+OBSERVED = ("spikes", "membrane", "output")
 On = Execution | Mapping[str, Execution]
 
 
@@ -149,6 +150,7 @@ class Network:
         on: On,
         training: bool = False,
         shown: Mapping[str, jax.Array] | None = None,
+        observe: Sequence[str] = (),
     ) -> tuple[jax.Array, State, Records]:
         """Runs the network.
 
@@ -163,6 +165,9 @@ class Network:
             training: whether dropout and training noise apply.
             shown: outputs of layers that were measured, by name: forward they are taken for those
                 of the layer, backward the layer's own gradient applies.
+            observe: what records hold besides: `output` of every layer, `spikes` of codes and
+                neurons, in place of their number, and `membrane` of neurons, software units; over
+                time, `[T, B, *size]`.
 
         Returns:
             The last layer's output, the state, and each layer's record.
@@ -171,10 +176,7 @@ class Network:
             ValueError: shapes do not match, `on` does not fit, or a chip is missing.
         """
         each = executions(self, on)
-        if "chip" in each.values() and chip is None:
-            raise ValueError('on="chip" needs a chip: give one, or on="ideal" for a perfect one')
-        if x.shape[1:] != self.input.size:
-            raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {self.input.size}")
+        self._check(x, chip, each, observe)
         if self.twin is not None and (execution := _one(each)) != "float":
             here = chip if execution == "chip" else None
             shown = self.twin.measure(params, x, here, key, sample)
@@ -183,7 +185,7 @@ class Network:
         after: State = {}
         records: Records = {}
         for node in self.nodes:
-            how = self._how(node, each[node.name], chip, key, sample, training)
+            how = self._how(node, each[node.name], chip, key, sample, training, tuple(observe))
             inputs = [signals[name] for name in node.inputs]
             if not node.layer.takes_coded:
                 inputs = [raster_of(signal) for signal in inputs]
@@ -192,9 +194,26 @@ class Network:
             if shown is not None and node.name in shown:
                 y = y + jax.lax.stop_gradient(shown[node.name] - y)
             signals[node.name] = y
+            record |= {name: raster_of(y) for name in observe if name in node.after.observed}
             after |= {node.name: kept} if kept else {}
             records |= {node.name: record} if record else {}
         return raster_of(y), after, records
+
+    def _check(
+        self,
+        x: jax.Array,
+        chip: Chip | None,
+        each: Mapping[str, Execution],
+        observe: Sequence[str],
+    ) -> None:
+        """Refuses what the network cannot be run with."""
+        for name in observe:
+            if name not in OBSERVED:
+                raise ValueError(f"observe: got {name!r}, expected some of {', '.join(OBSERVED)}")
+        if "chip" in each.values() and chip is None:
+            raise ValueError('on="chip" needs a chip: give one, or on="ideal" for a perfect one')
+        if x.shape[1:] != self.input.size:
+            raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {self.input.size}")
 
     def _how(
         self,
@@ -204,6 +223,7 @@ class Network:
         key: jax.Array | None,
         sample: jax.Array | int,
         training: bool,
+        observe: tuple[str, ...],
     ) -> How:
         """How a layer works: its chip, its place on it and its key."""
         on_chip = execution == "chip"
@@ -211,6 +231,7 @@ class Network:
             chip if on_chip else None,
             folded(key, node.name), sample, execution, training, node.before, node.after,
             self.plan.place(node.name) if on_chip and node.name in self.plan.names else None,
+            observe,
         )  # fmt: skip
 
 

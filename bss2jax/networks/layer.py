@@ -47,6 +47,7 @@ class How:
         before: the signals that the layer is given.
         after: the signal that it makes.
         place: where the plan puts the layer on the chip; None for a layer that asks for nothing.
+        observe: what else records hold, of what `Network.apply` can be asked for.
     """
 
     chip: Chip | None
@@ -57,6 +58,7 @@ class How:
     before: tuple[Signal, ...] = field(metadata={"static": True})
     after: Signal = field(metadata={"static": True})
     place: Any = field(default=None, metadata={"static": True})
+    observe: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     @property
     def noise(self) -> jax.Array | None:

@@ -68,8 +68,10 @@ class ConvLIF(SpikingPopulation):
         else:
             # Of spikes, or of values that are still to be coded as spikes, each by itself.
             sent = sent_of(jax.tree.map(lambda x: self.fields(x, before), x[0]), w.shape[1])
-        recording = self.run(sent, w, params, how, gradient=Surrogate(self.surrogate))
-        z, record = self.fired(recording.spikes, how)
+        recording = self.run(
+            sent, w, params, how, gradient=Surrogate(self.surrogate), observe=self.observed(how)
+        )
+        z, record = self.fired(recording, how)
         return z, state, record
 
     def fields(self, x: jax.Array, before: Signal) -> jax.Array:

@@ -34,6 +34,8 @@ class Signal:
     timed: ClassVar[bool] = False
     # Whether entries are 8-bit integers on the chip, which digital operations keep so.
     integer: ClassVar[bool] = False
+    # What is observed with it, see `Network.apply`.
+    observed: ClassVar[tuple[str, ...]] = ("output",)
 
     size: Size
     substrate: Substrate = BSS2
@@ -157,6 +159,7 @@ class Spikes(Timed):
 
     kind: ClassVar[str] = "spikes"
     ordered: ClassVar[bool] = False
+    observed: ClassVar[tuple[str, ...]] = ("output", "spikes")
 
     events: float | None = None
     current: bool = False
@@ -184,6 +187,7 @@ class Traces(Timed):
     """Membranes over time, software units."""
 
     kind: ClassVar[str] = "traces"
+    observed: ClassVar[tuple[str, ...]] = ("output", "membrane")
 
 
 def expect_values(before: Signal) -> None:

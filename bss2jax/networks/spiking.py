@@ -209,10 +209,18 @@ class SpikingPopulation(Population):
             dt=how.before[0].dt, t_ref=self.t_ref, integrator=self.integrator,
         )  # fmt: skip
 
-    def fired(self, z: jax.Array | None, how: How) -> tuple[jax.Array, Arrays]:
+    def observed(self, how: How) -> tuple[str, ...]:
+        """Returns what its population records besides its spikes."""
+        return tuple({"membrane"}.intersection(how.observe))
+
+    def fired(self, recording: Recording, how: How) -> tuple[jax.Array, Arrays]:
         """Returns the spikes `[T, B, *size]` after dropout, and the record of them."""
+        z: Any = recording.spikes
         z = dropped(z.reshape(*z.shape[:2], *how.after.size), self.dropout, how)
-        return z, {"spikes": how.after.flat(z.sum(axis=0))}
+        record = {"spikes": how.after.flat(z.sum(axis=0))}
+        if recording.membrane is not None:
+            record["membrane"] = recording.membrane.reshape(z.shape)
+        return z, record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,8 +246,9 @@ class LIF(SpikingPopulation):
         recording = self.run(
             dense(x[0], how.before[0]), weights["weight"], params, how,
             recurrent=weights.get("recurrent"), gradient=Surrogate(self.surrogate),
+            observe=self.observed(how),
         )  # fmt: skip
-        z, record = self.fired(recording.spikes, how)
+        z, record = self.fired(recording, how)
         return z, state, record
 
     def demand(self, *before: Signal) -> PopulationDemand:

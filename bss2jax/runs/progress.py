@@ -41,7 +41,7 @@ def introduce_data(experiment: Experiment, window: Window) -> None:
     window.say(
         (f"{'data':10}", "cyan"),
         "{} of {}: {} samples to train, {} to validate, {} to test".format(
-            experiment.config.data.name, size, *counts
+            experiment.config.data.source, size, *counts
         ),
     )
 

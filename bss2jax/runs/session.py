@@ -12,7 +12,8 @@ import jax
 from bss2jax import config as configs
 from bss2jax import data
 from bss2jax.config import Config, ConfigError
-from bss2jax.experiment import Experiment, network_of, plan_text, prepare, training_samples
+from bss2jax.experiment import Experiment, plan_text, prepare, training_samples
+from bss2jax.model import network_of
 from bss2jax.runs import directory as runs
 from bss2jax.runs import memory
 from bss2jax.runs import tensorboard as events
@@ -65,7 +66,7 @@ def train(
         if config.run.dir is not None:
             runs.require_place(Path(config.run.dir))
     introduce(config, network, window)
-    with window.stage(f"loading {config.data.name}"):
+    with window.stage(f"loading {config.data.source}"):
         experiment = prepare(config, dataset, network)
     introduce_data(experiment, window)
     return run(experiment, text, signals, tensorboard, begin, window)
@@ -86,7 +87,8 @@ def resume(
     Raises:
         As `train`, and RunError: there is no run.
     """
-    config = replace(stored := _stored(path), run=replace(stored.run, dir=str(path)))
+    config = stored(path)
+    config = replace(config, run=replace(config.run, dir=str(path)))
     return train(config, "", None, signals, tensorboard, window)
 
 
@@ -139,7 +141,7 @@ def read_final(directory: RunDirectory) -> tuple[Experiment, Variables]:
             has changed.
     """
     directory.environment()  # says if another version wrote it
-    experiment = prepare(_stored(directory.path))
+    experiment = prepare(stored(directory.path))
     require_chip(experiment, directory)
     return experiment, directory.restore("final", jax.eval_shape(experiment.initial))
 
@@ -165,8 +167,12 @@ class _Past:
         return time.perf_counter() - self.begin
 
 
-def _stored(path: str | Path) -> Config:
-    """The config that a run was made with."""
+def stored(path: str | Path) -> Config:
+    """Returns the config that a run was made with.
+
+    Raises:
+        RunError: there is no run.
+    """
     resolved = Path(path) / "resolved.toml"
     if not resolved.is_file():
         raise RunError(f"{path}: no run directory: there is no resolved.toml in it")
@@ -191,7 +197,7 @@ def _resume(
 ) -> tuple[_Past, Variables | Progress] | None:
     """Reads how far an earlier process got; None where the run is finished."""
     before, now = directory.environment() or {}, runs.environment()
-    different = configs.differences(_stored(directory.path), experiment.config)
+    different = configs.differences(stored(directory.path), experiment.config)
     if different:
         raise RunError(
             f"run.dir: {directory.path} holds a run of another config: {'; '.join(different)}"

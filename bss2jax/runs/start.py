@@ -7,6 +7,7 @@ import jax
 
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import Experiment
+from bss2jax.model import Model
 from bss2jax.runs import checkpoint
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.training.task import Variables
@@ -61,7 +62,7 @@ def read_start(experiment: Experiment) -> Start:
     return Start(number, variables, sources)
 
 
-def chip_source(experiment: Experiment) -> dict[str, dict[str, str]]:
+def chip_source(experiment: Model) -> dict[str, dict[str, str]]:
     """Returns the file of the run's chip with the sha256 of what is in it, {} for a drawn chip."""
     file = experiment.config.chip.file
     if file is None:
@@ -69,7 +70,7 @@ def chip_source(experiment: Experiment) -> dict[str, dict[str, str]]:
     return {"chip": {"path": file, "sha256": checkpoint.digest(experiment.chip)}}
 
 
-def require_chip(experiment: Experiment, directory: RunDirectory) -> None:
+def require_chip(experiment: Model, directory: RunDirectory) -> None:
     """Refuses a run whose chip file has changed since it began.
 
     Raises:
