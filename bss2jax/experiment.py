@@ -146,6 +146,11 @@ def plan_text(network: Network, samples: int, batch: int) -> str:
     return f"{describe(network.plan)}\n\n{describe_cost(network.plan, samples, batch)}\n"
 
 
+def other_seeds(config: Config, count: int) -> list[int]:
+    """Returns the seeds of chips that a run has not seen: those after its own, 0 after the last."""
+    return [(config.chip.seed + 1 + i) % 2**32 for i in range(count)]
+
+
 def over_chips(
     experiment: Experiment, variables: Variables, count: int, **callbacks: Any
 ) -> np.ndarray:
@@ -157,8 +162,7 @@ def over_chips(
         count: chips.
         callbacks: as of `accuracy_over_chips`.
     """
-    first = experiment.config.chip.seed + 1
-    keys = jax.vmap(jax.random.key)(jnp.arange(first, first + count))
+    keys = jax.vmap(jax.random.key)(jnp.array(other_seeds(experiment.config, count), jnp.uint32))
     draw = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))
     chips = jax.jit(draw)(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)

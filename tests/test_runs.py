@@ -18,7 +18,7 @@ import pytest
 from conftest import TINY
 from numpy.testing import assert_array_equal
 
-from bss2jax import config, sample_chip, save_chip
+from bss2jax import config, data, sample_chip, save_chip
 from bss2jax.config import ConfigError
 from bss2jax.runs import checkpoint, session
 from bss2jax.runs import directory as runs
@@ -280,14 +280,65 @@ def test_a_start_that_has_changed_is_told_or_refused(read, finished, tmp_path, c
     jax.tree.map(assert_array_equal, learned(run), learned(finished))
 
 
-def test_a_chip_file_that_has_changed_is_refused(read, tmp_path):
-    file = tmp_path / "mine.npz"
-    save_chip(sample_chip(jax.random.key(0)), file)
-    run = session.train(read(f"chip.file={file}", "phases.0.max_steps=1", "phases.1.max_steps=1"))
-    session.read_final(run)
-    save_chip(sample_chip(jax.random.key(1)), file)
+QUICK = ("phases.0.max_steps=1", "phases.1.max_steps=1")
+
+
+def test_a_run_keeps_its_chip_whatever_becomes_of_the_file(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine, changed = (sample_chip(jax.random.key(seed)) for seed in (0, 1))
+    save_chip(mine, "mine.npz")
+    settings = read("chip.file=mine.npz", *QUICK)
+    run = session.train(settings)
+    source = json.loads(run.read("environment.json"))["sources"]["chip"]
+    assert source["path"] == str(tmp_path / "mine.npz") and len(source["sha256"]) == 64
+    # The same call says that the run is finished; with another chip it is another run.
+    session.train(settings)
+    save_chip(changed, "mine.npz")
     with pytest.raises(RunError, match="mine.npz holds another chip than when the run began"):
+        session.train(settings)
+    # The run itself is whole: wherever it and the caller are.
+    Path("mine.npz").unlink()
+    run.path.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for resumed in (session.resume("../moved"), RunDirectory("../moved")):
+        jax.tree.map(assert_array_equal, session.read_final(resumed)[0].chip, mine)
+    save_chip(changed, tmp_path / "moved" / "chip.npz")
+    with pytest.raises(RunError, match="chip.npz holds another chip than when the run began"):
+        session.read_final(RunDirectory(Path("../moved")))
+
+
+def test_data_that_have_changed_are_refused(read, monkeypatch):
+    run = session.train(read(*QUICK))
+    session.read_final(run)
+    before = data.load("digits")
+    x = before.test.x.copy()
+    x[0, 0, 0] += 1
+    changed = replace(before, test=replace(before.test, x=x))
+    monkeypatch.setattr(data, "load", lambda name: changed)
+    with pytest.raises(RunError, match="digits holds other data than when the run began; put back"):
         session.read_final(run)
+    with pytest.raises(RunError, match="digits holds other data"):
+        session.resume(run.path)
+
+
+def test_a_home_may_be_written_as_one_writes_it(tmp_path, monkeypatch, finished):
+    monkeypatch.setenv("HOME", str(finished.path.parent))
+    assert RunDirectory("~/tiny").finished()
+    with pytest.raises(RunError, match="no-such-user/x: no such home directory"):
+        RunDirectory("~no-such-user/x")
+    with pytest.raises(RunError, match="[Nn]ame too long"), runs.opened("name", 5000 * "x"):
+        pass
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_takes_runs(tmp_path, monkeypatch, error):
+    def flock(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(runs.fcntl, "flock", flock)
+    with runs.opened("name", str(tmp_path / "run")) as directory:
+        directory.write("plan.txt", "")
 
 
 # One writer

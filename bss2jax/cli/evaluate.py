@@ -77,7 +77,7 @@ def _on_others(
     window: "Window",
 ) -> dict[str, Any]:
     """Measures a run on other chips and writes what came out; {} for none."""
-    from bss2jax.experiment import over_chips
+    from bss2jax.experiment import other_seeds, over_chips
 
     if not chips:
         return {}
@@ -89,9 +89,8 @@ def _on_others(
             chips,
             on_chip=lambda done, last: bar.update(done, figures=f"accuracy {last:.1%}"),
         )
-    first = prepared.config.chip.seed + 1
     found = {
-        "chip_seeds": list(range(first, first + chips)),
+        "chip_seeds": other_seeds(prepared.config, chips),
         "test_accuracy": accuracy.tolist(),
     }
     directory.write("chips.json", found)

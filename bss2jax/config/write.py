@@ -18,8 +18,8 @@ def dump(config: Config) -> str:
 
 
 def differences(first: Config, second: Config) -> list[str]:
-    """Returns the keys in which two configs differ, with both values; where runs go is left out."""
-    one, other = differing([first, second])
+    """Returns the keys in which configs differ, with both values; not where runs and chips are."""
+    one, other = differing([_compared(first), _compared(second)])
     return [f"{key}: {one[key]!r}, now {other[key]!r}" for key in one]
 
 
@@ -32,6 +32,11 @@ def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
     keys = dict.fromkeys(key for tree in trees for key in tree)
     told = [key for key in keys if len({repr(tree.get(key)) for tree in trees}) > 1]
     return [{key: tree.get(key) for key in told} for tree in trees]
+
+
+def _compared(config: Config) -> Config:
+    file = None if config.chip.file is None else "a file"
+    return replace(config, chip=replace(config.chip, file=file))
 
 
 def _flat(value: Any, key: tuple[Any, ...] = ()) -> dict[str, Any]:

@@ -5,6 +5,7 @@ line and are cut back to the checkpoint that a training goes on from. One proces
 """
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
@@ -22,7 +23,7 @@ from typing import Any
 
 import jax
 
-from bss2jax.files import writing
+from bss2jax.files import place, writing
 from bss2jax.runs import checkpoint
 
 try:
@@ -34,8 +35,9 @@ except ImportError:  # Windows, where nothing keeps two processes apart
 # network has learned is parameters and state; a run may start from a run.
 FORMAT = 3
 _LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # What a run writes before anything else: a directory with nothing else in it has not begun.
-_FIRST = {_LOCK, "config.toml", "resolved.toml", "plan.txt"}
+_FIRST = {_LOCK, "config.toml", "resolved.toml", "plan.txt", "chip.npz"}
 _STATE = re.compile(r"state-(\d+)-(\d+)\.npz")
 _PACKAGES = ("bss2jax", "jax", "jaxlib", "numpy", "optax", "flax")
 
@@ -50,16 +52,20 @@ class RunDirectory:
 
     config.toml, resolved.toml, environment.json, plan.txt, metrics.jsonl (a line an epoch),
     confusion.json, checkpoints/ and summary.json, which is written last; chips.json holds what
-    `bss2jax evaluate --chips` measured. Of the checkpoints,
-    `phase-0`, `phase-1` ... are the parameters that the phases ended with, `phase-0-best` ... those
-    of their best epoch, `final` those of the last phase; `state-PHASE-STEP` is all that an
-    unfinished training needs to go on.
+    `bss2jax evaluate --chips` measured, chip.npz the chip where it came from a file. Of the
+    checkpoints, `phase-0`, `phase-1` ... are the parameters that the phases ended with,
+    `phase-0-best` ... those of their best epoch, `final` those of the last phase;
+    `state-PHASE-STEP` is all that an unfinished training needs to go on.
 
     Attributes:
         path: of the directory.
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        with _errors(Path(self.path)):
+            object.__setattr__(self, "path", place(self.path))
 
     def write(self, name: str, content: str | dict[str, Any]) -> None:
         """Writes a file: text as it is, anything else as JSON.
@@ -271,7 +277,7 @@ def opened(name: str, directory: str | None = None) -> Iterator[RunDirectory]:
     Raises:
         RunError: it holds something else, another process writes to it, or it cannot be made.
     """
-    path = _first_free(name) if directory is None else Path(directory)
+    path = _first_free(name) if directory is None else RunDirectory(Path(directory)).path
     with _errors(path):
         path.mkdir(parents=True, exist_ok=True)
     require_place(path)
@@ -321,6 +327,8 @@ def _lock(file: int, path: Path) -> None:
         holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "unknown"
         raise RunError(f"{path}: another process writes to this run: {holder}") from None
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return  # nothing keeps two processes apart on such a file system
         raise RunError(f"{path / _LOCK}: {error.strerror}") from None
     with _errors(path / _LOCK):
         os.ftruncate(file, 0)

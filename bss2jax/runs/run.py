@@ -21,7 +21,7 @@ from bss2jax.networks.graph import Network, Params, State
 from bss2jax.networks.layer import Execution
 from bss2jax.runs import session
 from bss2jax.runs.directory import RunDirectory
-from bss2jax.runs.start import require_chip
+from bss2jax.runs.start import chip_source, require_same
 from bss2jax.training.task import Variables
 from bss2jax.window import Window
 
@@ -208,7 +208,7 @@ def open_run(path: str | Path) -> Run:
     directory = RunDirectory(Path(path))
     model = model_of(session.stored(directory.path))
     directory.environment()  # says if another version wrote it
-    require_chip(model, directory)
+    require_same(chip_source(model), directory)
     variables = directory.restore("final", jax.eval_shape(model.initial))
     return Run(directory, model, variables)
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from signal import SIGPIPE
 from typing import Any
 
 import jax
@@ -20,7 +21,15 @@ from bss2jax.runs import tensorboard as events
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.runs.progress import Reporter, introduce, introduce_data, say_rung
 from bss2jax.runs.signals import Failed, Signals, Stopped
-from bss2jax.runs.start import Start, first_phase, read_start, require_chip
+from bss2jax.runs.start import (
+    Start,
+    absolute,
+    first_phase,
+    kept,
+    read_start,
+    require_same,
+    sources_of,
+)
 from bss2jax.training.diagnose import NonFinite
 from bss2jax.training.evaluate import Result
 from bss2jax.training.loop import Epoch, Progress
@@ -129,7 +138,14 @@ def run(
         if signals:
             signals.hold()
         session = _Session(experiment, directory, signals, board, window)
-        session.finish(*session.train(*found))
+        try:
+            session.finish(*session.train(*found))
+        except BrokenPipeError:
+            raise Stopped(
+                SIGPIPE,
+                "stopped, as nobody reads the output any more; "
+                f"`bss2jax train --resume {directory.path}` goes on",
+            ) from None
     return directory
 
 
@@ -142,7 +158,7 @@ def read_final(directory: RunDirectory) -> tuple[Experiment, Variables]:
     """
     directory.environment()  # says if another version wrote it
     experiment = prepare(stored(directory.path))
-    require_chip(experiment, directory)
+    require_same(sources_of(experiment), directory)
     return experiment, directory.restore("final", jax.eval_shape(experiment.initial))
 
 
@@ -185,7 +201,7 @@ def _first(
     """Writes the head of a new run."""
     config = experiment.config
     directory.write("config.toml", text or configs.dump(config))
-    directory.write("resolved.toml", configs.dump(config))
+    directory.write("resolved.toml", configs.dump(kept(experiment, directory)))
     samples, batch = len(experiment.training.y), config.phases[-1].batch_size
     directory.write("plan.txt", plan_text(experiment.task.network, samples, batch))
     directory.write("environment.json", runs.environment() | {"sources": start.sources})
@@ -197,12 +213,12 @@ def _resume(
 ) -> tuple[_Past, Variables | Progress] | None:
     """Reads how far an earlier process got; None where the run is finished."""
     before, now = directory.environment() or {}, runs.environment()
-    different = configs.differences(stored(directory.path), experiment.config)
+    different = configs.differences(stored(directory.path), absolute(experiment.config))
     if different:
         raise RunError(
             f"run.dir: {directory.path} holds a run of another config: {'; '.join(different)}"
         )
-    require_chip(experiment, directory)
+    require_same(sources_of(experiment), directory)
     if directory.finished():
         window.say(f"{directory.path} is finished; there is nothing left to train")
         return None

@@ -1,10 +1,12 @@
 """What a run begins with: drawn parameters, or those that another run ended with."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
 
+from bss2jax.chip.file import ChipError, save_chip
 from bss2jax.config import Config, ConfigError
 from bss2jax.experiment import Experiment
 from bss2jax.model import Model
@@ -21,7 +23,7 @@ class Start:
         phase: the first one that is trained.
         variables: what it starts from.
         sources: what this comes from outside of the config, as environment.json says it: path and
-            sha256 of the run that it starts from, and of the chip's file.
+            sha256 of the run that it starts from, of the data, and of the chip's file.
     """
 
     phase: int
@@ -44,7 +46,7 @@ def read_start(experiment: Experiment) -> Start:
         ConfigError: the run to start from is none, is not finished, or has other layers.
     """
     (number, path), variables = first_phase(experiment.config), experiment.initial()
-    sources = chip_source(experiment)
+    sources = sources_of(experiment)
     if path is None:
         return Start(number, variables, sources)
     key = "start" if experiment.config.phases[number].start is None else f"phases.{number}.start"
@@ -58,28 +60,63 @@ def read_start(experiment: Experiment) -> Start:
         variables = directory.restore("final", like)
     except RunError as error:
         raise ConfigError(f"{key}: {error}") from None
-    sources["start"] = {"path": path, "sha256": checkpoint.digest(variables)}
+    sources["start"] = {"path": os.path.abspath(path), "sha256": checkpoint.digest(variables)}
     return Start(number, variables, sources)
 
 
-def chip_source(experiment: Model) -> dict[str, dict[str, str]]:
+def chip_source(model: Model) -> dict[str, dict[str, str]]:
     """Returns the file of the run's chip with the sha256 of what is in it, {} for a drawn chip."""
-    file = experiment.config.chip.file
+    file = model.config.chip.file
     if file is None:
         return {}
-    return {"chip": {"path": file, "sha256": checkpoint.digest(experiment.chip)}}
+    return {"chip": {"path": os.path.abspath(file), "sha256": checkpoint.digest(model.chip)}}
 
 
-def require_chip(experiment: Model, directory: RunDirectory) -> None:
-    """Refuses a run whose chip file has changed since it began.
+def sources_of(experiment: Experiment) -> dict[str, dict[str, str]]:
+    """Returns what a run depends on besides its config, data and chip, as environment.json has it."""
+    samples = checkpoint.digest((experiment.training, experiment.validation, experiment.test))
+    data = {"path": experiment.config.data.source, "sha256": samples}
+    return {"data": data} | chip_source(experiment)
+
+
+def require_same(sources: dict[str, dict[str, str]], directory: RunDirectory) -> None:
+    """Refuses a run of which something has changed since it began.
 
     Raises:
-        RunError: the file holds another chip.
+        RunError: it has.
     """
-    before = (directory.environment() or {}).get("sources", {}).get("chip")
-    now = chip_source(experiment).get("chip")
-    if before and now and before["sha256"] != now["sha256"]:
-        raise RunError(
-            f"{directory.path}: {now['path']} holds another chip than when the run began; put the "
-            "file back, or train anew in another directory"
-        )
+    before = (directory.environment() or {}).get("sources", {})
+    for name, now in sources.items():
+        if name in before and before[name]["sha256"] != now["sha256"]:
+            what = "another chip" if name == "chip" else "other data"
+            raise RunError(
+                f"{directory.path}: {now['path']} holds {what} than when the run began; put back "
+                "what was there, or train anew in another directory"
+            )
+
+
+def kept(experiment: Experiment, directory: RunDirectory) -> Config:
+    """Keeps the chip's file in the run; returns the config that finds all from the run's directory.
+
+    Raises:
+        RunError: the chip cannot be written.
+    """
+    config, chip = absolute(experiment.config), experiment.config.chip
+    if chip.file is not None:
+        try:
+            save_chip(experiment.chip, directory.path / "chip.npz")
+        except ChipError as error:
+            raise RunError(str(error)) from None
+        chip = replace(chip, file="chip.npz")
+    return replace(config, chip=chip, run=replace(config.run, dir="."))
+
+
+def absolute(config: Config) -> Config:
+    """Returns a config that names runs to start from, and data, by absolute paths."""
+
+    def path(given: str | None) -> str | None:
+        return None if given is None else os.path.abspath(given)
+
+    phases = tuple(replace(phase, start=path(phase.start)) for phase in config.phases)
+    data = replace(config.data, file=path(config.data.file), folder=path(config.data.folder))
+    return replace(config, data=data, start=path(config.start), phases=phases)
