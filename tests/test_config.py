@@ -1,6 +1,7 @@
 """Configs are data, read strictly: what is wrong is named, what is right survives a round trip."""
 
 import math
+import os
 import tomllib
 from dataclasses import replace
 
@@ -152,7 +153,8 @@ def test_a_wrong_override_is_named_with_what_was_got_and_expected(override, part
         (b"seed = ", ["not valid TOML"]),
         (b"a = 1\na = 2", ["not valid TOML"]),
         (b"[data]\n[data]", ["not valid TOML"]),
-        (b"\xff\xfe\x00", ["not valid TOML", "utf-8"]),
+        (b"\xff\xfe\x00", ["not valid TOML", "not UTF-8 text"]),
+        (b"\xe9", ["not valid TOML", "not UTF-8 text", "byte 0"]),
         (b"seed = " + 5000 * b"9", ["not valid TOML"]),
         (b"seed = " + 5000 * b"[", ["not valid TOML"]),
         (5000 * b"[", ["not valid TOML"]),
@@ -178,7 +180,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path, content, parts):
         ("minst.toml", ["minst.toml: no such file", "mean 'mnist'", "bss2jax configs"]),
         ("./digits", ["no such file", "mean 'digits'"]),
         ("", ["neither a file nor a shipped config"]),
-        ("/", ["no such file"]),
+        ("/", ["/: a directory; expected the TOML file"]),
         (300 * "x", ["name too long"]),
         ("a\0b.toml", ["no such file"]),
     ],
@@ -194,6 +196,84 @@ def test_a_directory_does_not_hide_the_shipped_config_of_its_name(tmp_path, monk
     (tmp_path / "digits").mkdir()
     monkeypatch.chdir(tmp_path)
     assert config.load("digits")[0].name == "digits"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_begin_with_a_byte_order_mark_and_have_any_ends_of_lines(tmp_path, encoding):
+    path, text = tmp_path / "marked", tomli_w.dumps(MINIMAL | {"description": "é"})
+    path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert config.load(path)[0].description == "é"
+
+
+def test_a_config_comes_out_of_a_pipe(tmp_path):
+    there, here = os.pipe()
+    os.write(here, tomli_w.dumps(MINIMAL).encode())
+    os.close(here)
+    assert config.load(f"/dev/fd/{there}")[0].name == "minimal"
+    os.close(there)
+
+
+def test_a_file_that_hides_a_shipped_config_is_said(tmp_path, monkeypatch):
+    (tmp_path / "mnist").write_text("x = 1")
+    monkeypatch.chdir(tmp_path)
+    assert "mnist, which hides the config that ships as 'mnist': x: unknown" in message("mnist")
+
+
+def test_paths_start_at_the_file_they_stand_in_or_where_the_call_is_made(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    given = {"start": "first", "chip": {"file": "c.npz"}, "run": {"dir": "~/run"}}
+    phases = [MINIMAL["phases"][0] | {"start": "/one"}, MINIMAL["phases"][0] | {"start": "two"}]
+    tree = MINIMAL | given | {"phases": phases}
+    (tmp_path / "there" / "mine.toml").write_text(tomli_w.dumps(tree))
+    found, _ = config.load("there/mine.toml")
+    assert (found.start, found.chip.file) == ("there/first", "there/c.npz")
+    assert found.run.dir == str(tmp_path / "home" / "run")
+    assert [phase.start for phase in found.phases] == ["/one", "there/two"]
+    found, _ = config.load("there/mine.toml", ["chip.file=d.npz", "start=~/s", "run.dir=r"])
+    assert (found.chip.file, found.start) == ("d.npz", str(tmp_path / "home" / "s"))
+    assert found.run.dir == "r"
+    said = message("there/mine.toml", ["run.dir=~no-such-user/x"])
+    assert said == "run.dir: '~no-such-user/x': no such home directory"
+
+
+def test_what_is_wrong_in_an_override_is_not_said_of_the_file(path):
+    load(path, MINIMAL)
+    assert message(path, ["sed=1"]).startswith("sed: unknown key (did you mean 'seed'?)")
+    load(path, MINIMAL)
+    path.write_text("sed = 1\n" + path.read_text())
+    assert message(path, ["seed=x"]).startswith(f"{path}: sed: unknown key")
+
+
+def test_a_key_is_set_back_by_nothing_and_what_may_be_none_by_none(path):
+    tree = MINIMAL | {"phases": [MINIMAL["phases"][0] | {"max_steps": 3, "decay": 0.5}]}
+    assert load(path, tree).phases[0].max_steps == 3
+    for unset in ("phases.0.max_steps=", "phases.0.max_steps=none"):
+        assert load(path, tree, [unset, "phases.0.decay="]) == load(path, MINIMAL)
+    assert load(path, tree, ["mismatch.preset=none"]).mismatch.preset == "none"
+    load(path, tree)
+    assert "name: missing" in message(path, ["name="])
+    assert "sed: unknown key" in message(path, ["sed="])
+
+
+def test_each_mistake_is_said_once_with_all_that_would_be_right(path):
+    load(path, MINIMAL)
+    said = message(path, ["phases.0.on=silicon"])
+    assert said.count("phases") == 1 and "'float', 'ideal' or 'chip', or a table with" in said
+    said = message(path, ["phases=[{on='float', epochs=1}]"])
+    assert said == "phases.0.learning_rate: missing"
+    assert "layers.0.outputs: unknown key of a flatten" in message(path, ["layers.0.outputs=3"])
+
+
+def test_what_toml_takes_for_something_else_is_said_with_its_quotes(path):
+    load(path, MINIMAL)
+    for override in ("name=1979", "run.dir=2024-01-01", "description=true", "chip.file=1.5"):
+        key, value = override.split("=")
+        said = message(path, [override])
+        assert said.startswith(f"{key}: got ") and f"'\"{value}\"'" in said
+        assert load(path, MINIMAL, [f'{key}="{value}"'])
 
 
 def test_several_mistakes_are_all_named():

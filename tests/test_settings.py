@@ -105,6 +105,7 @@ PHASE = {"on": "float", "epochs": 1, "learning_rate": 0.1}
         # What does not go together.
         (SpikeTime, {"steps": 10}, "late: .*beyond the 10 steps"),
         (SpikeTime, {"early": 20e-6, "late": 10e-6}, "early: got 2e-05 s, expected .* late"),
+        (networks.LogLatency, {"tau": 0.5}, "tau: got 0.5 s, .* beyond the 30 steps"),
         (networks.Rate, {"steps": 30, "spikes": 40}, "spikes: got 40"),
         (networks.Regular, {"steps": 30, "spikes": 40}, "spikes: got 40"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 
 from bss2jax.config.errors import ConfigError
 from bss2jax.config.tables import Config
+from bss2jax.files import place, text_of
 from bss2jax.settings import UNSET, Key, Wrong, nearest, read
 
 _MAX_BYTES = 1_000_000
@@ -14,6 +15,8 @@ _MAX_BYTES = 1_000_000
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str]:
     """Reads a config.
+
+    Paths in the file start at its directory, paths in overrides where the process is.
 
     Args:
         source: path of a TOML file, or the name of a shipped config.
@@ -28,21 +31,28 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
         ConfigError: the file cannot be read or is not TOML; a key is unknown, missing, of the
             wrong type or out of range.
     """
+    path = _find(source)
     try:
-        path = _find(source)
-        if path.stat().st_size > _MAX_BYTES:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; that is no config")
-        text = path.read_text(encoding="utf-8")
+        text = text_of(content)
         tree = tomllib.loads(text)
-    except ConfigError:
-        raise
     except OSError as error:
         raise ConfigError(f"{source}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8, huge integers
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:  # also of bytes that are no text, huge integers
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    _place(tree, path.parent)
     for each in overrides:
         override(tree, each)
-    return _parse(tree, str(path), overrides), text
+    _place(tree, Path())
+    where = str(path)
+    if where in shipped():
+        where += f", which hides the config that ships as {where!r}"
+    return _parse(tree, where, overrides), text
 
 
 def shipped() -> dict[str, Path]:
@@ -55,19 +65,42 @@ def shipped() -> dict[str, Path]:
 
 
 def _find(source: str | Path) -> Path:
-    path, known = Path(source), shipped()
-    if path.is_file() or path.suffix or path.name != str(source):
-        if not path.is_file():
-            hint = nearest(path.stem, list(known))
-            raise ConfigError(f"{path}: no such file{hint}; `bss2jax configs` lists what ships")
-        return path
-    if str(source) not in known:
-        hint = nearest(str(source), list(known))
-        raise ConfigError(
-            f"{source}: neither a file nor a shipped config{hint}; "
-            "`bss2jax configs` lists what ships"
-        )
-    return known[str(source)]
+    """The file that is meant: by its path, or by the name of what ships."""
+    known = shipped()
+    try:
+        path = place(source)
+        if path.exists() and not path.is_dir():
+            return path
+        is_directory = bool(str(source)) and path.is_dir()
+    except OSError as error:
+        raise ConfigError(f"{source}: {error.strerror}") from None
+    if str(source) in known:
+        return known[str(source)]
+    hint = nearest(path.stem, list(known))
+    advice = f"{hint}; `bss2jax configs` lists what ships"
+    if is_directory:
+        raise ConfigError(f"{path}: a directory; expected the TOML file of a config{advice}")
+    named = path.suffix or path.name != str(source)
+    what = "no such file" if named else "neither a file nor a shipped config"
+    raise ConfigError(f"{path if named else source}: {what}{advice}")
+
+
+def _place(tree: dict[str, Any], folder: Path) -> None:
+    """Has the paths in a tree of tables start at a folder; what is no path stays as it is."""
+    phases = tree.get("phases")
+    places: list[tuple[Any, str]] = [(tree, "start")]
+    for key in ("chip.file", "data.file", "data.folder", "run.dir"):
+        places.append((tree.get(key.partition(".")[0]), key))
+    for i, phase in enumerate(phases if isinstance(phases, list) else []):
+        places.append((phase, f"phases.{i}.start"))
+    for table, key in places:
+        name = key.rpartition(".")[2]
+        path = table.get(name) if isinstance(table, dict) else None
+        if isinstance(path, str) and path and "\0" not in path:
+            try:
+                table[name] = str(folder / place(path))
+            except OSError as error:
+                raise ConfigError(f"{key}: {path!r}: {error.strerror}") from None
 
 
 def override(tree: Any, given: str) -> None:

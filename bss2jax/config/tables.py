@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from bss2jax.chip.chip import SPREADS, Mismatch
 from bss2jax.networks import LAYERS, Conversion, Layer
 from bss2jax.networks.layer import own_class
-from bss2jax.settings import Checked, Key, Reader, Where, Wrong, read, tagged
+from bss2jax.settings import Checked, Key, Reader, Where, Wrong, read, refused, tagged, text_instead
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
 Preset = Literal["calibrated", "uncalibrated", "none"]
@@ -22,6 +22,16 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 Path = Annotated[str, Where(lambda text: bool(text) and "\0" not in text, "a path")]
 NpzFile = Annotated[str, Where(lambda text: text.endswith(".npz"), "a path that ends in .npz")]
+
+
+def _place(value: Any, key: Key) -> str:
+    """A path that no file keeps: it may hold half a character, as names of files may."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise refused(key, value, "a path" if isinstance(value, str) else text_instead(value))
+    return value
+
+
+Place = Annotated[str, Reader("a path", _place)]
 FileName = Annotated[
     str,
     Where(
@@ -85,7 +95,7 @@ class ChipSeed(Checked):
     """
 
     seed: Seed = 0
-    file: Path | None = None
+    file: Place | None = None
 
 
 def declared(table: str, names: Mapping[str, str], *others: tuple[str, Any, Any]) -> Any:
@@ -139,7 +149,7 @@ class Run(Checked):
         checkpoints: how many are kept.
     """
 
-    dir: Path | None = None
+    dir: Place | None = None
     checkpoint_seconds: Scale = 30.0
     checkpoint_steps: Annotated[int, Ge(1)] | None = None
     checkpoints: Annotated[int, Ge(1)] = 2

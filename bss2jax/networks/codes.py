@@ -5,6 +5,7 @@ with itself (`Lazy`): whoever is behind decides whether a raster, events or wind
 them, and when. Codes of several spikes make a raster, and pass a gradient: that of the mean.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar, Literal
@@ -116,6 +117,15 @@ class LogLatency(OneSpike):
     kind: Literal["log_latency"] = "log_latency"
     tau: Seconds = 8e-6
     theta: Annotated[float, Gt(0), Lt(1)] = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        first = -self.tau * math.log1p(-self.theta)
+        if first > self.steps * self.dt:
+            raise ValueError(
+                f"tau: got {self.tau} s, with which the value 1 spikes at {first:.3g} s, beyond "
+                f"the {self.steps} steps of {self.dt} s"
+            )
 
     def time(self, values: jax.Array) -> jax.Array:
         return coding.log_latency(values, self.steps, self.dt, self.tau, self.theta).time

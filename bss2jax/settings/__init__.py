@@ -7,7 +7,7 @@ that what one refuses the other refuses too, in the same words.
 """
 
 from bss2jax.settings.errors import Key, Wrong, key_text, nearest, refused, shown
-from bss2jax.settings.readers import UNSET, Reader, Where, read, readers_of, tagged
+from bss2jax.settings.readers import UNSET, Reader, Where, read, readers_of, tagged, text_instead
 
 __all__ = [
     "UNSET",
@@ -23,6 +23,7 @@ __all__ = [
     "refused",
     "shown",
     "tagged",
+    "text_instead",
 ]
 
 

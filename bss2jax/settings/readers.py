@@ -183,14 +183,18 @@ def _real(value: Any, key: Key) -> float:
 
 def _text(value: Any, key: Key) -> str:
     if not isinstance(value, str):
-        quoted = ""
-        if isinstance(value, bool | int | float | datetime.date | datetime.time):
-            word = str(value).lower() if isinstance(value, bool) else str(value)
-            quoted = f' in quotes: "{word}", in a shell \'"{word}"\''
-        raise refused(key, value, f"text{quoted}")
+        raise refused(key, value, text_instead(value))
     if value.encode(errors="ignore").decode() != value:
         raise refused(key, value, "UTF-8 text")
     return value
+
+
+def text_instead(value: Any) -> str:
+    """Returns, in words, the text that may have been meant by a value of another type."""
+    if not isinstance(value, bool | int | float | datetime.date | datetime.time):
+        return "text"
+    word = str(value).lower() if isinstance(value, bool) else str(value)
+    return f'text in quotes: "{word}", in a shell \'"{word}"\''
 
 
 def _truth(value: Any, key: Key) -> bool:
@@ -256,6 +260,8 @@ def _either(hints: tuple[Any, ...]) -> Reader:
             except Wrong as error:
                 said += error.faults
         within = [fault for fault in said if len(fault[0]) > len(key)]
+        if len(words) == 1:
+            raise Wrong(*(fault for fault in said if not fault[1].endswith("expected none")))
         if within:  # an item of a list, or of a table, is what is wrong
             raise Wrong(*within)
         hints = (text.partition(" (did you ")[1:] for _, text in said)
