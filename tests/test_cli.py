@@ -1,5 +1,7 @@
 """The command line: what it prints, what it leaves, and what it says when a call is wrong."""
 
+import contextlib
+import io
 import json
 import os
 import platform
@@ -10,6 +12,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 
@@ -17,7 +20,7 @@ import jax
 import pytest
 from stand_in import random_like
 
-from bss2jax import __version__, config
+from bss2jax import __version__, config, experiment
 from bss2jax.cli import main
 
 TINY = """name = "tiny"
@@ -312,7 +315,7 @@ def test_version_is_the_packages_and_jaxs_with_the_device(capsys):
         (["train", "digist"], ["digist", "mean 'digits'"]),
         (["train", "nowhere.toml"], ["nowhere.toml", "no such file"]),
         (["train", "tiny.toml", "seeed=1"], ["seeed", "unknown key", "mean 'seed'"]),
-        (["train", "tiny.toml", "seed=x"], ["seed", "got 'x'", "expected integer"]),
+        (["train", "tiny.toml", "seed=x"], ["seed", "got 'x'", "expected an integer"]),
         (["train", "tiny.toml", "data.name=minst"], ["data.name", "'minst'", "'mnist'"]),
         (["train", "tiny.toml", "layers.1.outputs=9"], ["layers", "9", "10 classes"]),
         (["train", "tiny.toml", "phases.0.on.x=1"], ["phases.0.on", "not a table"]),
@@ -416,3 +419,130 @@ def test_a_wrong_call_answers_at_once():
     done = bss2jax("trian", cwd=".")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert time.perf_counter() - start < 10
+
+
+# Whatever goes wrong is one line
+
+
+class Unread(io.StringIO):
+    """A pipe whose reader goes after a line that holds a text."""
+
+    def __init__(self, last, error):
+        super().__init__()
+        self.last, self.error = last, error
+
+    def write(self, text):
+        if self.last in self.getvalue():
+            raise self.error
+        return super().write(text)
+
+
+def test_a_training_that_nobody_reads_has_not_ended_and_goes_on(tiny, tmp_path, capsys):
+    arguments = ["train", tiny, "run.dir=run", "phases.0.max_steps=12"]
+    with contextlib.redirect_stdout(Unread("validation", BrokenPipeError())):
+        assert main(arguments) == 141
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("bss2jax: stopped, as nobody reads the output any more")
+    assert said.endswith("`bss2jax train --resume run` goes on")
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert main(["train", "--resume", "run"]) == 0
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (BrokenPipeError(), 141, None),
+        (OSError(28, "No space left on device"), 2, "bss2jax: output: No space left on device"),
+    ],
+)
+def test_output_that_cannot_be_written_is_no_success(capsys, error, code, said):
+    with contextlib.redirect_stdout(Unread("", error)):
+        assert main(["configs"]) == code
+    assert capsys.readouterr().err.splitlines()[-1:] == ([said] if said else [])
+
+
+def test_closed_streams_and_letters_that_a_terminal_lacks_are_no_error(monkeypatch, capsys):
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    monkeypatch.setattr(config, "shipped", lambda: {"µ": config.read.shipped()["digits"]})
+    assert main(["configs"]) == 0
+    assert b"\n?  " in narrow.buffer.getvalue()
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["configs"]) == 0
+
+
+def test_the_command_line_runs_in_a_thread(capsys):
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(main(["completion", "bash"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (PermissionError(13, "Permission denied", "some/file"), 2, "some/file: Permission denied"),
+        (MemoryError(), 2, "there is not enough memory"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out\nat"), 2, "JAX: RESOURCE_EXHAUSTED"),
+        (KeyError("x"), 70, r"KeyError: 'x' \(test_cli.py, line \d+\); .*BSS2JAX_TRACEBACK=1"),
+        (AssertionError(), 70, "AssertionError: no message"),
+    ],
+    ids=lambda v: type(v).__name__ if isinstance(v, Exception) else "",
+)
+def test_what_nobody_expects_is_one_line_too(capsys, monkeypatch, error, code, said):
+    def wrong(*_):
+        raise error
+
+    monkeypatch.setattr("bss2jax.config.shipped", wrong)
+    assert main(["configs"]) == code
+    err = capsys.readouterr().err
+    assert re.match(f"bss2jax: {said}", err) and err.count("\n") == 1
+    monkeypatch.setenv("BSS2JAX_TRACEBACK", "1")
+    assert main(["configs"]) == code
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "variables, command, code, said",
+    [
+        ({"JAX_PLATFORMS": "cuda", "MPLBACKEND": "no"}, ["plan", "digits"], 0, ""),
+        ({"JAX_PLATFORMS": "cuda"}, ["train", "digits"], 2, "no device with JAX_PLATFORMS=cuda"),
+        ({"JAX_ENABLE_X64": "maybe"}, ["plan", "digits"], 2, "JAX cannot be loaded: .*'maybe'"),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_one_line(tmp_path, variables, command, code, said):
+    done = subprocess.run(
+        [sys.executable, "-m", "bss2jax", *command],
+        cwd=tmp_path, env=os.environ | variables, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert re.search(said, done.stderr)
+
+
+def test_the_chips_after_the_last_are_the_first():
+    parsed, _ = config.load("digits", ["chip.seed=4294967294"])
+    assert experiment.other_seeds(parsed, 3) == [4294967295, 0, 1]
+
+
+def test_a_user_without_a_home_can_do_all_that_needs_none(tmp_path, monkeypatch, capsys):
+    for name in ("HOME", "BSS2JAX_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as of an unknown uid
+    assert main(["data", "list"]) == 0
+    assert re.search(r"mnist .* no$", capsys.readouterr().out, re.MULTILINE)
+    monkeypatch.setenv("BSS2JAX_DATA", str(tmp_path))
+    said = wrong(capsys, "data", "prepare", "mnist")
+    assert "~/.cache/bss2jax: no such home directory. Set BSS2JAX_CACHE" in said
+
+
+def test_what_cannot_be_reached_is_one_line_of_it(tiny, capsys):
+    assert "name too long" in wrong(capsys, "train", tiny, "run.dir=" + 5000 * "x")
+    assert "no-such-user" in wrong(capsys, "train", tiny, "run.dir=~no-such-user/x")
+    assert "no-such-user" in wrong(capsys, "train", "~no-such-user/x.toml")
+    assert "no-such-user" in wrong(capsys, "chip", "sample", "~no-such-user/x.npz")
+    assert "no-such-user" in wrong(capsys, "report", "~no-such-user/x")
+    assert "null character" in wrong(capsys, "evaluate", "a\0b")
+    assert "key=value goes with a config" in wrong(capsys, "train", "--resume", "run", "seed=1")
+    assert "seed=1" in wrong(capsys, "train", tiny, "--seed", "1")

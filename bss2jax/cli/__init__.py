@@ -6,7 +6,6 @@ be good.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -21,13 +20,14 @@ from bss2jax.cli import (
     data,
     evaluate,
     export,
+    failures,
     plan,
     predict,
     report,
     train,
 )
 from bss2jax.cli.arguments import CallError, Parser
-from bss2jax.runs.signals import Failed, Signals, Stopped
+from bss2jax.runs.signals import Signals
 from bss2jax.window import Window
 
 # As `--help` lists them.
@@ -38,45 +38,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        0 on success, 1 for a training that went wrong, 2 for a wrong call, config, run or data
-        file, 130 after Ctrl-C, 143 after SIGTERM.
+        0 where all is done, 1 for a training that went wrong, 2 for a wrong call, config, run, data
+        file or setting of the environment, 70 for an error of bss2jax itself, 130 after Ctrl-C, 141
+        where nobody reads the output any more, 143 after SIGTERM.
     """
-    parsed = parser().parse_args(arguments)
-    parsed.window = Window(parsed.level)
-    compiled.keep()
+    failures.prepare_streams()
     with Signals() as signals:
-        parsed.signals = signals
         try:
+            parsed = parser().parse_args(arguments)
+            parsed.window, parsed.signals = Window(parsed.level), signals
+            failures.prepare_environment(parsed)
+            compiled.keep()
             return _answer(parsed)
         except KeyboardInterrupt:
-            print("bss2jax: interrupted", file=sys.stderr)
+            failures.say("interrupted")
             return 128 + (signals.signal or 2)
+        except Exception as error:
+            return failures.answer(error)
 
 
 def _answer(parsed: argparse.Namespace) -> int:
     """Runs a command; what is wrong is one line."""
-    with parsed.window.stage("loading JAX"):
-        from bss2jax.chip.file import ChipError
-        from bss2jax.config import ConfigError
-        from bss2jax.data import DataError
-        from bss2jax.extras import MissingExtra
-        from bss2jax.runs.directory import RunError
-
+    try:
+        with parsed.window.stage("loading JAX"):
+            from bss2jax.chip.file import ChipError
+            from bss2jax.config import ConfigError
+            from bss2jax.data import DataError
+            from bss2jax.extras import MissingExtra
+            from bss2jax.runs.directory import RunError
+    except ValueError as error:  # JAX's own variables of the environment
+        raise CallError(f"JAX cannot be loaded: {error}") from error
     try:
         parsed.command(parsed)
         sys.stdout.flush()
-    except (CallError, ChipError, ConfigError, DataError, MissingExtra, RunError) as error:
-        print(f"bss2jax: {error}", file=sys.stderr)
-        return 2
-    except Failed as error:
-        print(f"bss2jax: {error}", file=sys.stderr)
-        return 1
-    except Stopped as error:
-        print(f"bss2jax: {error}", file=sys.stderr)
-        return 128 + error.signal
-    except BrokenPipeError:
-        # The reader of our output has gone, as `head` does; keep Python's exit from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ChipError, ConfigError, DataError, MissingExtra, RunError) as error:
+        raise CallError(str(error)) from error
     return 0
 
 

@@ -1,6 +1,7 @@
 """What commands share: how arguments are read, and what is said of a wrong one."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -15,7 +16,9 @@ class Parser(argparse.ArgumentParser):
     """One line per wrong call, with the nearest known name, instead of the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"bss2jax: {message}; see `{self.prog} --help`\n")
+        key = re.fullmatch(r"unrecognized arguments: --([\w.]+)[ =](\S+)", message)
+        hint = f" (did you mean {key[1]}={key[2]}?)" if key else ""
+        self.exit(2, f"bss2jax: {message}{hint}; see `{self.prog} --help`\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

@@ -41,13 +41,16 @@ def _prepare(arguments: argparse.Namespace) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from bss2jax import plot
+    import matplotlib
+
+    from bss2jax import plot  # says which extra it needs, where matplotlib is missing
 
     dataset = _load(arguments.name)
     path = Path(arguments.out or f"{dataset.name}.png")
     print(_class_counts(dataset))
     try:
-        plot.save(plot.samples(dataset), path)
+        with matplotlib.rc_context({"text.usetex": False}):  # whatever the user's style is
+            plot.save(plot.samples(dataset), path)
     except OSError as error:
         raise CallError(f"{path}: {error.strerror or error}") from None
     print(f"\n{path}")

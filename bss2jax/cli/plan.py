@@ -18,6 +18,7 @@ def add(commands: Commands) -> None:
         help="samples of an epoch; default: those of the training set",
     )
     add_json(plan)
+    plan.set_defaults(device=False)
 
 
 def _plan(arguments: argparse.Namespace) -> None:

@@ -21,6 +21,11 @@ def add(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    if arguments.config and arguments.resume:
+        arguments.error(
+            f"--resume {arguments.resume} goes on as the run was begun; {arguments.config} beside "
+            "it cannot be: key=value goes with a config"
+        )
     if (arguments.config is None) == (arguments.resume is None):
         arguments.error("expected a config, or --resume with a run's directory")
     import json

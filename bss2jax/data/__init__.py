@@ -115,10 +115,18 @@ def prepared(name: str) -> Path | None:
 
     Raises:
         ValueError: no set has this name.
+        DataError: `$BSS2JAX_CACHE` names no directory.
     """
     known = spec(name)
-    path = None if known.version is None else cache_path(name, known)
-    return path if path is not None and os.path.isfile(path) else None
+    if known.version is None:
+        return None
+    try:
+        path = cache_path(name, known)
+    except DataError:
+        if os.environ.get("BSS2JAX_CACHE"):
+            raise
+        return None  # a user without a home has prepared nothing there
+    return path if os.path.isfile(path) else None
 
 
 def spec(name: str) -> Spec:

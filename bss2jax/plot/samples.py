@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bss2jax.data import Dataset
+from bss2jax.files import place
 from bss2jax.plot.style import COLOURS, ink
 
 _COLUMNS = 8  # samples of a class
@@ -28,10 +29,10 @@ def samples(dataset: Dataset) -> Figure:
     axes = figure.subplots(len(counts), _COLUMNS, squeeze=False)
     for label, row in enumerate(axes):
         found = np.flatnonzero(train.y == label)[:_COLUMNS]
-        for place, cell in enumerate(row):
+        for column, cell in enumerate(row):
             cell.set(xticks=[], yticks=[])
-            if place < len(found):
-                _draw(cell, train.x[found[place]], dataset.full_scale)
+            if column < len(found):
+                _draw(cell, train.x[found[column]], dataset.full_scale)
             else:
                 cell.axis("off")
         title = f"{dataset.classes[label]}\n{counts[label]}"
@@ -85,7 +86,7 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    figure.savefig(path, dpi=110, format="png")
+    figure.savefig(place(path), dpi=110, format="png")
 
 
 def _draw(cell: Axes, x: np.ndarray, full_scale: float | tuple[float, ...]) -> None:

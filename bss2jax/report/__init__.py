@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bss2jax.files import writing
+from bss2jax.files import place, writing
 from bss2jax.report.page import render
 from bss2jax.report.record import Record, read_run
 from bss2jax.runs.directory import RunError
@@ -28,7 +28,7 @@ def write(runs: Sequence[str | Path], out: str | Path) -> Path:
     for i, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in paths[:i]]:
             raise RunError(f"{path}: named twice")
-    page, out = render([read_run(path) for path in paths]), Path(out)
+    page, out = render([read_run(path) for path in paths]), place(out)
     try:
         with writing(out) as file:
             # Names from files and of directories may be half of a character.

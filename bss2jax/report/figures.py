@@ -26,7 +26,8 @@ _COLOURS = {
 }  # fmt: skip
 # Names come from files: a dollar is a dollar. Text stays text; equal figures are equal files.
 _SETTINGS: Any = {
-    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "bss2jax",
+    "text.parse_math": False, "text.usetex": False,
+    "svg.fonttype": "none", "svg.hashsalt": "bss2jax",
     "figure.facecolor": "none", "savefig.facecolor": "none", "axes.facecolor": _PAPER,
     "font.size": 9,
 } | dict.fromkeys(

@@ -73,7 +73,7 @@ def chip_source(model: Model) -> dict[str, dict[str, str]]:
 
 
 def sources_of(experiment: Experiment) -> dict[str, dict[str, str]]:
-    """Returns what a run depends on besides its config, data and chip, as environment.json has it."""
+    """Returns path and sha256 of what a run depends on besides its config: data, chip."""
     samples = checkpoint.digest((experiment.training, experiment.validation, experiment.test))
     data = {"path": experiment.config.data.source, "sha256": samples}
     return {"data": data} | chip_source(experiment)
