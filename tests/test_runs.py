@@ -20,7 +20,7 @@ from numpy.testing import assert_array_equal
 
 from bss2jax import config, data, sample_chip, save_chip
 from bss2jax.config import ConfigError
-from bss2jax.runs import checkpoint, session
+from bss2jax.runs import checkpoint, lock, session
 from bss2jax.runs import directory as runs
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.runs.signals import Signals, Stopped
@@ -336,7 +336,7 @@ def test_a_file_system_without_locks_takes_runs(tmp_path, monkeypatch, error):
     def flock(*_):
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(runs.fcntl, "flock", flock)
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
     with runs.opened("name", str(tmp_path / "run")) as directory:
         directory.write("plan.txt", "")
 

@@ -5,13 +5,11 @@ line and are cut back to the checkpoint that a training goes on from. One proces
 """
 
 import contextlib
-import errno
 import importlib.metadata
 import json
 import os
 import platform
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -25,25 +23,16 @@ import jax
 
 from bss2jax.files import place, writing
 from bss2jax.runs import checkpoint
-
-try:
-    import fcntl
-except ImportError:  # Windows, where nothing keeps two processes apart
-    fcntl = None  # type: ignore[assignment]
+from bss2jax.runs.errors import RunError, naming
+from bss2jax.runs.lock import LOCK, locked
 
 # Of the run directory. 1: orbax checkpoints, no resuming. 2: .npz checkpoints, resuming. 3: what a
 # network has learned is parameters and state; a run may start from a run.
 FORMAT = 3
-_LOCK = ".lock"
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 # What a run writes before anything else: a directory with nothing else in it has not begun.
-_FIRST = {_LOCK, "config.toml", "resolved.toml", "plan.txt", "chip.npz"}
+_FIRST = {LOCK, "config.toml", "resolved.toml", "plan.txt", "chip.npz"}
 _STATE = re.compile(r"state-(\d+)-(\d+)\.npz")
 _PACKAGES = ("bss2jax", "jax", "jaxlib", "numpy", "optax", "flax")
-
-
-class RunError(RuntimeError):
-    """A run directory cannot be made, written or read; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,7 @@ class RunDirectory:
     path: Path
 
     def __post_init__(self) -> None:
-        with _errors(Path(self.path)):
+        with naming(Path(self.path)):
             object.__setattr__(self, "path", place(self.path))
 
     def write(self, name: str, content: str | dict[str, Any]) -> None:
@@ -75,7 +64,7 @@ class RunDirectory:
         """
         if not isinstance(content, str):
             content = json.dumps(content, indent=2) + "\n"
-        with _errors(self.path / name):
+        with naming(self.path / name):
             with writing(self.path / name) as file:
                 file.write(content.encode())
 
@@ -86,7 +75,7 @@ class RunDirectory:
             RunError: it cannot be written.
         """
         path, line = self.path / "metrics.jsonl", json.dumps(figures, allow_nan=False) + "\n"
-        with _errors(path), open(path, "ab") as file:
+        with naming(path), open(path, "ab") as file:
             end = file.tell()
             try:
                 file.write(line.encode())
@@ -105,7 +94,7 @@ class RunDirectory:
             RunError: it cannot be read.
         """
         path = self.path / "metrics.jsonl"
-        with _errors(path):
+        with naming(path):
             return path.stat().st_size if path.exists() else 0
 
     def cut_log(self, length: int) -> None:
@@ -121,7 +110,7 @@ class RunDirectory:
                 "checkpoint was written; lines are missing"
             )
         if found > length:
-            with _errors(self.path / "metrics.jsonl"):
+            with naming(self.path / "metrics.jsonl"):
                 os.truncate(self.path / "metrics.jsonl", length)
 
     def save(self, name: str, tree: Any, meta: dict[str, Any] | None = None) -> None:
@@ -136,7 +125,7 @@ class RunDirectory:
             RunError: it cannot be written.
         """
         path = self._checkpoint(name)
-        with _errors(path):
+        with naming(path):
             path.parent.mkdir(exist_ok=True)
             checkpoint.save(path, tree, meta)
 
@@ -149,7 +138,7 @@ class RunDirectory:
         path = self._checkpoint(name)
         if not path.is_file():
             raise RunError(f"{path}: no such checkpoint; the run has not got so far")
-        with _errors(path):
+        with naming(path):
             return checkpoint.load(path, like)[0]
 
     def save_state(self, phase: int, step: int, tree: Any, meta: dict[str, Any]) -> None:
@@ -194,7 +183,7 @@ class RunDirectory:
             RunError: one cannot be removed.
         """
         for path in self._states()[keep:]:
-            with _errors(path):
+            with naming(path):
                 path.unlink(missing_ok=True)
 
     def read(self, name: str) -> str:
@@ -242,7 +231,7 @@ class RunDirectory:
     def _states(self) -> list[Path]:
         """The saved states' files, the last one first."""
         folder = self.path / "checkpoints"
-        with _errors(folder):
+        with naming(folder):
             found = list(folder.iterdir()) if folder.is_dir() else []
         return sorted(
             (path for path in found if _STATE.fullmatch(path.name)), key=_order, reverse=True
@@ -278,11 +267,11 @@ def opened(name: str, directory: str | None = None) -> Iterator[RunDirectory]:
         RunError: it holds something else, another process writes to it, or it cannot be made.
     """
     path = _first_free(name) if directory is None else RunDirectory(Path(directory)).path
-    with _errors(path):
+    with naming(path):
         path.mkdir(parents=True, exist_ok=True)
     require_place(path)
-    with _locked(path):
-        with _errors(path):
+    with locked(path):
+        with naming(path):
             for part in [*path.glob(".*.part"), *path.glob("checkpoints/.*.part")]:
                 part.unlink()
         yield RunDirectory(path)
@@ -294,7 +283,7 @@ def require_place(path: Path) -> None:
     Raises:
         RunError: it holds something else than a run, is a file, or cannot be made.
     """
-    with _errors(path):
+    with naming(path):
         found = {entry.name for entry in path.iterdir()} if path.exists() else set()
     found = {name for name in found if not _is_part(name)}
     if not {"environment.json", "resolved.toml"} <= found and not found <= _FIRST:
@@ -304,35 +293,6 @@ def require_place(path: Path) -> None:
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not os.access(there, os.W_OK):
         raise RunError(f"run.dir: {path}: {there} cannot be written")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the directory's lock; the kernel releases it however the process ends."""
-    with _errors(path / _LOCK):
-        file = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if fcntl:
-            _lock(file, path)
-        yield
-    finally:
-        os.close(file)
-
-
-def _lock(file: int, path: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        time.sleep(0.1)  # the holder may have had it for a moment only, and not said who it is
-        holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "unknown"
-        raise RunError(f"{path}: another process writes to this run: {holder}") from None
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return  # nothing keeps two processes apart on such a file system
-        raise RunError(f"{path / _LOCK}: {error.strerror}") from None
-    with _errors(path / _LOCK):
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
 def _first_free(name: str) -> Path:
@@ -357,17 +317,6 @@ def _order(path: Path) -> tuple[int, ...]:
     found = _STATE.fullmatch(path.name)
     assert found is not None
     return tuple(map(int, found.groups()))
-
-
-@contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    """What goes wrong with a file, as a `RunError` that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise RunError(f"{path}: {error}") from None
 
 
 def environment() -> dict[str, Any]:
