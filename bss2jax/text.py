@@ -1,6 +1,8 @@
-"""Text for terminals: tables of aligned columns."""
+"""Text for terminals, and for notebooks: tables of aligned columns."""
 
+import html
 from collections.abc import Sequence
+from typing import TypeAlias
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -16,3 +18,27 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in cells).rstrip()
 
     return "\n".join([align(header), "  ".join("-" * w for w in widths), *map(align, rows)])
+
+
+Told: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # a line, header and rows
+
+
+class Shown:
+    """What shows itself as a line and a table, in a terminal and in a notebook."""
+
+    def shown(self) -> Told:
+        """Returns the line, and header and rows of the table."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        title, header, rows = self.shown()
+        return f"{title}\n{table(header, rows)}" if rows else title
+
+    def _repr_html_(self) -> str:
+        title, header, rows = self.shown()
+        lines = [("th", header), *(("td", row) for row in rows)] if rows else []
+        cells = "".join(
+            f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in line)}</tr>"
+            for tag, line in lines
+        )
+        return f"<p>{html.escape(title)}</p><table>{cells}</table>"

@@ -32,9 +32,10 @@ def page(path, pictures):
     known = [cell["source"] for cell in with_outputs] == [cell["source"] for cell in cells]
     parts = []
     for number, cell in enumerate(with_outputs if known else cells):
-        source = "".join(cell["source"]).replace("](../docs/", "](../")
+        source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            # Notebooks lie beside docs/, their pages in a folder of it.
+            parts.append(source.replace("](../docs/", "](../").replace(".ipynb)", ".md)"))
             continue
         parts.append(f"```python\n{source}\n```")
         for output in cell["outputs"] if known else ():

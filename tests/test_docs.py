@@ -18,7 +18,10 @@ from bss2jax.cli import main, parser
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # Pages whose code compiles or trains for more than some seconds: run by `make docs`.
-DEAR = ("chip", "concepts", "data", "gallery", "index", "network", "sweep")
+DEAR = (
+    "chip", "chips", "concepts", "data", "gallery", "index", "learn", "network", "networks", "nnx",
+    "products", "spikes", "sweep", "training",
+)  # fmt: skip
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 

@@ -32,6 +32,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bss2jax.chip import draws
 from bss2jax.chip.measurements import read_measurements
@@ -57,7 +58,8 @@ from bss2jax.chip.quantities import (
     spread,
     spreads_of,
 )
-from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.chip.substrate import BSS2, Substrate, as_array
+from bss2jax.text import Shown, Told
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,8 @@ class Circuits:
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class Chip:
+@dataclass(frozen=True, eq=False, repr=False)
+class Chip(Shown):
     """The fixed pattern of one chip: what differs from place to place and stays.
 
     H hemispheres, R signed rows, C columns; the two signs are (excitatory, inhibitory). Synapses
@@ -229,6 +231,23 @@ class Chip:
         "compression", COLUMN, Amount("1/LSB"), key=(17,), optional=True
     )
     circuits: Circuits = group(Circuits)
+
+    def __repr__(self) -> str:
+        return self.shown()[0]
+
+    def shown(self) -> Told:
+        shape, known = np.shape(self.offset), as_array(self.offset)
+        size = "×".join(map(str, shape[-2:])) + " columns"
+        if known is None:
+            return f"Chip({size}, traced)", (), []
+        stack = "".join(f"{n} of " for n in shape[:-2])
+        title = f"Chip({stack}{size}, offset σ {known.std():.1f} LSB)"
+        rows = [
+            (name, QUANTITIES[name].meaning, QUANTITIES[name].kind.unit,
+             f"{np.mean(array):.3g}", f"{np.std(array):.2g}")
+            for name, array in self.quantities().items()
+        ]  # fmt: skip
+        return title, ("quantity", "meaning", "unit", "mean", "σ"), rows
 
     def quantities(self) -> dict[str, jax.Array]:
         """Returns all arrays that there are by name, those of the circuits as `circuits.NAME`."""

@@ -60,6 +60,12 @@ class Substrate:
     # What it takes to change a configuration.
     link_rate: float = 1e9  # assumed: bits per second from the host; a byte per synapse
 
+    def __repr__(self) -> str:
+        other = {f.name: getattr(self, f.name) for f in fields(self)}
+        other = {f.name: other[f.name] for f in fields(self) if other[f.name] != f.default}
+        changed = "".join(f", {name}={value!r}" for name, value in other.items())
+        return f"replace(BSS2{changed})" if changed else "BSS2"
+
     def __post_init__(self) -> None:
         for field in fields(self):
             given, whole = getattr(self, field.name), isinstance(field.default, int)
@@ -78,6 +84,13 @@ class Substrate:
                 "Substrate: readout_min must lie below readout_max, "
                 f"got {self.readout_min} and {self.readout_max}"
             )
+
+
+def as_array(value: Any) -> np.ndarray | None:
+    """Returns an array `[...]` as NumPy's, None for a traced one and what is no array."""
+    if isinstance(value, jax.core.Tracer) or not isinstance(value, np.ndarray | jax.Array):
+        return None
+    return np.asarray(value)
 
 
 def as_number(value: Any) -> float | int | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from bss2jax.text import Told
+
 # Columns of a plan's table, int32, one row a piece. Rows and columns are those of the layer's
 # weights; the columns of a population are its neurons, whose circuits begin and end at two places
 # of the plan's list of circuits. A population has no array, a product no circuits: -1.
@@ -66,6 +68,23 @@ def table(count: int, **columns: int | np.ndarray) -> np.ndarray:
     for name, values in columns.items():
         rows[:, FIELDS.index(name)] = values
     return rows
+
+
+def summary(names: Sequence[str], rows: np.ndarray, configurations: int) -> Told:
+    """Returns what a plan says of itself: pieces and configurations of each layer.
+
+    Args:
+        names: of the plan's layers.
+        rows: `[n, 11]` of its table.
+        configurations: of the plan.
+    """
+    told = []
+    for i, name in enumerate(names):
+        at = np.unique(rows[rows[:, LAYER] == i][:, CONFIGURATION])
+        span = f"{at[0] + 1} to {at[-1] + 1}" if len(at) > 1 else "".join(map(str, at + 1))
+        told.append((name, str(int((rows[:, LAYER] == i).sum())), span))
+    title = f"Plan({len(rows)} pieces, {configurations} configurations)"
+    return title, ("layer", "pieces", "configurations"), told
 
 
 class Pieces(Sequence[Piece]):

@@ -28,8 +28,10 @@ from bss2jax.mapping.pieces import (
     LAYER,
     Piece,
     Pieces,
+    summary,
 )
 from bss2jax.mapping.products import Footprint, Grid, ProductDemand
+from bss2jax.text import Shown, Told
 
 __all__ = ["Demand", "Piece", "Plan", "merge", "plan", "plan_network", "split"]
 
@@ -101,8 +103,8 @@ class Tree:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan(Shown):
     """Where and when every piece of every layer runs.
 
     Attributes:
@@ -148,6 +150,9 @@ class Plan:
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Plan) and self.digest == other.digest)
+
+    def shown(self) -> Told:
+        return summary(self.names, self.table, self.configurations)
 
     @property
     def pieces(self) -> Pieces:

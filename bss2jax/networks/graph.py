@@ -11,8 +11,9 @@ from bss2jax.chip.chip import Chip
 from bss2jax.kernels.coding import normalise
 from bss2jax.mapping.plan import Plan, plan_network, tree_of
 from bss2jax.networks.codes import raster_of
-from bss2jax.networks.layer import EXECUTIONS, Arrays, Execution, How, Layer, folded
+from bss2jax.networks.layer import EXECUTIONS, Arrays, Execution, How, Layer, folded, kind_of
 from bss2jax.networks.signal import Signal
+from bss2jax.text import Shown, Told
 
 # What layers have by name: parameters, what they keep, what happened.
 Params: TypeAlias = dict[str, Arrays]
@@ -41,8 +42,8 @@ class Node:
     after: Signal
 
 
-@dataclass(frozen=True)
-class Network:
+@dataclass(frozen=True, repr=False)
+class Network(Shown):
     """A network as a value: made by `build`, changed by making another.
 
     Attributes:
@@ -86,6 +87,14 @@ class Network:
         except ValueError as error:
             return str(error)
         return ""
+
+    def shown(self) -> Told:
+        rows = [
+            (n.name, kind_of(n.layer), ", ".join(n.inputs), n.after.kind, _sized(n.after.size))
+            for n in self.nodes
+        ]
+        title = f"Network({_sized(self.input.size)} to {_sized(self.shapes[-1])})"
+        return title, ("layer", "kind", "of", "gives", "size"), rows
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -233,6 +242,10 @@ class Network:
             self.plan.place(node.name) if on_chip and node.name in self.plan.names else None,
             observe,
         )  # fmt: skip
+
+
+def _sized(size: tuple[int, ...]) -> str:
+    return "×".join(map(str, size))
 
 
 def executions(network: Network, on: On) -> dict[str, Execution]:
