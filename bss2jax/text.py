@@ -23,6 +23,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 Told: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # a line, header and rows
 
 
+def page(told: Told) -> str:
+    """Returns a line and a table as HTML, for notebooks."""
+    title, header, rows = told
+    lines = [("th", header), *(("td", row) for row in rows)] if rows else []
+    cells = "".join(
+        f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in line)}</tr>"
+        for tag, line in lines
+    )
+    return f"<p>{html.escape(title)}</p><table>{cells}</table>"
+
+
 class Shown:
     """What shows itself as a line and a table, in a terminal and in a notebook."""
 
@@ -35,10 +46,4 @@ class Shown:
         return f"{title}\n{table(header, rows)}" if rows else title
 
     def _repr_html_(self) -> str:
-        title, header, rows = self.shown()
-        lines = [("th", header), *(("td", row) for row in rows)] if rows else []
-        cells = "".join(
-            f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in line)}</tr>"
-            for tag, line in lines
-        )
-        return f"<p>{html.escape(title)}</p><table>{cells}</table>"
+        return page(self.shown())

@@ -28,18 +28,18 @@ def on_files(files, config):
 def page(path, pictures):
     """The page of a notebook; its pictures are added by name."""
     cells, executed = _cells(path), ROOT / "runs" / "notebooks" / path.name
-    with_outputs = _cells(executed) if executed.is_file() else []
-    known = [cell["source"] for cell in with_outputs] == [cell["source"] for cell in cells]
-    parts = []
-    for number, cell in enumerate(with_outputs if known else cells):
+    done = [cell for cell in (_cells(executed) if executed.is_file() else []) if _is_code(cell)]
+    known = [cell["source"] for cell in done] == [c["source"] for c in cells if _is_code(c)]
+    outputs, parts = iter(done if known else []), []
+    for cell in cells:
         source = "".join(cell["source"])
-        if cell["cell_type"] == "markdown":
+        if not _is_code(cell):
             # Notebooks lie beside docs/, their pages in a folder of it.
             parts.append(source.replace("](../docs/", "](../").replace(".ipynb)", ".md)"))
             continue
         parts.append(f"```python\n{source}\n```")
-        for output in cell["outputs"] if known else ():
-            parts.append(_shown(output, f"{path.stem}-{number}-{len(pictures)}.png", pictures))
+        for output in next(outputs)["outputs"] if known else ():
+            parts.append(_shown(output, f"{path.stem}-{len(pictures)}.png", pictures))
     note = f"!!! note\n    This page is the notebook `notebooks/{path.name}`. "
     if not known:
         note += "It has not been executed for these pages; `make docs` does that."
@@ -50,6 +50,10 @@ def page(path, pictures):
 
 def _cells(path):
     return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def _is_code(cell):
+    return cell["cell_type"] == "code"
 
 
 def _shown(output, name, pictures):

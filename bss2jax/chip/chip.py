@@ -59,7 +59,7 @@ from bss2jax.chip.quantities import (
     spreads_of,
 )
 from bss2jax.chip.substrate import BSS2, Substrate, as_array
-from bss2jax.text import Shown, Told
+from bss2jax.text import Told, page
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Circuits:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False, repr=False)
-class Chip(Shown):
+class Chip:
     """The fixed pattern of one chip: what differs from place to place and stays.
 
     H hemispheres, R signed rows, C columns; the two signs are (excitatory, inhibitory). Synapses
@@ -233,9 +233,12 @@ class Chip(Shown):
     circuits: Circuits = group(Circuits)
 
     def __repr__(self) -> str:
-        return self.shown()[0]
+        return self._shown()[0]
 
-    def shown(self) -> Told:
+    def _repr_html_(self) -> str:
+        return page(self._shown())
+
+    def _shown(self) -> Told:
         shape, known = np.shape(self.offset), as_array(self.offset)
         size = "×".join(map(str, shape[-2:])) + " columns"
         if known is None:
