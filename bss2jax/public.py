@@ -36,6 +36,7 @@ from bss2jax.kernels.gradients.surrogate import (
     Triangle,
     spike,
 )
+from bss2jax.kernels.neurons.adex import AdEx, AdExState
 from bss2jax.kernels.neurons.exact import ExactLIF
 from bss2jax.kernels.neurons.functional import (
     LIFParams,
@@ -62,6 +63,8 @@ __all__ = [
     "BSS2",
     "LI",
     "LIF",
+    "AdEx",
+    "AdExState",
     "Arctan",
     "Autodiff",
     "Box",

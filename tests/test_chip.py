@@ -195,12 +195,13 @@ def test_a_chip_belongs_to_its_key():
             assert np.asarray(first[name] != other[name]).mean() > 0.99
 
 
-def test_gains_are_never_negative_and_time_constants_never_zero():
+def test_gains_are_never_negative_and_what_is_divided_by_is_never_zero():
     wide = Mismatch(**{QUANTITIES[name].spread: 2.0 for name in FACTORS})
     arrays = sample_chip(jax.random.key(0), wide).quantities()
     for name in FACTORS:
         assert float(arrays[name].min()) == np.float32(QUANTITIES[name].kind.least)
-        assert (float(arrays[name].min()) > 0) == name.startswith("circuits.tau_")
+        divides = name.startswith(("circuits.tau_", "circuits.delta_t"))
+        assert (float(arrays[name].min()) > 0) == divides
 
 
 def test_products_over_a_stack_of_chips_equal_the_loop():

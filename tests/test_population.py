@@ -15,6 +15,7 @@ from bss2jax import LI, LIF, Autodiff, Codes, Mismatch, Surrogate, on_chip, popu
 from bss2jax.execute import populations
 from bss2jax.execute.circuits import OnChips
 from bss2jax.kernels.gradients.surrogate import SuperSpike, spike
+from bss2jax.kernels.neurons.adex import AdEx
 from bss2jax.kernels.neurons.base import Neuron
 from bss2jax.kernels.neurons.exact import ExactLIF
 
@@ -26,8 +27,12 @@ NEURONS = {
     "lif": LIF(),
     "waiting": LIF(t_ref=2e-6, integrator="euler"),
     "li": LI(),
+    "adex": AdEx(a=0.3, b=0.2, t_ref=1.5e-6, reversal_exc=3.0, reversal_inh=-1.0),
     "exact": ExactLIF(2.2e-5, 5e-6, tau_ref=2e-6, dt=1e-6, starts_anywhere=True, synapse="alpha"),
 }
+# Five times as long to compile: in every run only where shapes differ most.
+SLOW = pytest.param("adex", marks=pytest.mark.slow)
+SLOWER = [SLOW if name == "adex" else name for name in NEURONS]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,7 @@ def close(a, b, rtol=1e-5):
 # --- equal by construction
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", SLOWER)
 def test_events_are_their_raster_bit_for_bit(chip, name):
     raster, w, _ = drawn()
     events = bss2jax.to_events(raster, int(raster.sum((0, 2)).max()))
@@ -105,7 +110,12 @@ def test_a_batch_is_its_halves_and_its_samples(chip, name, recurrent):
 
 
 @pytest.mark.parametrize(
-    "on, name", [*(("chip", name) for name in NEURONS), ("plain", "lif"), ("plain", "exact")]
+    "on, name",
+    [
+        *(("chip", name) for name in NEURONS if name != "adex"),
+        *(("plain", "lif"), ("plain", "exact")),
+        pytest.param("chip", "adex", marks=pytest.mark.slow),
+    ],
 )
 def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
     raster, w, _ = drawn()
@@ -119,7 +129,7 @@ def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
         same(eager, jax.jit(lambda: run(*args))())
 
 
-@pytest.mark.parametrize("name", ["lif", "li", "exact"])
+@pytest.mark.parametrize("name", ["lif", "li", "exact", SLOW])
 def test_neurons_in_blocks_are_the_population_as_a_whole(chip, name, monkeypatch):
     """Bit for bit; gradients too, but for the order of sums."""
     raster, w, _ = drawn()
@@ -372,7 +382,7 @@ def test_parameters_on_a_chip_have_the_gradient_of_the_nominal_model(chip):
 
 
 @pytest.mark.parametrize("steps, batch", [(0, 2), (4, 0)])
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", SLOWER)
 def test_no_samples_and_no_time_give_nothing(chip, name, steps, batch):
     circuits = on_chip(chip, 5, 3)
 

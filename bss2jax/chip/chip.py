@@ -113,6 +113,13 @@ class Mismatch:
     tau_mem: float = spread(0.10, 0.35)
     tau_syn: float = spread(0.10, 0.35)
     strength: float = spread(0.10, 0.30)
+    # Of the exponential and the adaptation nobody published a spread: as synaptic time constants.
+    tau_w: float = spread(0.05, 0.35)
+    a: float = spread(0.05, 0.35)
+    b: float = spread(0.05, 0.35)
+    delta_t: float = spread(0.05, 0.35)
+    v_t: float = spread(0.03, 0.25)
+    reversal: float = spread(0.10, 0.25)
     threshold_noise: float = spread(0.015, source="DelGrad", config="noise.threshold")
     jitter: float = spread(60e-9, source="DelGrad", config="noise.jitter")
     membrane_noise: float = spread(0.0, config="noise.membrane")
@@ -179,6 +186,12 @@ class Circuits:
             Cell("inhibitory_strength", number=10, bits=6, span=1.2, tolerance=0.15),
         ),
     )  # fmt: skip
+    tau_w: jax.Array = quantity("adaptation time constant", CIRCUIT, Factor(least=0.1), since=2)
+    a: jax.Array = quantity("sub-threshold adaptation", CIRCUIT, Factor(), since=2)
+    b: jax.Array = quantity("spike-triggered adaptation", CIRCUIT, Factor(), since=2)
+    delta_t: jax.Array = quantity("slope of the exponential", CIRCUIT, Factor(least=0.1), since=2)
+    v_t: jax.Array = quantity("take-off of the exponential", CIRCUIT, Deviation(SHARE), since=2)
+    reversal: jax.Array = quantity("reversal potential", INPUT, Deviation(SHARE), since=2)
     threshold_noise: jax.Array = quantity("threshold noise", CIRCUIT, Noise(SHARE))
     jitter: jax.Array = quantity("jitter of spike times", CHIP, Noise("s"))
     membrane_noise: jax.Array | None = quantity(

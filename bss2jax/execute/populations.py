@@ -27,9 +27,10 @@ from bss2jax.kernels.gradients.rules import Gradient, Surrogate
 from bss2jax.kernels.neurons.base import as_float32
 from bss2jax.kernels.neurons.recorded import Trace, Trial
 from bss2jax.kernels.synapses.base import Sent, product
-from bss2jax.kernels.synapses.codes import Codes, shown_weights
+from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.synapses.given import Spikes, sent_of
 from bss2jax.kernels.synapses.recurrent import Recurrent
+from bss2jax.kernels.synapses.signs import by_sign, held
 
 STRENGTHS = 64 * 2**20  # bytes of synapses' strengths that are made at once
 _THRESHOLD, _MEMBRANE, _JITTER, _START = range(4)  # numbers of the streams of noise
@@ -165,17 +166,16 @@ def _run(
     """Runs a block's neurons: spikes and membranes `[T, B, n]`."""
     circuits, neuron = block.circuits, jax.tree.map(_of_samples, block.neuron)
     # Weights as the synapses show them, and what they make of what is sent.
-    shown, recurrent = None, None if block.recurrent is None else Recurrent(block.recurrent)
-    if codes is not None:
-        strength = None if circuits is None else circuits.strength()
-        shown = shown_weights(block.w, codes, block.unit, strength, sent.positions)
-        if block.recurrent is not None:
-            strength = None if circuits is None else circuits.recurrent_strength()
-            recurrent = Recurrent(
-                block.recurrent,
-                shown_weights(block.recurrent, codes, block.recurrent_unit, strength),
-            )
-    drive = product(sent, block.w, lax.stop_gradient(shown))
+    synapses = partial(held, codes=codes, both=neuron.apart)
+    strength = None if circuits is None else circuits.strength
+    w, shown = synapses(block.w, block.unit, strength, sent.positions)
+    recurrent = None
+    if block.recurrent is not None:
+        strength = None if circuits is None else circuits.recurrent_strength
+        recurrent = Recurrent(*synapses(block.recurrent, block.recurrent_unit, strength))
+    drive = product(sent, w, lax.stop_gradient(shown))
+    if neuron.apart:
+        drive = by_sign(drive, sent.positions)
     # The neurons on their circuits, in one trial a sample.
     samples = sample + jnp.arange(drive.shape[1], dtype=jnp.int32)[:, None]
     address, noisy = (samples, block.number[None]), key is not None and circuits is not None

@@ -6,6 +6,7 @@ params = network.init(jax.random.key(0))
 scores, state, records = network.apply(params, network.state(), x, chip, key, on="chip")
 """
 
+from bss2jax.networks.adex import AdEx
 from bss2jax.networks.analog import Conv1d, Conv2d, Dense
 from bss2jax.networks.build import build
 from bss2jax.networks.codes import Current, Delta, Latency, LogLatency, Rate, Regular, SpikeTime
@@ -32,7 +33,7 @@ LAYERS: tuple[type[Layer], ...] = (
     *(Signs, Flatten, Pool, Add, Concatenate),
     *(Dense, Conv1d, Conv2d),
     *(Latency, LogLatency, SpikeTime, Regular, Rate, Current, Delta),
-    *(LIF, ConvLIF, LI),
+    *(LIF, ConvLIF, AdEx, LI),
     *(MaxOverTime, MeanOverTime, SumOverTime, LastStep, FirstSpike, SpikeCount),
     *(SoftLIF, ConvSoftLIF, Linear),
 )
@@ -42,6 +43,7 @@ __all__ = [
     "LI",
     "LIF",
     "Activations",
+    "AdEx",
     "Add",
     "Concatenate",
     "Conv1d",

@@ -15,6 +15,7 @@ from bss2jax.kernels.gradients import surrogate
 from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.gradients.surrogate import Arctan, Box, Gaussian, SuperSpike, Triangle
 from bss2jax.kernels.neurons import li, lif
+from bss2jax.kernels.neurons.base import Neuron
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.synapses.dense import Raster
@@ -61,6 +62,7 @@ class Population(Layer):
 
     takes_coded: ClassVar[bool] = True
     family: ClassVar[str] = "spiking"
+    follows: ClassVar[str] = "exponential"  # the integrator that can take any step
 
     outputs: Positive
     tau_mem: Seconds = 6e-6
@@ -180,10 +182,11 @@ class Population(Layer):
 
     def _check_times(self, dt: float) -> None:
         for name in ("tau_mem", "tau_syn"):
-            if self.integrator == "euler" and dt > getattr(self, name):
+            if self.integrator != self.follows and dt > getattr(self, name):
                 raise ValueError(
-                    f"{name}: {getattr(self, name)} s is shorter than a step of {dt} s, which "
-                    "the euler integrator cannot follow; take shorter steps, or exponential"
+                    f"{name}: {getattr(self, name)} s is shorter than a step of {dt} s, which the "
+                    f"{self.integrator} integrator cannot follow; take shorter steps, or "
+                    f"{self.follows}"
                 )
 
 
@@ -202,7 +205,7 @@ class SpikingPopulation(Population):
     surrogate: SpikeFunction = SuperSpike()
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
-    def nominal(self, params: Arrays, how: How) -> lif.LIF:
+    def nominal(self, params: Arrays, how: How) -> Neuron:
         return lif.LIF(
             self.factor("tau_mem", params), self.factor("tau_syn", params),
             threshold=self.factor("threshold", params),

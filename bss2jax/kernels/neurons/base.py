@@ -33,6 +33,11 @@ class Neuron:
     jitters: ClassVar[bool] = True  # False: the times of its spikes do not spread on a chip
     starts_anywhere: bool = False  # True: with a key, membranes do not all begin at rest
 
+    @property
+    def apart(self) -> bool:
+        """Whether excitatory and inhibitory synapses drive it apart, in two currents."""
+        return False
+
     def rest(self, like: jax.Array) -> Any:
         """Returns the state at rest, made from a step's current so that it lies where that does."""
         raise NotImplementedError

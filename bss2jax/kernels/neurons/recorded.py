@@ -184,7 +184,7 @@ def recorded_backward(
         state, before, fired, x, t, dz, dv = at
         # The step as it was.
         if recurrent is not None:
-            x = actual.joined(x, recurrent.drive(before))
+            x, pull_back = jax.vjp(partial(actual.joined, x), recurrent.drive(before))
             dz = dz + back
         seen = _disturbed(actual, actual.flow(state, x), trial, t)
         # Back through reset and spike.
@@ -202,7 +202,7 @@ def recorded_backward(
         dnominal = _add(dnominal, dn)
         if recurrent is None:
             return (dstate, dnominal, None), (dx, None)
-        (dback,) = jax.vjp(lambda y: actual.joined(x, y), jnp.zeros_like(back))[1](dx)
+        (dback,) = pull_back(dx)
         return (dstate, dnominal, recurrent.back(dback)), (dx, dback)
 
     rest = start(nominal, like, trial)
