@@ -1,0 +1,219 @@
+"""Correlation sensors: in each synapse two capacitors, which pairs of spikes charge.
+
+    causal   each spike of the neuron, with the latest one of the input since its spike before:
+             c+ <- c+ + amplitude e^(-(t_post - t_pre) / tau)
+    acausal  the same with both swapped
+
+So a spike of the input is used once at most for c+, one of the neuron for c-; spikes of the same
+step are no pair (restricted nearest neighbours). What decides about pairs is common to a row or a
+column, so that a whole array keeps two capacitors a synapse and nothing else.
+
+A capacitor is read through the CADC, as an 8-bit number that falls with correlation, and is reset
+with the others of its branch.
+
+References: brainscales2-demos `fp_brainscales` (rule); calix `spiking/correlation.py` (targets:
+0.5 LSB a pair at no distance, 5 us); NEST `stdp_nn_restr_synapse` has the same pairs.
+"""
+
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bss2jax.chip import draws
+from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.kernels.dot import settled
+
+Value = float | jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Sensors:
+    """The sensors of an array of synapses.
+
+    Parameters are a number, `[K, N]` of each synapse, or `[2, K, N]`, the two branches (causal,
+    acausal) apart.
+
+    Attributes:
+        amplitude: what a pair without distance adds, LSB.
+        tau: time constant, s.
+        baseline: reading of an empty capacitor, LSB.
+        swing: charge at which a capacitor is full, LSB.
+        noise: std of a reading, LSB.
+        dt: s a step.
+
+    Raises:
+        ValueError: dt is not above 0.
+    """
+
+    amplitude: Value = 0.5
+    tau: Value = 5e-6
+    baseline: Value = 200.0
+    swing: Value = 255.0
+    noise: Value = 1.0
+    dt: float = field(default=1e-6, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        if not self.dt > 0:
+            raise ValueError(f"dt: expected seconds > 0, got {self.dt}")
+
+    def rest(self, inputs: int, neurons: int, batch: tuple[int, ...] = ()) -> "Correlation":
+        """Returns empty capacitors, of synapses that have seen no spike yet."""
+        zero = jnp.zeros((*batch, inputs, neurons), jnp.float32)
+        pre, post = (jnp.full((*batch, n), jnp.inf, jnp.float32) for n in (inputs, neurons))
+        return Correlation(pre, post, zero, zero)
+
+    def step(self, state: "Correlation", pre: jax.Array, post: jax.Array) -> "Correlation":
+        """Advances by one step.
+
+        Args:
+            state: from `rest` or the step before.
+            pre: `[..., K]` spikes of the inputs, not 0 where one is.
+            post: `[..., N]` spikes of the neurons.
+        """
+        before, after = state.pre + 1, state.post + 1  # steps since the last spike of each
+        row, column = before[..., :, None], after[..., None, :]
+        causal = self._pair(0, row, (post != 0)[..., None, :] & (row < column))
+        acausal = self._pair(1, column, (pre != 0)[..., :, None] & (column < row))
+        return Correlation(
+            jnp.where(pre != 0, 0.0, before),
+            jnp.where(post != 0, 0.0, after),
+            jnp.minimum(state.causal + causal, self.swing),
+            jnp.minimum(state.acausal + acausal, self.swing),
+        )
+
+    def run(
+        self, pre: jax.Array, post: jax.Array, state: "Correlation | None" = None
+    ) -> "Correlation":
+        """Returns the state after a sequence of spikes, with memory for one.
+
+        Args:
+            pre: `[T, ..., K]` spikes of the inputs.
+            post: `[T, ..., N]` spikes of the neurons.
+            state: before it; None: at rest.
+
+        Raises:
+            ValueError: the spikes are not of as many steps and samples.
+        """
+        if pre.shape[:-1] != post.shape[:-1]:
+            raise ValueError(
+                f"pre and post: expected the same steps and samples, got {pre.shape}, {post.shape}"
+            )
+        first = self.rest(pre.shape[-1], post.shape[-1], pre.shape[1:-1])
+        spikes = jnp.asarray(pre), jnp.asarray(post)
+        one = lambda state, at: (self.step(state, *at), None)  # noqa: E731
+        return lax.scan(one, first if state is None else state, spikes)[0]
+
+    def read(self, state: "Correlation", key: jax.Array | None = None) -> jax.Array:
+        """Reads the capacitors: `[2, ..., K, N]`, 0 to 255 LSB, causal and acausal.
+
+        Args:
+            state: the sensors'.
+            key: of the noise; None: no noise.
+        """
+        charge = jnp.stack([state.causal, state.acausal])
+        level = self.baseline - charge
+        if key is not None:
+            level = level + self.noise * jax.random.normal(key, charge.shape, jnp.float32)
+        return jnp.clip(jnp.floor(level), 0, 255)
+
+    def correlation(self, reading: jax.Array) -> jax.Array:
+        """Returns what a reading, `[2, ..., K, N]`, says of the charge, LSB: baseline less reading.
+
+        Half an LSB is taken off, as the CADC truncates.
+        """
+        return self.baseline - 0.5 - reading
+
+    def _pair(self, branch: int, steps: jax.Array, pairs: jax.Array) -> jax.Array:
+        """What pairs of spikes, steps apart, add to a branch."""
+        tau, amplitude = _of(self.tau, branch), _of(self.amplitude, branch)
+        steps = jnp.where(pairs, steps, 0.0)  # inf times a gradient of 0 is no number
+        return jnp.where(pairs, settled(amplitude * jnp.exp(-steps * (self.dt / tau))), 0.0)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Correlation:
+    """What sensors carry from step to step.
+
+    Attributes:
+        pre: `[..., K]` steps since the last spike of each input, inf before the first.
+        post: `[..., N]` steps since the last spike of each neuron.
+        causal, acausal: `[..., K, N]` charge of the capacitors, LSB.
+    """
+
+    pre: jax.Array
+    post: jax.Array
+    causal: jax.Array
+    acausal: jax.Array
+
+    def reset(self, *, causal: bool = False, acausal: bool = False) -> "Correlation":
+        """Returns the state with the capacitors of some branches empty, and the others as were."""
+        chosen = (name for name, wanted in (("causal", causal), ("acausal", acausal)) if wanted)
+        empty = {name: jnp.zeros_like(getattr(self, name)) for name in chosen}
+        return replace(self, **empty)
+
+
+@dataclass(frozen=True)
+class SensorMismatch:
+    """How far sensors spread: standard deviations of logarithms, as amplitudes are lognormal.
+
+    Attributes:
+        amplitude: of amplitudes.
+        tau: of time constants.
+    """
+
+    # Assumed; calix accepts up to 1.3 after calibration.
+    amplitude: float = 0.25
+    tau: float = 0.175
+
+    @classmethod
+    def calibrated(cls) -> "SensorMismatch":
+        """Returns the default: sensors whose trims are set."""
+        return cls()
+
+    @classmethod
+    def uncalibrated(cls) -> "SensorMismatch":
+        """Returns the spreads of sensors whose trims are all alike."""
+        return cls(0.5, 0.35)
+
+
+def sensors_of(
+    key: jax.Array,
+    mismatch: SensorMismatch = SensorMismatch(),
+    *,
+    target: Sensors = Sensors(),
+    substrate: Substrate = BSS2,
+) -> Sensors:
+    """Draws the sensors of a chip: `[2, K, N]`, one for each branch of each physical synapse.
+
+    They are no part of `Chip`, of which they would be four fifths. Columns are those of the
+    hemispheres side by side; the branches are apart, as silicon shows them to be.
+
+    Args:
+        key: decides the specimen; that of the chip gives the sensors of that chip.
+        mismatch: the spreads.
+        target: what they are calibrated to.
+        substrate: whose array sizes the chip has.
+    """
+    shape = (2, 2 * substrate.rows, substrate.hemispheres * substrate.columns)
+    key = draws.pinned(key)
+
+    def factor(name: str, std: float) -> jax.Array:
+        own = draws.folded(key, zlib.crc32(name.encode()))
+        return jnp.exp(draws.around(own, std, shape))
+
+    return replace(
+        target,
+        amplitude=target.amplitude * factor("correlation", mismatch.amplitude),
+        tau=target.tau * factor("correlation_tau", mismatch.tau),
+    )
+
+
+def _of(value: Any, branch: int) -> Any:
+    """A parameter of a branch."""
+    return value[branch] if jnp.ndim(value) == 3 else value
