@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from bss2jax import config, report
 from bss2jax.cli import main
+from bss2jax.experiment import prepare
 from bss2jax.mapping.cost import estimate
 from bss2jax.networks.rungs import RUNGS
 from bss2jax.report import figures, replay
@@ -171,6 +172,20 @@ def test_what_is_worked_out_again_is_what_the_run_has_learned(trained):
     said = replay.replay(trained)
     (trained / "away").rename(trained / "checkpoints" / "final.npz")
     assert said.startswith("Samples and weights cannot be shown") and "final.npz" in said
+
+
+def test_a_spiking_network_shows_what_its_neurons_do_with_a_sample():
+    """The spikes of all layers, and the membranes of the neurons that come highest."""
+    experiment = prepare(config.load("digits_spiking", ["layers.1.outputs=12"])[0])
+    sample = replay.one_sample(experiment, experiment.initial(), 7, 3)
+    assert (sample.label, sample.taken_for) == (str(experiment.test.y[7]), "3")
+    assert {name: z.shape for name, z in sample.spikes.items()} == {
+        "log_latency_0": (30, 64), "lif_0": (30, 12),
+    }  # fmt: skip
+    for name, v in sample.membranes.items():
+        assert v.shape == (30, 5) and len(sample.labels[name]) == 5
+    drawn = words(ElementTree.fromstring(figures.one_sample(sample)))
+    assert {"lif_0", "membranes of li_0", *sample.labels["li_0"]} <= drawn
 
 
 def test_the_headline_is_of_the_ladder(run, undrawn):

@@ -34,7 +34,6 @@ _SETTINGS: Any = {
     ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
 )  # fmt: skip
 _MOST = 6  # configurations that a picture of a placement shows
-_NEURONS = 8  # membranes of a layer that are drawn
 _WIDE, _HIGH = 5.0, 3.0  # inches
 _NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -87,8 +86,7 @@ def one_sample(sample: OneSample) -> Markup:
         cells = figure.subplots(1 + layers, 1, squeeze=False, height_ratios=ratios).ravel()
         plot.raster(sample.spikes, dt=sample.dt, ax=cells[0])
         for (name, v), ax in zip(sample.membranes.items(), cells[1:]):
-            of = sample.labels.get(name)
-            plot.traces(v[:, :_NEURONS], dt=sample.dt, labels=of and of[:_NEURONS], ax=ax)
+            plot.traces(v, dt=sample.dt, labels=sample.labels[name], ax=ax)
             ax.set_title(f"membranes of {name}", fontsize=9, loc="left")
 
     return _picture(draw, 6.4, 3.2 + 1.9 * layers)

@@ -1,9 +1,10 @@
 """What a finished run's network holds and does, worked out again from its final parameters."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from bss2jax.training.task import Variables
 _BATCH, _BATCHES = 100, 5  # samples that are looked at again
 _SLOW = 20  # of a network that takes a product a step
 _SHOWN = 8
+_NEURONS = 5  # membranes of a layer that are kept
 _SEED = 0  # of the noise
 
 
@@ -48,8 +50,8 @@ class OneSample:
         label, taken_for: what the sample is, and what it is taken for.
         dt: a step, s.
         spikes: `[T, N]` by layer.
-        membranes: `[T, N]` by layer, software units.
-        labels: names of the neurons, by layer.
+        membranes: `[T, some]` by layer, software units, of the neurons that come highest.
+        labels: names of these neurons, by layer.
     """
 
     label: str
@@ -57,7 +59,7 @@ class OneSample:
     dt: float
     spikes: dict[str, np.ndarray]
     membranes: dict[str, np.ndarray]
-    labels: dict[str, Sequence[str]] = field(default_factory=dict)
+    labels: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -104,29 +106,71 @@ def replay(path: Path) -> Replay | str:
         _taken(experiment, wrong, taken_for),
         _codes(experiment, variables),
         experiment.chip if on == "chip" else None,
-        None,
+        one_sample(experiment, variables, 0, int(taken_for[0])),
     )
+
+
+def _run(experiment: Experiment, variables: Variables, **settings: Any) -> Callable[..., Any]:
+    """What runs samples, of which the first has a number, as the run was measured last."""
+    task, on = experiment.task, experiment.measured_on[-1]
+    on_chip = on == "chip"
+    apply = jax.jit(
+        partial(task.network.apply, on=experiment.on_chip if on_chip else on, **settings)
+    )
+    chip, key = (experiment.chip, jax.random.key(_SEED)) if on_chip else (None, None)
+
+    def run(x: jax.Array, first: int) -> Any:
+        known = variables.params, variables.state
+        return apply(*known, task.encode(x), chip, key, sample=jnp.int32(first))
+
+    return run
+
+
+def _slow(experiment: Experiment) -> bool:
+    return experiment.task.network.slow_off_float and experiment.measured_on[-1] != "float"
 
 
 def _scores(experiment: Experiment, variables: Variables) -> np.ndarray:
-    """The scores of the first test samples, `[S, N]`, on the last execution that is measured."""
-    task, test = experiment.task, experiment.test
-    on_chip = experiment.measured_on[-1] == "chip"
-    slow = task.network.slow_off_float and experiment.measured_on[-1] != "float"
-    count = min(len(test.y), _SLOW if slow else _BATCH * _BATCHES)
+    """The scores of the first test samples, `[S, N]`."""
+    x, run = experiment.test.x, _run(experiment, variables)
+    count = min(len(x), _SLOW if _slow(experiment) else _BATCH * _BATCHES)
     batch = min(count, _BATCH)
-    run = jax.jit(
-        partial(
-            task.network.apply, on=experiment.on_chip if on_chip else experiment.measured_on[-1]
-        )
-    )
-    chip, key = (experiment.chip, jax.random.key(_SEED)) if on_chip else (None, None)
-    scores = [
-        run(variables.params, variables.state, task.encode(test.x[at : at + batch]), chip, key,
-            sample=jnp.int32(at))[0]
-        for at in range(0, count - batch + 1, batch)
-    ]  # fmt: skip
+    scores = [run(x[at : at + batch], at)[0] for at in range(0, count - batch + 1, batch)]
     return np.concatenate(jax.device_get(scores))
+
+
+def one_sample(
+    experiment: Experiment, variables: Variables, which: int, taken_for: int
+) -> OneSample | None:
+    """Returns what spiking layers do with a test sample; None: there are none, or it takes long.
+
+    Args:
+        experiment: whose network, chip and test set they are.
+        variables: what the network has learned.
+        which: number of the sample.
+        taken_for: the label that the network gives it.
+    """
+    nodes = [node for node in experiment.task.network.nodes if node.after.timed]
+    if not nodes or _slow(experiment):
+        return None
+    run = _run(experiment, variables, observe=("spikes", "membrane"))
+    records = jax.device_get(run(experiment.test.x[which : which + 1], which)[2])
+    of = {
+        what: {n.name: records[n.name][what] for n in nodes if what in records.get(n.name, {})}
+        for what in ("spikes", "membrane")
+    }
+    flat = {
+        what: {name: a[:, 0].reshape(len(a), -1) for name, a in arrays.items()}
+        for what, arrays in of.items()
+    }
+    membranes, labels = {}, {}
+    for name, v in flat["membrane"].items():
+        # Those that come highest have most to show.
+        shown = np.sort(np.argsort(-v.max(axis=0), kind="stable")[:_NEURONS])
+        membranes[name], labels[name] = v[:, shown], [f"neuron {n}" for n in shown]
+    label, classes = int(experiment.test.y[which]), experiment.classes
+    said = classes[label], classes[taken_for]
+    return OneSample(*said, nodes[0].after.dt, flat["spikes"], membranes, labels)
 
 
 def _taken(experiment: Experiment, index: np.ndarray, taken_for: np.ndarray) -> Samples | None:
