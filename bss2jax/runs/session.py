@@ -31,7 +31,7 @@ from bss2jax.runs.start import (
     sources_of,
 )
 from bss2jax.training.diagnose import NonFinite
-from bss2jax.training.evaluate import Result
+from bss2jax.training.evaluate import Result, by_class
 from bss2jax.training.loop import Epoch, Progress
 from bss2jax.training.task import Variables
 from bss2jax.window import Window
@@ -314,16 +314,14 @@ class _Session:
         if "chip" in experiment.measured_on:
             rungs = rungs | {"chip": self._rung("chip", variables)}
         self.directory.save("final", variables)
-        self.directory.write("confusion.json", _confusion(rungs, experiment.classes))
+        self.directory.write("confusion.json", by_class(rungs, experiment.classes))
         phases = [after - before for before, after in pairwise(past.marks)]
         self.directory.write(
             "summary.json",
             {
                 "name": config.name,
                 "test_accuracy": {name: rung.accuracy for name, rung in rungs.items()},
-                "test_balanced_accuracy": {
-                    name: rung.balanced_accuracy for name, rung in rungs.items()
-                },
+                "test_balanced_accuracy": {n: r.balanced_accuracy for n, r in rungs.items()},
                 "seed": config.seed,
                 "chip_seed": config.chip.seed,
                 "seconds": {"phases": phases, "total": past.now()},
@@ -399,14 +397,3 @@ def _save(past: _Past, progress: Progress, directory: RunDirectory) -> None:
         "progress": {name: getattr(progress, name) for name in ("step", "epoch", "seconds")},
     }
     directory.save_state(past.phase, progress.step, (progress.state, progress.best), meta)
-
-
-def _confusion(rungs: dict[str, Result], classes: tuple[str, ...]) -> dict[str, Any]:
-    """Per class what it was taken for, and its accuracy, by rung."""
-    return {
-        "classes": classes,
-        "test_confusion": {name: rung.confusion for name, rung in rungs.items()},
-        "test_class_accuracy": {
-            name: dict(zip(classes, rung.class_accuracy)) for name, rung in rungs.items()
-        },
-    }

@@ -92,6 +92,22 @@ def evaluate(
     return Result(float(np.sum(losses)) / count, int(np.trace(confusion)) / count, shares, rows)
 
 
+def by_class(results: Mapping[str, Result], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Returns what samples were taken for and the accuracy within each class, as a run keeps it.
+
+    Args:
+        results: by rung of the ladder.
+        classes: the meaning of each label.
+    """
+    return {
+        "classes": classes,
+        "test_confusion": {name: result.confusion for name, result in results.items()},
+        "test_class_accuracy": {
+            name: dict(zip(classes, result.class_accuracy)) for name, result in results.items()
+        },
+    }
+
+
 def accuracy_over_chips(
     task: Task,
     variables: Variables,
