@@ -26,7 +26,7 @@ from small import (
     weight,
 )  # fmt: skip
 
-from bss2jax import Mismatch, sample_chip
+from bss2jax import Mismatch, data, sample_chip
 from bss2jax.kernels.coding import encode_activations
 from bss2jax.networks import Activations, Dense, Flatten, build
 from bss2jax.training import Augmentation, Samples, accuracy_over_chips, evaluate, loop
@@ -323,3 +323,17 @@ def test_both_entrances_refuse_what_does_not_fit_the_network(x, y, message):
 def test_the_scale_of_a_task_may_be_an_array():
     task = replace(TASK, full_scale=np.array([31.0] * 12), offset=np.float32(0))
     assert hash(task.full_scale) and task.full_scale == (31.0,) * 12 and task.offset == 0
+    for wrong in (0.0, -1, np.nan, [1.0, 0.0], "255"):
+        with pytest.raises(ValueError, match="full_scale.*: got .*, expected a finite number > 0"):
+            replace(TASK, full_scale=wrong)
+        split = data.Split(np.zeros((1, 2)), np.zeros(1, int))
+        with pytest.raises(ValueError, match="full_scale.*: got "):
+            data.Dataset("mine", split, split, ("a",), wrong)
+
+
+@pytest.mark.parametrize("labels", [list, np.uint8, ">i4", np.int64])
+def test_labels_and_samples_of_any_type_give_the_same(labels):
+    x, y = (np.asarray(a) for a in (VALIDATION.x, VALIDATION.y))
+    given = Samples(x.astype(">f4"), y.tolist() if labels is list else y.astype(labels))
+    expected = evaluate(TASK, START, VALIDATION, None, None, on="ideal")
+    assert evaluate(TASK, START, given, None, None, on="ideal") == expected

@@ -1,8 +1,14 @@
 """What a data set is once loaded: two splits of NumPy arrays and what its values mean."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt
+
+from bss2jax.settings.readers import reader_of
+
+_Scale = Annotated[float, Gt(0)]
 
 
 class DataError(RuntimeError):
@@ -79,6 +85,9 @@ class Dataset:
         classes: the meaning of each label.
         full_scale: the value of x that means 1.0; one for all, or one for each channel.
         validation: the split that validates; None where the set has none of its own.
+
+    Raises:
+        ValueError: the full scale is no number above 0, or none for each channel.
     """
 
     name: str
@@ -89,10 +98,8 @@ class Dataset:
     validation: Split | None = None
 
     def __post_init__(self) -> None:
-        scale = np.asarray(self.full_scale, float)
-        object.__setattr__(
-            self, "full_scale", tuple(scale.tolist()) if scale.ndim else float(scale)
-        )
+        scale = reader_of(_Scale | tuple[_Scale, ...]).take(self.full_scale, ("full_scale",))
+        object.__setattr__(self, "full_scale", scale)
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
 
     @property

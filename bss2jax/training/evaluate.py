@@ -14,7 +14,7 @@ from bss2jax.chip.chip import Chip
 from bss2jax.networks.layer import Execution
 from bss2jax.training import objective as objectives
 from bss2jax.training.phase import ByLayer
-from bss2jax.training.task import Samples, Task, Variables, check
+from bss2jax.training.task import Samples, Task, Variables, taken
 from bss2jax.training.tiles import Compiled, compile_tiled
 
 BATCH = 500  # samples that share a key
@@ -73,7 +73,7 @@ def evaluate(
     Raises:
         ValueError: the samples or their labels do not fit the network.
     """
-    check(samples, task.network, "samples")
+    samples = taken(samples, task.network, "samples")
     count = len(samples.y)
     batch = min(BATCH, count)
     keys = None if key is None else jax.random.split(key, -(-count // batch))

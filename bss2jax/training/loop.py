@@ -17,7 +17,7 @@ from bss2jax.training.diagnose import NonFinite, diagnose
 from bss2jax.training.evaluate import Result, evaluate
 from bss2jax.training.phase import Phase, make_optimizer, steps_per_epoch, total_steps
 from bss2jax.training.step import VALIDATION, State, compiled_step, epoch_order, fresh
-from bss2jax.training.task import Samples, Task, Variables, check
+from bss2jax.training.task import Samples, Task, Variables, taken
 from bss2jax.training.tiles import Compiled
 
 _LOOK = 1.0  # seconds between looks at whether steps fail; each waits for the device
@@ -122,8 +122,8 @@ def train(
         ValueError: samples or labels do not fit the network.
         NonFinite: a loss, gradient or update is not finite, and the phase skips no such steps.
     """
-    check(training, task.network, "training")
-    check(validation, task.network, "validation")
+    training = taken(training, task.network, "training")
+    validation = taken(validation, task.network, "validation")
     samples = len(training.y)
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = start if isinstance(start, Progress) else begin(phase, start, samples)

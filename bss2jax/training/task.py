@@ -5,12 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bss2jax.chip.chip import Mismatch
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.networks.graph import Network, Params, State
+from bss2jax.networks.layer import Finite, Scale
+from bss2jax.settings.readers import reader_of
 from bss2jax.training.phase import Augmentation, Objective
+
+FullScale = Scale | tuple[Scale, ...]
+Offset = Finite | tuple[Finite, ...]
 
 
 @jax.tree_util.register_dataclass
@@ -49,6 +55,9 @@ class Task:
         augmentation: changes of the training images.
         offset: the value, in the unit of x, that becomes activation 0; one or one a channel.
         compiled: the steps and evaluations compiled so far, which equal phases share.
+
+    Raises:
+        ValueError: scale or offset are no finite numbers, or a scale is not above 0.
     """
 
     network: Network
@@ -63,9 +72,8 @@ class Task:
     )
 
     def __post_init__(self) -> None:
-        for name in ("full_scale", "offset"):
-            numbers = np.asarray(getattr(self, name), np.float64).tolist()
-            value = tuple(numbers) if isinstance(numbers, list) else numbers
+        for name, kind in (("full_scale", FullScale), ("offset", Offset)):
+            value = reader_of(kind).take(getattr(self, name), (name,))
             object.__setattr__(self, name, value)
 
     def initial(self, key: jax.Array) -> Variables:
@@ -101,6 +109,22 @@ class _Arrays(Protocol):
     def y(self) -> Any: ...
 
 
+def taken(samples: _Arrays, network: Network, name: str) -> Samples:
+    """Returns samples as a training takes them: arrays of JAX, labels int32.
+
+    Args:
+        samples: with arrays x and y of any types, or nested lists.
+        network: which takes them.
+        name: of the samples, for messages.
+
+    Raises:
+        ValueError: as `check`.
+    """
+    found: Any = Samples(_native(samples.x), _native(samples.y))
+    check(found, network, name)
+    return Samples(jnp.asarray(found.x), jnp.asarray(found.y, jnp.int32))
+
+
 def check(samples: _Arrays, network: Network, name: str) -> None:
     """Refuses samples that a network cannot take or score.
 
@@ -116,10 +140,19 @@ def check(samples: _Arrays, network: Network, name: str) -> None:
     expected = ", ".join(map(str, network.shapes[0]))
     if x.shape[1:] != network.shapes[0] or not len(x):
         raise ValueError(f"{name}.x: got shape {x.shape}, expected (S, {expected}) with S >= 1")
-    if x.dtype.kind not in "uif" or y.dtype.kind not in "ui":
+    numbers = jnp.issubdtype(x.dtype, jnp.floating) or x.dtype.kind in "bui"
+    if not numbers or y.dtype.kind not in "ui":
         raise ValueError(f"{name}: got x of {x.dtype} and y of {y.dtype}, expected numbers and int")
     if y.shape != (len(x),):
         raise ValueError(f"{name}.y: got shape {y.shape}, expected ({len(x)},), a label a sample")
     least, most = int(y.min()), int(y.max())
     if least < 0 or most >= classes:
         raise ValueError(f"{name}.y: got labels {least} to {most}, expected 0 to {classes - 1}")
+
+
+def _native(values: Any) -> Any:
+    """Values as an array in this machine's byte order, which is the only one that JAX takes."""
+    if isinstance(values, jax.Array):
+        return values
+    array = np.asarray(values)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
