@@ -14,6 +14,7 @@ The count is by target, and at the end over all. `tests/test_fuzz.py` runs the f
 import argparse
 import contextlib
 import copy
+import dataclasses
 import importlib.util
 import json
 import os
@@ -46,15 +47,17 @@ if GUIDED:
 READERS = ["bss2jax.config", "bss2jax.data", "bss2jax.chip", "bss2jax.runs", "tomllib"]
 READERS += ["bss2jax.files", "zipfile"]
 with atheris.instrument_imports(include=READERS) if GUIDED else contextlib.nullcontext():
-    from bss2jax import Substrate, config, data, experiment, report, sample_chip
+    from bss2jax import Substrate, config, data, experiment, report, sample_chip, settings
     from bss2jax.chip.chip import QUANTITIES
     from bss2jax.chip.file import load_chip, save_chip
     from bss2jax.chip.measurements import ChipError, read_measurements
     from bss2jax.config import ConfigError
     from bss2jax.data import DataError
+    from bss2jax.networks import LAYERS, Conversion
     from bss2jax.report import figures
     from bss2jax.runs import checkpoint
     from bss2jax.runs.directory import RunDirectory, RunError
+    from bss2jax.training import Augmentation, Objective, Phase
 
 PLACE = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 FOLDER = Path(PLACE.name)
@@ -170,6 +173,35 @@ def read_tree(tree):
     assert again["name"] == parsed.name
     if sum(getattr(layer, "outputs", 0) for layer in parsed.layers) < 3000:
         experiment.network_of(parsed)
+
+
+# Settings made in Python, of values that no file can hold too.
+
+KINDS = (*LAYERS, Conversion, Phase, Objective, Augmentation, config.Data, config.Run)
+NEEDED = {"outputs": 3, "window": 2, "on": "float", "epochs": 1, "learning_rate": 0.1, "name": "a"}
+STRANGE = st.sampled_from(
+    [
+        *(None, b"1", 1j, object, range(3), frozenset(), [None], (1, "a"), {1: 2}, LAYERS[0]()),
+        *(np.int8(3), np.float16(0.5), np.bool_(True), np.ones(2), np.ones((2, 2)), np.array("x")),
+        jnp.float32(1),
+    ]
+)
+
+
+@st.composite
+def settings_(draw):
+    kind = draw(st.sampled_from(KINDS))
+    names = [field.name for field in dataclasses.fields(kind) if field.init]
+    given = {name: value for name, value in NEEDED.items() if name in names}
+    changed = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3))
+    return kind, given | {name: draw(VALUES | STRANGE | st.sampled_from(WORDS)) for name in changed}
+
+
+def read_setting(kind_and_fields):
+    kind, fields = kind_and_fields
+    made = kind(**fields)
+    hash(made)
+    assert settings.read(kind, fields) == made
 
 
 def read_overrides(overrides):
@@ -319,6 +351,7 @@ LIKE = jax.eval_shape(lambda: TREE)
 TARGETS = {
     "config": Target(trees(SHIPPED), read_tree, (ConfigError,), 0.2),
     "overrides": Target(OVERRIDES, read_overrides, (ConfigError,), 0.15),
+    "settings": Target(settings_(), read_setting, (ValueError,), 0.1),
     "config-file": Target(
         changed(TOML), in_file(config.load, "bytes.toml"), (ConfigError,), 0.1, TOML
     ),
