@@ -1,10 +1,11 @@
 """What pages take from elsewhere when they are built, so that every fact is written once.
 
-`<!-- heads -->` becomes the heads of all shipped configs, `<!-- experiments -->` the committed
-results of all experiments, with their figures, `<!-- quantities -->` what the fields of a chip and
-of its mismatch declare.
+`<!-- summaries -->` becomes a table of the kept summaries of runs, `<!-- heads -->` the heads of
+all shipped configs, `<!-- experiments -->` the committed results of all experiments, with their
+figures, `<!-- quantities -->` what the fields of a chip and of its mismatch declare.
 """
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -13,6 +14,7 @@ from mkdocs.structure.files import File
 
 from bss2jax.chip.chip import QUANTITIES, SPREADS, Mismatch
 from bss2jax.chip.quantities import CIRCUIT, INPUT
+from bss2jax.networks.rungs import RUNGS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -28,6 +30,7 @@ def on_files(files, config):
 def on_page_markdown(markdown, **_):
     """Replaces the marks of a page by what they stand for."""
     markdown = markdown.replace("<!-- heads -->", heads())
+    markdown = markdown.replace("<!-- summaries -->", summaries())
     markdown = markdown.replace("<!-- quantities -->", quantities())
     return markdown.replace("<!-- experiments -->", experiments())
 
@@ -41,6 +44,21 @@ def on_post_page(output, **_):
 def _joined(found):
     first, second = found[1], found[2]
     return f"<b><code>{first} {second}</code></b>" if first.endswith(",") else found[0]
+
+
+def summaries():
+    """A table of runs: `summary.json` of `bss2jax train NAME`, as it was written."""
+    rows = []
+    for path in sorted((RESULTS / "summaries").glob("*.json")):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        found = kept["test_accuracy"]
+        accuracy = (f"{found[rung]:.2%}" if rung in found else "-" for rung in RUNGS)
+        seeds = f"{kept['seed']}, {kept['chip_seed']}"
+        time = f"{kept['seconds']['total']:.0f} s"
+        rows.append((f"`{path.stem}`", *accuracy, str(kept["test_samples"]), seeds, time))
+    labels = (rung.label for rung in RUNGS.values())
+    header = ("`bss2jax train …`", *labels, "test samples", "seed, chip", "took")
+    return _table(header, rows)
 
 
 def heads():

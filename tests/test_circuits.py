@@ -41,7 +41,7 @@ def test_small_mnist_fills_the_chip_in_one_partition():
     assert plan.configurations == 1
     circuits = np.concatenate([plan.place(name).circuits.ravel() for name in plan.names])
     np.testing.assert_array_equal(np.sort(circuits), np.arange(512))
-    assert describe(plan).endswith("\n1 partition")
+    assert describe(plan).endswith("\n1 configuration")
     assert planned((256, 247), (247, 10)).configurations == 2  # two circuits too many
 
 

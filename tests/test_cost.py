@@ -35,7 +35,7 @@ def test_the_partitioned_network_takes_half_a_millisecond_and_31_s_an_epoch():
     assert cost.configurations == pytest.approx([103e-6] * 5)
     assert cost.seconds == pytest.approx(515e-6)
     assert over_epoch(cost, 60_000, 100).seconds == pytest.approx(30.9)
-    with pytest.raises(ValueError, match="of one partition, this one has 5"):
+    with pytest.raises(ValueError, match="of one configuration, this one has 5"):
         estimate(spiking((784, 256, 10), 32e-6), mode="fast")
 
 

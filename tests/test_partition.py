@@ -287,7 +287,7 @@ def test_one_plan_holds_products_and_populations_one_after_the_other():
     assert by_layer["readout"][0].circuits == tuple(range(200, 220))
     assert by_layer["readout"][0].array is None and MIXED.chips == 1
     text = describe(MIXED)
-    for words in ("conv2d", "130x300", "1 partition", "group"):
+    for words in ("conv2d", "130x300", "1 configuration", "group"):
         assert words in text
 
 

@@ -104,7 +104,7 @@ def estimate(plan: Plan, *, mode: Mode = "paced") -> Cost:
         one = fast_seconds(plan)
         if one is None:
             raise ValueError(
-                "mode: fast takes a spiking network of one partition, this one has "
+                "mode: fast takes a spiking network of one configuration, this one has "
                 f"{plan.configurations}"
             )
         seconds = np.full(1, one)

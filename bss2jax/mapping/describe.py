@@ -52,7 +52,7 @@ def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
         if told:
             times = np.zeros(plan.configurations)
             np.maximum.at(times, own[:, CONFIGURATION], demand.seconds(own, plan.seconds, s))
-            rows.append([plan.names[i], *map(str, told.values()), f"{times.sum() * 1e6:.1f} us"])
+            rows.append([plan.names[i], *map(str, told.values()), f"{times.sum() * 1e6:.1f} µs"])
             header = ["layer", *told, "time"]
     if rows:
         parts.append(table(header, rows) + "\n")
@@ -60,12 +60,13 @@ def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
     if rows:
         whole = cost.seconds * s.power_system * 1e3
         parts.append(
-            f"the whole mobile system, {s.power_system} W, would take {whole:.1f} mJ in that time; "
-            "12 mJ per MNIST image, published\nfor a whole set-up, is not reproduced"
+            f"a whole mobile system, {s.power_system} W, would take {whole:.1f} mJ in that time; "
+            "the 12 mJ published for an image\nof MNIST are of such a system with its host, and "
+            "not reproduced here"
         )
     elif fast_seconds(plan) is not None:
         fast = _sample_line(estimate(plan, mode="fast"))
-        parts.append(f"in fast mode, ended after {1e6 * s.fast_run:.0f} us, {fast}")
+        parts.append(f"in fast mode, ended after {1e6 * s.fast_run:.0f} µs, {fast}")
     return "\n".join([*parts, "", _epoch_table(cost, samples, batch, s)])
 
 
@@ -116,12 +117,12 @@ def _cell(fact: object) -> str:
 
 def _sample_line(cost: Cost) -> str:
     least, most = (1e6 * joules for joules in cost.joules)
-    energy = f"{least:.3g} uJ" if least == most else f"{least:.0f} to {most:.0f} uJ"
+    energy = f"{least:.3g} µJ" if least == most else f"{least:.0f} to {most:.0f} µJ"
     power = f"{cost.power[0]:g} W" if least == most else "{:g} to {:g} W".format(*cost.power)
     events = (
         "input events not known" if cost.events is None else f"at most {cost.events} input events"
     )
-    return f"per sample: {cost.seconds * 1e6:.1f} us of chip time, {energy} ({power}), {events}"
+    return f"per sample: {cost.seconds * 1e6:.1f} µs of chip time, {energy} ({power}), {events}"
 
 
 def _epoch_table(cost: Cost, samples: int, batch: int, substrate: Substrate) -> str:

@@ -1,4 +1,4 @@
-"""Where spiking populations go on the chip: circuits per neuron, neurons per run, runs.
+"""Where spiking populations go on the chip: circuits per neuron, neurons at once.
 
 A neuron circuit takes 128 signed inputs. Larger fan-in joins c circuits to a neuron: c is the
 number of circuits that the inputs need, rounded up to even above one, as both neuron rows take
@@ -358,10 +358,10 @@ class PopulationDemand:
             "neurons": self.neurons,
             "fan-in": self.inputs,
             "circuits per neuron": place.circuits_per_neuron,
-            "neurons per run": place.neurons_per_run,
-            "runs": len(rows),
+            "neurons at once": place.neurons_per_run,
+            "configurations": len(rows),
             "utilisation": place.circuits / (len(rows) * place.circuits_on_chip),
-            "input events per run": events,
+            "input events": events,
         }
 
     def costs(self, rows: np.ndarray) -> dict[str, object]:
@@ -370,8 +370,8 @@ class PopulationDemand:
         return {}
 
     def remarks(self, configurations: int) -> tuple[str, ...]:
-        """Returns how many partitions there are, and how the input is simulated."""
-        lines = [f"{configurations} partition{'' if configurations == 1 else 's'}"]
+        """Returns how many configurations there are, and how the input is simulated."""
+        lines = [f"{configurations} configuration{'' if configurations == 1 else 's'}"]
         if self.density is not None:
             how = "event by event" if self.event_driven else "as a dense raster"
             lines.append(

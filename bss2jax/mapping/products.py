@@ -276,7 +276,7 @@ class ProductDemand:
     def costs(self, rows: np.ndarray) -> dict[str, object]:
         """Returns what `describe_cost` says of the layer beside its time."""
         runs = self.vectors * len(np.unique(rows[:, CONFIGURATION]))
-        return {"vectors": self.vectors, "sends": self.num_sends, "runs": runs}
+        return {"vectors": self.vectors, "sends": self.num_sends, "reads": runs}
 
     def remarks(self, configurations: int) -> tuple[str, ...]:
         """Returns nothing: all is in the facts."""
