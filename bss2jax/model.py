@@ -121,16 +121,22 @@ def task_of(config: Config, network: Network, full_scale: float | tuple[float, .
         config: the experiment.
         network: the config's own.
         full_scale: of the data set, where the config does not say another.
+
+    Raises:
+        ConfigError: settings do not fit the network, such as weights of classes.
     """
-    return Task(
-        network,
-        config.data.full_scale or full_scale,
-        config.spreads,
-        BSS2,
-        config.objective,
-        config.augment,
-        config.data.offset,
-    )
+    try:
+        return Task(
+            network,
+            config.data.full_scale or full_scale,
+            config.spreads,
+            BSS2,
+            config.objective,
+            config.augment,
+            config.data.offset,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def network_of(config: Config) -> Network:
