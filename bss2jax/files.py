@@ -35,8 +35,10 @@ def place(path: str | Path) -> Path:
     """Returns a path as people write it: `~` is the user's home, `~name` that of another.
 
     Raises:
-        FileNotFoundError: there is no such home, or a null character is in it.
+        FileNotFoundError: it is empty, holds a null character, or there is no such home.
     """
+    if not str(path):
+        raise FileNotFoundError(errno.ENOENT, "no such file: an empty name", "''")
     found = os.path.expanduser(path)
     if str(found).startswith("~"):
         raise FileNotFoundError(errno.ENOENT, "no such home directory", str(path))
@@ -130,6 +132,8 @@ def arrays_of(file: BinaryIO, *, compressed: bool = True) -> dict[str, np.ndarra
         return _read_arrays(file, compressed)
     except _DAMAGE as error:
         said = str(error) or type(error).__name__
+        if "allow_pickle" in said:  # what NumPy takes any other file for
+            said = "no archive of arrays"
         raise ValueError(f"damaged, or not an npz file: {said.splitlines()[0]}") from None
 
 

@@ -543,6 +543,8 @@ def test_what_cannot_be_reached_is_one_line_of_it(tiny, capsys):
     assert "no-such-user" in wrong(capsys, "train", "~no-such-user/x.toml")
     assert "no-such-user" in wrong(capsys, "chip", "sample", "~no-such-user/x.npz")
     assert "no-such-user" in wrong(capsys, "report", "~no-such-user/x")
+    assert "an empty name" in wrong(capsys, "chip", "sample", "")
+    assert "got [nothing], expected a list" in wrong(capsys, "plan", tiny, "phases.0=")
     assert "null character" in wrong(capsys, "evaluate", "a\0b")
     assert "key=value goes with a config" in wrong(capsys, "train", "--resume", "run", "seed=1")
     assert "seed=1" in wrong(capsys, "train", tiny, "--seed", "1")

@@ -68,7 +68,7 @@ def _find(source: str | Path) -> Path:
     """The file that is meant: by its path, or by the name of what ships."""
     known = shipped()
     try:
-        path = place(source)
+        path = place(source) if str(source) else Path()
         if path.exists() and not path.is_dir():
             return path
         is_directory = bool(str(source)) and path.is_dir()

@@ -39,13 +39,8 @@ FileName = Annotated[
         "a file name: printable, not empty, without '/' and no '.' in front",
     ),
 ]
-Amount = Annotated[
-    float,
-    Where(
-        lambda value: 0 < value < 1 or (value >= 1 and value == int(value)),
-        "a share between 0 and 1, or a whole number of samples",
-    ),
-]
+# Samples, or a share of them: 1 is a sample, and 1.0 would be all.
+Amount = Annotated[int, Ge(1)] | Annotated[float, Gt(0), Lt(1)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,15 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from bss2jax.settings.errors import Key, Wrong, nearest, refused
 
 Kind = TypeVar("Kind")
-# In a table: the value that a key is set back from to its default.
-UNSET = object()
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+# In a table: the value that sets a key back to its default, and takes an item out of a list.
+UNSET = _Unset()
 
 
 @dataclass(frozen=True)
@@ -344,7 +351,7 @@ def _test(condition: Any) -> Where | None:
         case Lt(lt=bound):
             return Where(partial(operator.gt, bound), _beyond("<", bound))
         case MinLen(min_length=least):
-            return Where(lambda value: len(value) >= least, f"of {least} or more")
+            return Where(lambda value: len(value) >= least, f"with {least} or more")
     return None
 
 
