@@ -306,7 +306,7 @@ def test_version_is_the_packages_and_jaxs_with_the_device(capsys):
     "arguments, parts",
     [
         ([], ["COMMAND", "bss2jax --help"]),
-        (["trian"], ["'trian'", "did you mean 'train'?", "train, evaluate, report, plan, chip"]),
+        (["trian"], ["'trian'", "did you mean 'train'?", "known: train, evaluate, "]),
         (["train"], ["config", "--resume", "bss2jax train --help"]),
         (["train", "tiny.toml", "--resume", "run"], ["config", "--resume"]),
         (["train", "--resume", "nowhere"], ["nowhere", "no run directory"]),
