@@ -97,7 +97,7 @@ def prepare(
 
     Args:
         config: what to prepare.
-        dataset: to use instead of loading `config.data.source`; of the same shapes.
+        dataset: a data set to use instead of loading `config.data.source`; of the same shapes.
         network: the config's own, where `network_of` has built it already.
 
     Raises:
@@ -135,8 +135,8 @@ def plan_text(network: Network, samples: int, batch: int) -> str:
     """Returns a network's placement and cost, of a sample and of an epoch, as text.
 
     Args:
-        network: whose plan it is.
-        samples: of an epoch.
+        network: the network whose plan it is.
+        samples: the number of samples in an epoch.
         batch: samples with the same weights.
     """
     if network.misfit:
@@ -157,7 +157,7 @@ def over_chips(
     """Measures test accuracy, `[count]`, on chips not seen: the seeds after the run's own.
 
     Args:
-        experiment: whose spreads, test set and execution apply.
+        experiment: the experiment whose spreads, test set and execution apply.
         variables: what the network has learned.
         count: chips.
         callbacks: as of `accuracy_over_chips`.

@@ -120,7 +120,7 @@ def task_of(config: Config, network: Network, full_scale: float | tuple[float, .
     Args:
         config: the experiment.
         network: the config's own.
-        full_scale: of the data set, where the config does not say another.
+        full_scale: the largest value of the data set, where the config does not say another.
 
     Raises:
         ConfigError: settings do not fit the network, such as weights of classes.

@@ -70,8 +70,8 @@ class Module(nnx.Module):
 
         Args:
             x: an array for each of its inputs, `[B, *size]` or `[T, B, *size]`.
-            chip: whose fixed pattern applies.
-            key: of noise, random codes and dropout; None: none of these.
+            chip: the chip whose fixed pattern applies.
+            key: the random key of noise, random codes and dropout; None: none of these.
             sample: number of the first sample, which noise depends on.
             on: execution; by default `chip` where one is given, else `ideal`.
             training: whether dropout and training noise apply.

@@ -41,7 +41,7 @@ class Calibration:
     """What a calibration did.
 
     Attributes:
-        chip: with its cells set.
+        chip: the chip with its cells set.
         settings: the codes, by quantity.
         before, after: what was measured with all cells in the middle, and at the end; nan where a
             circuit gave no answer.
@@ -87,7 +87,7 @@ def configure(chip: Chip, curvature: dict[str, jax.Array], settings: Settings) -
 
     Args:
         chip: as it was drawn.
-        curvature: for each cell `[H, C]`, of drivers `[H, R]`: see `draw_cells`.
+        curvature: the curvature for each cell `[H, C]`, of drivers `[H, R]`: see `draw_cells`.
         settings: the codes, of the same shapes.
     """
 
@@ -121,7 +121,7 @@ def calibrate(
         key: decides the trial noise and the transfers of the cells.
         cells: the quantities to set, of those in `CELLS`, by default all; `PRODUCTS` are those of
             matrix products.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
         on_step: called after each measurement with the number done and the number of all.
 
     Returns:

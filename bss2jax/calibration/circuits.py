@@ -85,7 +85,7 @@ def measure_synaptic_input(
         chip: the chip to measure.
         key: decides the trial noise.
         sign: 1 for an excitatory, -1 for an inhibitory input.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
 
     Returns:
         `[H, C]` time constants, and strengths, over the nominal ones; nan where the response is too

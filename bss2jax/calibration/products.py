@@ -80,7 +80,7 @@ def characterise(
         activation: the input of all rows.
         runs: repetitions of each weight.
         num_sends: times each input is sent.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
 
     Returns:
         A `Characterisation`. A column that gives nothing has gain 0 and no ratio (nan).
@@ -225,7 +225,7 @@ def measure_gain(
         chip: the chip to measure.
         key: decides the trial noise.
         sign: 1 for positive, -1 for negative weights.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
 
     Returns:
         `[H, C]` deflection over the nominal one.

@@ -73,7 +73,7 @@ def describe_characterisation(
     Args:
         chip: the chip to measure.
         key: decides the trial noise.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
         on_step: called before each measurement with the number done and the number of all.
     """
     k_sweep, k_gain, k_spreads = jax.random.split(key, 3)

@@ -282,7 +282,7 @@ class Chip:
         Args:
             path: an npz or csv: see `read_measurements`.
             like: a chip that has all else, by default an ideal one.
-            substrate: whose array sizes the chip has.
+            substrate: the substrate whose array sizes the chip has.
 
         Raises:
             ChipError: the file cannot be read, a name is unknown, a shape or a value impossible.
@@ -306,7 +306,7 @@ def ideal_chip(noise_std: float = 0.0, *, substrate: Substrate = BSS2) -> Chip:
 
     Args:
         noise_std: trial noise of every readout, LSB.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
     """
     chip = built(Chip, {name: declared.ideal(substrate) for name, declared in QUANTITIES.items()})
     return replace(chip, noise_std=jnp.full_like(chip.noise_std, noise_std))
@@ -324,7 +324,7 @@ def sample_chip(
     Args:
         key: decides the specimen; `jax.random.key(n)` is chip number n everywhere in bss2jax.
         mismatch: the spreads.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
 
     Returns:
         A `Chip` of float32 arrays.

@@ -44,7 +44,7 @@ def uniform(
 
     Args:
         key: a threefry one.
-        shape: of the result.
+        shape: the shape of the result.
         low, high: the ends, of which the upper one is excluded.
 
     Returns:
@@ -73,7 +73,7 @@ def around(key: jax.Array, std: float, shape: tuple[int, ...], mean: float = 0.0
     Args:
         key: a threefry one.
         std: their standard deviation.
-        shape: of the result.
+        shape: the shape of the result.
         mean: their mean.
 
     Returns:

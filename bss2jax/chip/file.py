@@ -23,7 +23,7 @@ def save_chip(chip: Chip, path: str | Path, *, substrate: Substrate = BSS2) -> N
     Args:
         chip: one chip, no stack.
         path: the file, `.npz` by custom.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
 
     Raises:
         ChipError: the chip is of another substrate, or the file cannot be written.

@@ -28,7 +28,7 @@ def read_measurements(
             1 = nominal), `offset` (LSB per read) and `noise_std` (LSB); `[H, C]`, or flat with the
             columns of hemisphere 0 first.
         quantities: the quantities of a chip, some of which can be measured.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
 
     Returns:
         `[H, C]` float32 arrays.

@@ -29,7 +29,7 @@ class Site:
     """Where on the chip a quantity has its values.
 
     Attributes:
-        name: of the place that has a value of its own.
+        name: the name of the place that has a value of its own.
         axes: a letter an axis: H hemispheres, S signs (excitatory, inhibitory), R signed rows,
             C columns.
     """
@@ -56,7 +56,7 @@ class Kind:
     """What kind of number a quantity is.
 
     Attributes:
-        unit: of its values.
+        unit: the unit of its values.
         least: the lowest value that it can have.
         nominal: its value on an ideal chip.
     """
@@ -72,7 +72,7 @@ class Kind:
             key: a threefry one.
             std: the spread.
             shift: added everywhere.
-            shape: of the result.
+            shape: the shape of the result.
 
         Returns:
             A float32 array of any shape.
@@ -208,7 +208,7 @@ class Quantity:
         Args:
             key: the specimen's threefry key.
             mismatch: the spreads, a `Mismatch`.
-            substrate: whose sizes the chip has.
+            substrate: the substrate whose sizes the chip has.
 
         Returns:
             A float32 array, `[...]` of its site's axes, or None.
@@ -251,7 +251,7 @@ class Spread:
         """Returns a value of the field as Python's own number.
 
         Args:
-            name: of the field.
+            name: the name of the field.
             value: a number of Python, NumPy or JAX.
 
         Raises:

@@ -19,7 +19,7 @@ class Link:
 
     Attributes:
         latency: time from one end to the other where nothing waits, s.
-        energy: of an event, J.
+        energy: the energy of an event, J.
         rate: most events a second; infinite where nothing limits them.
     """
 
@@ -53,7 +53,7 @@ class Cell:
 
     Attributes:
         on, off: resistance of its two states, ohm.
-        volts: of a spike on its row.
+        volts: the voltage of a spike on its row.
     """
 
     on: float
@@ -69,15 +69,15 @@ class System:
     """Several chips with links between them.
 
     Attributes:
-        name: of the preset, with its sizes.
+        name: the name of the preset, with its sizes.
         topology: chips and links.
         entry: what an event meets once, before its first link.
-        links: of each kind of the topology's links.
-        limits: of a chip and of the system.
+        links: the numbers of each kind of the topology's links.
+        limits: the limits of a chip and of the system.
         cast: what becomes of an event for several chips: `unicast`, a copy for each from the start;
             `multicast`, one where ways are shared; `broadcast`, a copy for every chip.
-        sources: of the numbers, and which are assumed.
-        cell: of crossbars of non-volatile memory, or None.
+        sources: the sources of the numbers, and which are assumed.
+        cell: the cell of crossbars of non-volatile memory, or None.
     """
 
     name: str

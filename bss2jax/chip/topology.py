@@ -61,7 +61,7 @@ class Mesh:
     """Chips on a grid, each with links to its neighbours; events go along rows, then columns.
 
     Attributes:
-        rows, columns: of chips, numbered row by row.
+        rows, columns: the numbers of chips, numbered row by row.
 
     Raises:
         ValueError: there is no chip.

@@ -85,8 +85,8 @@ class ChipSeed(Checked):
     """Which chip: the seed of its fixed pattern, independent of the run's seed, or a file.
 
     Attributes:
-        seed: of the pattern; other chips of the run are those of the seeds that follow.
-        file: that `bss2jax chip` wrote; the run's own chip, in place of the seed's.
+        seed: the seed of the pattern; other chips of the run are those of the seeds that follow.
+        file: the file that `bss2jax chip` wrote; the run's own chip, in place of the seed's.
     """
 
     seed: Seed = 0
@@ -139,7 +139,7 @@ class Run(Checked):
     """Where the run goes, and how often it saves what it needs to go on after a stop.
 
     Attributes:
-        dir: by default `runs/NAME-k` with the first free k.
+        dir: the directory of the run; by default `runs/NAME-k` with the first free k.
         checkpoint_seconds, checkpoint_steps: the most time, and steps, between two checkpoints.
         checkpoints: how many are kept.
     """
@@ -174,16 +174,16 @@ class Config(Checked):
     Attributes:
         name: names the run directory.
         description: one line for `bss2jax configs`.
-        seed: of initialisation, order, validation split, augmentation and noise.
-        data: which set, and what validates.
+        seed: the seed of initialisation, order, validation split, augmentation and noise.
+        data: the data set, and what validates.
         chip: the seed or the file of its fixed pattern.
         mismatch, noise: how far chips spread, and what differs from trial to trial.
-        layers: of the network, each behind the one before it or behind its `inputs`.
+        layers: the layers of the network, each behind the one before it or behind its `inputs`.
         conversion: how a network of rates runs as spikes.
         objective, augment: what is minimised, and how images are changed.
         start: the directory of a finished run with the same layers, whose final parameters are
             those that training starts from; by default they are drawn.
-        phases: of the training.
+        phases: the phases of the training.
         run: where it goes.
     """
 

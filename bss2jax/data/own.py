@@ -21,7 +21,7 @@ def from_npz(path: Path) -> Dataset:
     by default the largest number of an integer type, and of floats the largest of `x_train`.
 
     Args:
-        path: of the npz file.
+        path: the path of the npz file.
 
     Raises:
         DataError: it cannot be read, or an array is missing or wrong.
@@ -51,7 +51,7 @@ def from_folder(path: Path) -> Dataset:
     itself, and then every fifth image of a class tests, by the order of their names.
 
     Args:
-        path: of the folder.
+        path: the path of the folder.
 
     Raises:
         DataError: there are no images, or they differ in size.

@@ -21,7 +21,7 @@ def dataset(name: str) -> Dataset:
     of others is 1.
 
     Args:
-        name: of the set.
+        name: the name of the set.
 
     Raises:
         ValueError: there is no such set, or it has no samples of one shape with class labels in the

@@ -80,7 +80,7 @@ def run(
         weights: `[R // 2, rows, N]` the row blocks, as they stand on the arrays.
         tables: where each block is; None for the published order on one chip.
         chip: whose columns read out, or chips with their number in front; None for a perfect one.
-        key: for the noise, or None.
+        key: the random key for the noise, or None.
         numbers: `[M]` uint32, by which the rows of x are given their noise.
 
     Returns:

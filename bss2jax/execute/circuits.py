@@ -121,12 +121,12 @@ def on_chip(
     """Gathers a population from one chip, where it would go by itself: from circuit 0 on.
 
     Args:
-        chip: whose circuits and synapses apply.
+        chip: the chip whose circuits and synapses apply.
         inputs: K, of one position.
         neurons: N, of all positions.
         recurrent: whether its spikes return to it.
         positions: P of receptive fields; 1: all neurons see all inputs.
-        substrate: whose sizes apply.
+        substrate: the substrate whose sizes apply.
 
     Raises:
         ValueError: the population cannot be placed, or the chip is another substrate's.
@@ -141,8 +141,8 @@ def gather_place(chip: Chip, place: Population, inputs: int) -> OnChips:
     """Gathers a population from one chip by its place.
 
     Args:
-        chip: whose circuits and synapses apply.
-        place: of the population; its runs meet the same circuits.
+        chip: the chip whose circuits and synapses apply.
+        place: the place of the population; its runs meet the same circuits.
         inputs: K, recurrent ones aside.
 
     Raises:
@@ -174,7 +174,7 @@ def joined(circuits: Circuits, chip_of: jax.Array, members: jax.Array) -> Circui
     """Returns neurons, `[N]`: each joined of its circuits, as each quantity declares.
 
     Args:
-        circuits: of all chips, with a leading axis.
+        circuits: the circuits of all chips, with a leading axis.
         chip_of: `[N]` chip of each neuron.
         members: `[N, c]` circuits of each neuron.
     """

@@ -40,7 +40,7 @@ def conv1d(
         x: `[B, ..., L, C]` activations 0..31.
         w: `[k, C / groups, N]` weights -63..63.
         chip: as in `matmul`.
-        key: for the noise, as in `matmul`.
+        key: the random key for the noise, as in `matmul`.
         stride: positions from one window to the next.
         padding: zeros on both sides; a pair (before, after) in a list; "VALID" or "SAME".
         groups: independent convolutions over equal shares of the channels; each is placed from the
@@ -128,7 +128,7 @@ def num_expansions(
     Args:
         window, channels, outputs: sizes of the kernel.
         stride: positions from one copy to the next.
-        substrate: whose blocks they fit.
+        substrate: the substrate whose blocks they fit.
 
     Raises:
         ValueError: not even one does.
@@ -179,7 +179,7 @@ def windows(x: jax.Array, axis: int, k: int, s: int) -> jax.Array:
 
     Args:
         x: `[..., size, ...]`.
-        axis: which one to cut.
+        axis: the axis to cut.
         k: entries of a window.
         s: entries from one window to the next.
     """
@@ -203,10 +203,10 @@ def run_groups(
     """Runs `product(inputs, weights, key, *others)` group after group.
 
     Args:
-        product: of one group.
+        product: the product of one group.
         inputs: `[groups, ..., K]`.
         weights: `[groups, K, N]`.
-        key: of which each of several groups gets its own; None: none for any.
+        key: the random key of which each of several groups gets its own; None: none for any.
         others: what else differs between groups, these in front.
 
     Returns:
@@ -266,8 +266,8 @@ def join_copies(y: jax.Array, positions: int, outputs: int) -> jax.Array:
 
     Args:
         y: `[..., vectors, copies * outputs]`.
-        positions: of the convolution; what copies beyond them give is dropped.
-        outputs: of the kernel.
+        positions: the positions of the convolution; what copies beyond them give is dropped.
+        outputs: the outputs of the kernel.
 
     Returns:
         `[..., positions, outputs]`.

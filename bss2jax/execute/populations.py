@@ -71,7 +71,7 @@ def population(
             receptive fields `[K, C]` or `[P, K, C]`.
         neuron: `LIF`, `LI`, `ExactLIF` or a user's own; parameters a number, `[N]` or `[B, N]`.
         circuits: neurons and synapses on their chips: see `gather` and `on_chip`. None: nominal.
-        key: for trial noise. None: no noise.
+        key: the random key for trial noise. None: no noise.
         recurrent: `[N, N]` weights within the population.
         codes: what synapses hold; None for plain simulation, with float weights.
         gradient: rule of the backward pass.

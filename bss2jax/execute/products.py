@@ -54,7 +54,7 @@ def matmul(
             no gradient and cannot be averaged.
         chip: whose fixed pattern applies; None for a perfect chip, at the least cost. With `place`
             also a stack of chips, their number in front.
-        key: for trial noise. None: no noise, and no random numbers in the graph.
+        key: the random key for trial noise. None: no noise, and no random numbers in the graph.
         sample: number of the first sample of x, by which noise is drawn.
         num_sends: times each input is sent; multiplies the gain.
         avg: neighbouring columns that carry the same weights and whose mean is taken.

@@ -78,7 +78,7 @@ def cadc_trace(v: jax.Array, dt: float, scale: float, *, substrate: Substrate = 
         v: `[T, B, N]` software units.
         dt: s.
         scale: LSB per software unit.
-        substrate: whose sampling period and range apply.
+        substrate: the substrate whose sampling period and range apply.
 
     Returns:
         `[T, B, N]` as the host sees it, software units. The gradient passes straight through,

@@ -47,8 +47,8 @@ def tables_of(place: Place, grid: Grid, chip: Chip | None, *, groups: int = 1) -
     """Returns the tables by which patterns are gathered; None where tiles do.
 
     Args:
-        place: from a plan, or the tables themselves.
-        grid: of the weight, of one group.
+        place: the place, from a plan, or the tables themselves.
+        grid: the grid of the weight, of one group.
         chip: the chips that there are.
         groups: independent weights.
 
@@ -90,8 +90,8 @@ def strengthened(codes: Stripes, chips: Chip, grid: Grid, tables: Tables | None)
 
     Args:
         codes: `[R // 2, rows, N]`.
-        chips: with their number in front.
-        grid: of the weight.
+        chips: the chips with their number in front.
+        grid: the grid of the weight.
         tables: where each block is, or None.
     """
     rows = grid.block_shape[0]
@@ -131,7 +131,7 @@ def lay_out(pattern: jax.Array, grid: Grid, tables: Tables | None) -> Stripes:
 
     Args:
         pattern: `[K, H, ..., C]` of K chips with H arrays.
-        grid: of the weight.
+        grid: the grid of the weight.
         tables: where each block is; None for the published order on chip 0.
 
     Returns:

@@ -48,8 +48,8 @@ class Weight(Protocol):
         Args:
             settings: what is static.
             x: `[B, ..., K]` activations.
-            chip: whose fixed pattern applies, or None.
-            key: for the noise, or None.
+            chip: the chip whose fixed pattern applies, or None.
+            key: the random key for the noise, or None.
             sample: number of the first sample.
             avg: neighbouring columns of the same weights, whose mean is taken.
 
@@ -165,7 +165,7 @@ def floats(w: Any, place: Place, substrate: Substrate, *, clipped: bool = False)
     Args:
         w: any array or nested sequence of numbers.
         place: where its blocks are.
-        substrate: whose synapses hold it.
+        substrate: the substrate whose synapses hold it.
         clipped: whether values that no synapse holds are let through, to be counted.
 
     Raises:

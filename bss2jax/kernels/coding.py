@@ -30,7 +30,7 @@ def encode_activations(
     Args:
         values: `[...]`, such as uint8 pixels; or `[..., C]`.
         full_scale: what becomes 31; one for all, or C of them.
-        substrate: whose activation range is filled.
+        substrate: the substrate whose activation range is filled.
         offset: the value, in their unit, that becomes 0; one for all, or C of them.
     """
     factor = substrate.activation_max / np.asarray(full_scale)
@@ -63,7 +63,7 @@ def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:
 
     Args:
         x: `[..., C]`, in units of activations.
-        substrate: whose activation range cuts.
+        substrate: the substrate whose activation range cuts.
 
     Returns:
         `[..., 2 C]`, 0..31.
@@ -120,7 +120,7 @@ def regular(values: jax.Array, steps: int, spikes: float) -> jax.Array:
     Args:
         values: `[B, K]`, 0..1.
         steps: T.
-        spikes: of the value 1, at most T.
+        spikes: the number of spikes of the value 1, at most T.
     """
     rate = values * (spikes / steps)
     time = jnp.arange(steps, dtype=jnp.float32)[:, None, None]
@@ -132,7 +132,7 @@ def poisson(values: jax.Array, key: jax.Array, steps: int) -> jax.Array:
 
     Args:
         values: `[B, K]`, 0..1.
-        key: of the draws.
+        key: the random key of the draws.
         steps: T.
     """
     draw = jax.random.uniform(key, (steps, *values.shape))

@@ -17,7 +17,7 @@ def relu(y: ArrayLike, *, substrate: Substrate = BSS2) -> jax.Array:
 
     Args:
         y: `[..., N]` membrane readout, LSB.
-        substrate: whose readout range clips.
+        substrate: the substrate whose readout range clips.
 
     Returns:
         `[..., N]` float32, integer-valued, 0..127. Gradient: 1[y > 0].
@@ -31,7 +31,7 @@ def converting_relu(y: ArrayLike, shift: int = 1, *, substrate: Substrate = BSS2
     Args:
         y: `[..., N]` membrane readout, LSB, -128..127.
         shift: bits to drop.
-        substrate: whose readout and input ranges clip.
+        substrate: the substrate whose readout and input ranges clip.
 
     Returns:
         `[..., N]` activations 0..31, float32, integer-valued. Gradient: 1[y > 0] / 2^shift.
@@ -45,7 +45,7 @@ def add(a: ArrayLike, b: ArrayLike, *, substrate: Substrate = BSS2) -> jax.Array
     Args:
         a: `[..., N]` LSB.
         b: `[N]`, or any shape broadcastable to that of `a`, LSB: another readout, or a bias.
-        substrate: whose readout range clips.
+        substrate: the substrate whose readout range clips.
 
     Returns:
         `[..., N]` float32, integer-valued, -128..127. Gradient: that of a + b.

@@ -93,7 +93,7 @@ def grid(shape: Sequence[int], first: ArrayLike = 0) -> tuple[jax.Array, ...]:
     `[B, 1]` and `[1, N]` for an array `[B, N]`.
 
     Args:
-        shape: of the array.
+        shape: the shape of the array.
         first: number of the first entry of the first axis, `[]`, such as a batch's first sample.
     """
     axes = [

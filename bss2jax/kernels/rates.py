@@ -35,7 +35,7 @@ class Curve:
         tau_rc: membrane time constant, s.
         gamma: softness, in units of the threshold current.
         amplitude: what a rate is multiplied by on its way to the next layer, s.
-        gain: of a neuron's input: j = 1 + gain x.
+        gain: the gain of a neuron's input: j = 1 + gain x.
 
     Raises:
         ValueError: a value is not above 0 and finite.
@@ -94,7 +94,7 @@ class Noise(Protocol):
 
         Args:
             rate: `[B, ...]` of neurons that fire, Hz.
-            key: of the noise.
+            key: the random key of the noise.
             first: number of the first sample, on which its noise depends.
         """
         ...

@@ -48,7 +48,7 @@ def strengthened(codes: jax.Array, strength: jax.Array, substrate: Substrate) ->
     Args:
         codes: `[..., K, N]` -63..63.
         strength: `[..., K, N]` factors, 1 = nominal.
-        substrate: whose ranges decide b.
+        substrate: the substrate whose ranges decide b.
     """
     unit = 2.0 ** fraction_bits(substrate)
     limited = jnp.clip(strength, -_MOST_STRENGTH, _MOST_STRENGTH)
@@ -77,7 +77,7 @@ def readout(
         offset: `[N]` LSB, or None.
         noise: `[B, N]` LSB, or None.
         compression: `[N]` 1/LSB, or None: see `compress`.
-        substrate: whose readout range clips.
+        substrate: the substrate whose readout range clips.
 
     Returns:
         The readout `[B, N]`, LSB, integer-valued float32, and where it was clipped, bool `[B, N]`.
@@ -101,7 +101,7 @@ def compress(voltage: jax.Array, compression: jax.Array, substrate: Substrate) -
     Args:
         voltage: `[B, N]` deflection of each membrane, LSB.
         compression: `[N]` each column's c, 1/LSB; it ends 1 / c beyond the linear range.
-        substrate: whose linear range it is.
+        substrate: the substrate whose linear range it is.
 
     References: brainscales2-demos tp_01 (that columns saturate differently); the form is assumed.
     """
@@ -117,6 +117,6 @@ def float_product(x: jax.Array, w: jax.Array, *, num_sends: int, substrate: Subs
         x: `[..., K]` activations.
         w: `[K, N]` weights.
         num_sends: times each input is sent.
-        substrate: whose gain applies.
+        substrate: the substrate whose gain applies.
     """
     return dot(x, w) * nominal_scale(num_sends, substrate)

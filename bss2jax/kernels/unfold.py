@@ -25,7 +25,7 @@ def output_shape(
     """Returns the positions of a window over an input of `size`, per axis.
 
     Args:
-        size: of the input along each axis.
+        size: the size of the input along each axis.
         window: taps along each axis.
         stride, padding, dilation: as in `conv1d`.
 

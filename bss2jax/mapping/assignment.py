@@ -26,8 +26,8 @@ class Mapping:
     """A workload on a system.
 
     Attributes:
-        workload: whose neurons are mapped.
-        system: whose chips they are on.
+        workload: the workload whose neurons are mapped.
+        system: the system whose chips they are on.
         cluster: `[n]` cluster of each neuron.
         place: `[k]` chip of each cluster.
     """
@@ -136,7 +136,7 @@ def flow_of(workload: Workload, cluster: np.ndarray, clusters: int) -> np.ndarra
     """Returns the spikes a sample from cluster to cluster, each once a destination.
 
     Args:
-        workload: whose spikes they are.
+        workload: the workload whose spikes they are.
         cluster: `[n]` cluster of each neuron.
         clusters: k, how many there are.
 

@@ -26,7 +26,7 @@ class Need:
 
     Attributes:
         circuits: `[n]` of each neuron.
-        limits: of a chip.
+        limits: the limits of a chip.
         chips: how many there are.
     """
 
@@ -44,8 +44,8 @@ def need(workload: Workload, system: System) -> Need:
     """Returns what a workload asks of a system.
 
     Args:
-        workload: to be mapped.
-        system: that shall hold it.
+        workload: the workload to be mapped.
+        system: the system that shall hold it.
 
     Raises:
         TooSmall: it cannot, however it is mapped; says what is missing.
@@ -80,8 +80,8 @@ def in_order(workload: Workload, asked: Need) -> np.ndarray:
     """Fills cluster after cluster with neurons as they are numbered.
 
     Args:
-        workload: whose neurons they are.
-        asked: of the system.
+        workload: the workload whose neurons they are.
+        asked: what is asked of the system.
 
     Returns:
         `[n]` cluster of each neuron.
@@ -96,8 +96,8 @@ def sliced(workload: Workload, asked: Need) -> np.ndarray:
     """Cuts each population in order into clusters of its own, as PACMAN does.
 
     Args:
-        workload: whose neurons they are.
-        asked: of the system.
+        workload: the workload whose neurons they are.
+        asked: what is asked of the system.
 
     Returns:
         `[n]` cluster of each neuron.
@@ -152,8 +152,8 @@ def first_fit(workload: Workload, asked: Need, order: np.ndarray | None = None) 
     """Puts each neuron into the fullest cluster that still takes it.
 
     Args:
-        workload: whose neurons they are.
-        asked: of the system.
+        workload: the workload whose neurons they are.
+        asked: what is asked of the system.
         order: `[n]` in which neurons come; by default as they are numbered.
 
     Returns:
@@ -190,9 +190,9 @@ def shuffled(workload: Workload, asked: Need, seed: int = 0) -> np.ndarray:
     """Puts neurons into clusters by first fit in a random order.
 
     Args:
-        workload: whose neurons they are.
-        asked: of the system.
-        seed: of the order.
+        workload: the workload whose neurons they are.
+        asked: what is asked of the system.
+        seed: the seed of the order.
 
     Returns:
         `[n]` cluster of each neuron.

@@ -80,7 +80,7 @@ def estimate(plan: Plan, *, mode: Mode = "paced") -> Cost:
     """Returns the cost of one sample through all layers.
 
     Args:
-        plan: of any layers.
+        plan: the plan of any layers.
         mode: `paced`, the host starts each sample and waits; or `fast`, the chip goes from sample
             to sample by itself and ends each after 10 us, which takes a spiking network of one
             configuration that has decided by then.
@@ -137,11 +137,11 @@ def over_epoch(
     time. Analog parameters stay as they are; to change them takes 20 ms more (calix).
 
     Args:
-        cost: of a sample.
-        samples: of an epoch.
+        cost: the cost of a sample.
+        samples: the number of samples in an epoch.
         batch: samples with the same weights; the last batch may be smaller.
         one_chip: whether one chip does all configurations.
-        substrate: whose link writes the weights.
+        substrate: the substrate whose link writes the weights.
 
     Raises:
         ValueError: samples or batch below 1.

@@ -16,7 +16,7 @@ def describe(plan: Plan) -> str:
     """Returns a plan as tables: where each layer goes, in how many configurations.
 
     Args:
-        plan: of a parameter tree, or of a network.
+        plan: the plan of a parameter tree, or of a network.
     """
     facts = [d.facts(plan.rows(i), plan.substrate) for i, d in enumerate(plan.demands)]
     shares = _shares(plan)
@@ -41,8 +41,8 @@ def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
     """Returns what a plan costs as text: layers of products, a sample, an epoch.
 
     Args:
-        plan: of a network.
-        samples: of an epoch.
+        plan: the plan of a network.
+        samples: the number of samples in an epoch.
         batch: samples with the same weights.
     """
     s, cost, parts = plan.substrate, estimate(plan), []

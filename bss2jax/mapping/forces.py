@@ -18,7 +18,7 @@ def hilbert(rows: int, columns: int) -> np.ndarray:
     Of a grid that is no square of a power of two, it is the part of the next one that it covers.
 
     Args:
-        rows, columns: of the grid.
+        rows, columns: the numbers of the grid.
     """
     order = max(1, (max(rows, columns) - 1).bit_length())
     d = np.arange(4**order)
@@ -50,9 +50,9 @@ def forced(
 
     Args:
         flow: `[k, k]` sparse, from cluster to cluster.
-        grid: whose chips they go to.
+        grid: the grid whose chips they go to.
         start: `[k]` chip of each cluster.
-        rounds: at most, of each kind of force.
+        rounds: the most rounds of each kind of force.
         tell: is told the round and the cost.
 
     Returns:

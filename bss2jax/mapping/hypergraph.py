@@ -36,15 +36,15 @@ def partition(
     """Cuts a workload into clusters that few spikes pass between.
 
     Args:
-        workload: whose neurons they are.
-        asked: of the system; different inputs are left to `refine.repair`.
+        workload: the workload whose neurons they are.
+        asked: what is asked of the system; different inputs are left to `refine.repair`.
         clusters: k, how many there shall be.
         preset: `deterministic` gives the same parts for the same seed; `fast` is for many parts
             and does not.
         cut: what is small: `spikes`, each once a destination; `broadcast`, each once if it has
             any; `graph`, each once a synapse.
-        threads: that work at it.
-        seed: of the search.
+        threads: the number of threads that work at it.
+        seed: the seed of the search.
 
     Returns:
         `[n]` cluster of each neuron.

@@ -69,7 +69,7 @@ def mismatch(mapping: Mapping, deviation: np.ndarray) -> float:
     """Returns how far neurons are from nominal, weighted with their spikes.
 
     Args:
-        mapping: of a workload.
+        mapping: the mapping of a workload.
         deviation: `[chips]` mean absolute deviation of the circuits of each chip.
     """
     return float(mapping.workload.rates @ deviation[mapping.chip])
@@ -84,7 +84,7 @@ def weighted(weights: Table[str, float], known: Table[str, Objective] = OBJECTIV
     """Returns the weighted sum of objectives.
 
     Args:
-        weights: of objectives, by name.
+        weights: the weights of objectives, by name.
         known: objectives by name; those of a user's own may stand beside `OBJECTIVES`.
 
     Raises:

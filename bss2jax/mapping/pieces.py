@@ -59,7 +59,7 @@ def table(count: int, **columns: int | np.ndarray) -> np.ndarray:
     """Returns rows of a plan's table, `[count, 11]` int32.
 
     Args:
-        count: of pieces.
+        count: the number of pieces.
         columns: one number, or `[count]` numbers, for some of `FIELDS`; the others are 0, array and
             circuits -1.
     """
@@ -74,9 +74,9 @@ def summary(names: Sequence[str], rows: np.ndarray, configurations: int) -> Told
     """Returns what a plan says of itself: pieces and configurations of each layer.
 
     Args:
-        names: of the plan's layers.
+        names: the names of the plan's layers.
         rows: `[n, 11]` of its table.
-        configurations: of the plan.
+        configurations: the number of configurations of the plan.
     """
     told = []
     for i, name in enumerate(names):
@@ -91,7 +91,7 @@ class Pieces(Sequence[Piece]):
     """The rows of a plan's table as pieces, made when they are looked at.
 
     Args:
-        names: of the plan's layers.
+        names: the names of the plan's layers.
         rows: `[n, 11]` of its table.
         circuits: `[m, 2]` its list of (chip, circuit).
     """

@@ -36,7 +36,7 @@ def random(clusters: int, chips: int, seed: int = 0) -> np.ndarray:
     Args:
         clusters: how many there are.
         chips: how many there are.
-        seed: of the choice.
+        seed: the seed of the choice.
     """
     return np.random.default_rng(seed).permutation(chips)[:clusters]
 
@@ -107,7 +107,7 @@ def anneal(
         start: `[k]` chips to begin with, in the first chain; the others begin at random.
         steps: swaps that each chain tries.
         chains: how many there are.
-        seed: of the search.
+        seed: the seed of the search.
         tell: is told the step and the least cost so far, a hundred times.
 
     Returns:
@@ -177,9 +177,9 @@ def swarm(
     Args:
         flow: `[k, k]` from cluster to cluster.
         distance: `[chips, chips]` from chip to chip.
-        particles: in the swarm.
-        steps: of each.
-        seed: of the search.
+        particles: the number of particles in the swarm.
+        steps: the number of steps of each.
+        seed: the seed of the search.
         tell: is told the step and the least cost so far.
 
     Returns:

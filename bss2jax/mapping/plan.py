@@ -93,9 +93,9 @@ class Tree:
     """The parameter tree that a plan was made of.
 
     Attributes:
-        treedef: of the tree.
-        shapes: of its leaves; None for what stays digital (vectors, scalars).
-        names: of its leaves.
+        treedef: the structure of the tree.
+        shapes: the shapes of its leaves; None for what stays digital (vectors, scalars).
+        names: the names of its leaves.
     """
 
     treedef: Any
@@ -108,13 +108,13 @@ class Plan(Shown):
     """Where and when every piece of every layer runs.
 
     Attributes:
-        names: of the layers on the chip, in the order in which they run.
-        demands: of the same layers.
+        names: the names of the layers on the chip, in the order in which they run.
+        demands: the demands of the same layers.
         table: `[n, 11]` int32, a row a piece: see `mapping.pieces.FIELDS`.
         circuits: `[m, 2]` int32 (chip, circuit) of the neurons of populations, joined ones beside
             each other.
         seconds: time axis of spiking layers.
-        substrate: whose sizes and times apply.
+        substrate: the substrate whose sizes and times apply.
         tree: the parameter tree, for `split` and `merge`; None without one.
 
     Raises:
@@ -177,7 +177,7 @@ class Plan(Shown):
         """Returns where a layer is, hashable, as the executor takes it.
 
         Args:
-            name: of the layer.
+            name: the name of the layer.
 
         Returns:
             A `ProductPlace` or a `PopulationPlace`.
@@ -230,10 +230,10 @@ def plan_network(
     Neighbouring populations of one configuration each share one where their circuits fit the chip.
 
     Args:
-        names: of the layers on the chip, in the order in which they run.
-        demands: of the same layers.
+        names: the names of the layers on the chip, in the order in which they run.
+        demands: the demands of the same layers.
         seconds: time axis of spiking layers.
-        substrate: whose sizes and times apply.
+        substrate: the substrate whose sizes and times apply.
         tree: the parameter tree, for `split` and `merge`.
     """
     on_chip = substrate.hemispheres * substrate.columns
@@ -267,7 +267,7 @@ def plan(tree: Any, substrate: Substrate = BSS2) -> Plan:
 
     Args:
         tree: pytree of arrays, of `jax.ShapeDtypeStruct`, or of shapes (tuples of ints).
-        substrate: whose sizes apply.
+        substrate: the substrate whose sizes apply.
 
     Returns:
         A `Plan`, for `split`, `merge` and `describe`.
@@ -301,7 +301,7 @@ def split(params: Any, plan: Plan) -> Any:
 
     Args:
         params: the tree that the plan was made of.
-        plan: from `plan`, or a network's.
+        plan: the plan, from `plan`, or a network's.
 
     Returns:
         The same tree; each weight is `[blocks, rows, columns]` in the published order, ragged
@@ -317,7 +317,7 @@ def merge(blocks: Any, plan: Plan) -> Any:
     """Puts blocks together again: `merge(split(params, plan), plan) == params`, exactly.
 
     Args:
-        blocks: from `split`, or gradients with respect to it.
+        blocks: the blocks, from `split`, or gradients with respect to it.
         plan: the plan they were split by.
 
     Raises:

@@ -33,7 +33,7 @@ class Population:
         parts: the least number of runs that the positions are cut into, where the input of one run
             would be too dense.
         first_circuit: where it starts on the chip; not 0 when it shares a run.
-        substrate: whose sizes apply.
+        substrate: the substrate whose sizes apply.
 
     Raises:
         ValueError: it cannot be placed: too large a fan-in, a recurrent population that is more
@@ -170,7 +170,7 @@ class PopulationPlace:
 
     Attributes:
         inputs: fan-in of a neuron.
-        substrate: whose circuits they are.
+        substrate: the substrate whose circuits they are.
         chip: `[N]` number of the chip of each neuron.
         circuits: `[N, c]` the circuits of that chip that each neuron is joined of.
         configuration: `[N]` when each neuron is on the chip.
@@ -229,7 +229,7 @@ class PopulationDemand:
         """Returns a piece for each configuration, and the circuits of all neurons.
 
         Args:
-            substrate: whose circuits they are.
+            substrate: the substrate whose circuits they are.
             first: circuit where it starts; not 0 where it shares a configuration.
 
         Returns:
@@ -265,7 +265,7 @@ class PopulationDemand:
         Args:
             rows: `[n, 11]` the population's pieces, in any order.
             circuits: `[m, 2]` the plan's (chip, circuit).
-            substrate: whose circuits they are.
+            substrate: the substrate whose circuits they are.
 
         Raises:
             ValueError: a neuron is in no piece, or in several.
@@ -291,7 +291,7 @@ class PopulationDemand:
         Args:
             rows: `[n, 11]` pieces.
             axis: time axis, s.
-            substrate: whose times apply.
+            substrate: the substrate whose times apply.
 
         Returns:
             `[n]` s.
@@ -327,7 +327,7 @@ class PopulationDemand:
         Args:
             row: `[11]` the piece.
             circuits: `[m, 2]` the plan's (chip, circuit).
-            substrate: whose arrays they are.
+            substrate: the substrate whose arrays they are.
 
         Returns:
             Array, first column and `[columns]` rows in use, of each array.

@@ -28,7 +28,7 @@ class Grid:
     Attributes:
         inputs: K, rows of the weight matrix.
         outputs: N, its columns.
-        substrate: whose sizes the blocks have.
+        substrate: the substrate whose sizes the blocks have.
     """
 
     inputs: int
@@ -84,7 +84,7 @@ class ProductPlace:
     """Where the blocks of a layer are, for the executor; hashed and compared by a digest.
 
     Attributes:
-        grid: of the matrix of one group.
+        grid: the grid of the matrix of one group.
         chip, array: `[G, R, C]` number of the chip and of the array of each block.
     """
 
@@ -115,7 +115,7 @@ class ProductDemand:
         num_sends: times each input is sent.
         groups: independent matrices, placed one after the other.
         mode: what runs them, such as `dense` or `conv2d`.
-        shape: of the logical parameter; by default the matrix's.
+        shape: the shape of the logical parameter; by default the matrix's.
 
     Raises:
         ValueError: the matrix has no row or no column.
@@ -149,7 +149,7 @@ class ProductDemand:
         """Returns the layer's pieces in the published order, and no circuits.
 
         Args:
-            substrate: whose sizes the blocks have.
+            substrate: the substrate whose sizes the blocks have.
             first: circuit of no meaning to products.
 
         Returns:
@@ -182,7 +182,7 @@ class ProductDemand:
         Args:
             rows: `[n, 11]` the layer's pieces, in any order.
             circuits: `[m, 2]` of the plan, of no meaning to products.
-            substrate: whose sizes the blocks have.
+            substrate: the substrate whose sizes the blocks have.
 
         Raises:
             ValueError: the pieces are not the blocks that the arrays' sizes cut.
@@ -217,7 +217,7 @@ class ProductDemand:
         Args:
             rows: `[n, 11]` pieces.
             axis: time axis of spiking layers, of no meaning to products.
-            substrate: whose times apply.
+            substrate: the substrate whose times apply.
 
         Returns:
             `[n]` s.
@@ -253,7 +253,7 @@ class ProductDemand:
         Args:
             row: `[11]` the piece.
             circuits: `[m, 2]` of the plan, of no meaning to products.
-            substrate: of no meaning here either, as the piece names its array.
+            substrate: without a meaning here either, as the piece names its array.
 
         Returns:
             Its array, column 0 and `[columns]` rows in use.

@@ -18,8 +18,8 @@ class Clusters:
     """Clusters of a workload that are changed neuron by neuron, and what they cost.
 
     Args:
-        workload: whose neurons they are.
-        asked: of the system.
+        workload: the workload whose neurons they are.
+        asked: what is asked of the system.
         cluster: `[n]` to begin with.
         cost: `[k, k]` of a spike between clusters, 0 on the diagonal.
     """
@@ -114,8 +114,8 @@ def refine(
     full, whose gain still holds: a neuron at most once.
 
     Args:
-        clusters: which are changed.
-        rounds: at most.
+        clusters: the clusters, which are changed.
+        rounds: the most rounds.
         tell: is told the cost after each round.
     """
     cost = clusters.total()
@@ -179,7 +179,7 @@ def repair(clusters: Clusters) -> None:
     """Moves neurons out of clusters that have too many circuits or inputs, the cheapest first.
 
     Args:
-        clusters: which are changed; those of its k that are empty may be opened.
+        clusters: the clusters, which are changed; those of its k that are empty may be opened.
 
     Raises:
         TooSmall: no cluster takes a neuron that has to go.

@@ -29,11 +29,11 @@ class Task:
     """What a method is given.
 
     Attributes:
-        workload: to be mapped.
-        system: that shall hold it.
-        asked: of the system.
-        objective: from a mapping to a number, smaller is better.
-        seed: of what is random.
+        workload: the workload to be mapped.
+        system: the system that shall hold it.
+        asked: what is asked of the system.
+        objective: the function, from a mapping to a number, smaller is better.
+        seed: the seed of what is random.
         tell: is told what was tried, and the mapping.
     """
 
@@ -53,7 +53,7 @@ def on_chips(task: Task, clusters: np.ndarray, steps: int = 6_000) -> Mapping:
     """Places clusters as well as their number allows.
 
     Args:
-        task: whose system it is.
+        task: the task whose system it is.
         clusters: `[n]`.
         steps: swaps tried where placements are annealed.
     """
@@ -206,8 +206,8 @@ def improved(task: Task, mapping: Mapping) -> Mapping:
     """Returns a mapping with neurons moved between chips by what that costs, and placed again.
 
     Args:
-        task: whose workload and system they are.
-        mapping: to begin with.
+        task: the task whose workload and system they are.
+        mapping: the mapping to begin with.
     """
     cost = task.system.between("energy")
     made = Clusters(task.workload, task.asked, mapping.chip, cost)
@@ -240,11 +240,11 @@ def search(
     """Maps a workload to a system.
 
     Args:
-        workload: to be mapped.
-        system: that shall hold it.
-        objective: from a mapping to a number, smaller is better.
+        workload: the workload to be mapped.
+        system: the system that shall hold it.
+        objective: the function, from a mapping to a number, smaller is better.
         method: one of `METHODS`.
-        seed: of what is random: the same one gives the same mapping.
+        seed: the seed of what is random: the same one gives the same mapping.
         tell: is told what was tried, and the mapping.
 
     Returns:

@@ -34,9 +34,9 @@ def windows(
         shape: channels, height and width of the input.
         outputs: channels.
         window: height and width of the kernel.
-        stride: of its positions.
+        stride: the stride of its positions.
         padding: rows and columns without neurons around the input.
-        groups: of channels that see only each other.
+        groups: the number of groups of channels that see only each other.
 
     Returns:
         Pairs (source, target), `[m]` each, and channels, height and width of the output.
@@ -64,10 +64,10 @@ def layered(
     """Makes a workload of layers, each with synapses from the one before.
 
     Args:
-        name: of the workload.
+        name: the name of the workload.
         sizes: neurons of each layer.
         between: synapses, numbered within their layers, from each to the next.
-        rng: of the rates.
+        rng: the generator of the rates.
     """
     starts = np.concatenate([[0], np.cumsum(sizes)])
     pairs = [(s + starts[i], t + starts[i + 1]) for i, (s, t) in enumerate(between)]
@@ -160,7 +160,7 @@ def workload(name: str, seed: int = 0) -> Workload:
 
     Args:
         name: one of `SUITE`.
-        seed: of its rates, and of what else is random in it.
+        seed: the seed of its rates, and of what else is random in it.
 
     Raises:
         ValueError: the suite has no such workload.

@@ -20,7 +20,7 @@ class Workload:
     """Neurons, the synapses between them, and their rates.
 
     Attributes:
-        name: of the network.
+        name: the name of the network.
         rates: `[n]` spikes of each neuron, a sample.
         first: `[n + 1]` where the targets of each neuron begin.
         target: `[m]` neurons that each synapse leads to.
@@ -109,7 +109,7 @@ def of_edges(
     """Makes a workload of a list of synapses; several of one pair count once.
 
     Args:
-        name: of the network.
+        name: the name of the network.
         source: `[m]` neurons that synapses come from, in any order.
         target: `[m]` neurons that they lead to.
         rates: `[n]` spikes of each neuron, a sample.
@@ -139,7 +139,7 @@ def read(path: str | Path) -> Workload:
     comments. A neuron that only receives has rate 0.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Raises:
         ValueError: a line is no such line, or a neuron has two rates; says where.

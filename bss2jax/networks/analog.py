@@ -321,7 +321,7 @@ def initial_scale(
         fan_in: rows of the weight.
         shift: bits that the activation after it drops.
         num_sends: times each input is sent; None: as few as that needs.
-        substrate: whose gain and weight range apply.
+        substrate: the substrate whose gain and weight range apply.
 
     Raises:
         ValueError: `num_sends` is below 1.

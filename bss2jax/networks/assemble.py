@@ -13,7 +13,7 @@ def assemble(layers: tuple[Layer, ...], sample: Signal) -> Network:
     """Puts layers into a graph.
 
     Args:
-        layers: in the order in which they work.
+        layers: the layers in the order in which they work.
         sample: the network's input.
 
     Raises:

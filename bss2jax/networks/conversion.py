@@ -82,7 +82,7 @@ def convert(network: Network, conversion: Conversion, *, on_chip: bool) -> Netwo
     """Returns the network of spikes that a network of rates stands for.
 
     Args:
-        network: of rates.
+        network: the network of rates.
         conversion: neurons' synapses, steps, rates.
         on_chip: whether it is the chip's: codes, exponential synapses, a coded input.
 
@@ -132,7 +132,7 @@ class Twin:
         """Shows samples to the converted network, some at a time.
 
         Args:
-            params: of the network of rates.
+            params: the parameters of the network of rates.
             x: `[B, *size]` values 0..1.
             chip: None for a perfect one, without noise.
             key: of the membranes to begin with, and of the chip's noise; None: from reset, without.

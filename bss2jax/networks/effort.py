@@ -37,7 +37,7 @@ def effort(network: Network, spikes: dict[str, jax.Array]) -> Effort:
     spike, is multiplied once either way.
 
     Args:
-        network: of rates.
+        network: the network of rates.
         spikes: for each layer that spikes `[T, *size]`, a sample's mean spikes of each neuron, as
             the records of the converted network have them.
     """

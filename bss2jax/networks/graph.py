@@ -28,7 +28,7 @@ class Node:
     """A layer in its place in a network.
 
     Attributes:
-        name: of the layer, in the trees of parameters, state and records.
+        name: the name of the layer, in the trees of parameters, state and records.
         layer: what does the work.
         inputs: names of the nodes whose outputs it takes; `input` is the network's own input.
         before: the signals of these.
@@ -164,11 +164,11 @@ class Network(Shown):
         """Runs the network.
 
         Args:
-            params: from `init`, or trained.
-            state: from `state`, or of the step before.
+            params: the parameters, from `init`, or trained.
+            state: the state, from `state`, or of the step before.
             x: `[B, *size]` values, 1 is full scale.
-            chip: for layers on `chip`.
-            key: of noise, random codes and dropout; None: none of these.
+            chip: the chip for layers on `chip`.
+            key: the random key of noise, random codes and dropout; None: none of these.
             sample: number of the batch's first sample, which noise depends on.
             on: an execution for all layers, or executions by layer name (others are `ideal`).
             training: whether dropout and training noise apply.
@@ -252,7 +252,7 @@ def executions(network: Network, on: On) -> dict[str, Execution]:
     """Returns the execution of every layer, from one for all or from a mapping of some.
 
     Args:
-        network: whose layers they are.
+        network: the network whose layers they are.
         on: an execution, or executions by layer name; layers it leaves out are `ideal`.
 
     Raises:

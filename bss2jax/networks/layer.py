@@ -38,8 +38,8 @@ class How:
     """How, where and on which chip a layer does its work.
 
     Attributes:
-        chip: whose fixed pattern applies on the execution `chip`; None for others.
-        key: of the layer's noise, random codes and dropout; None: none of these.
+        chip: the chip whose fixed pattern applies on the execution `chip`; None for others.
+        key: the random key of the layer's noise, random codes and dropout; None: none of these.
         sample: number of the first sample of the batch, which noise depends on.
         execution: `float` without rounding, floor, saturation and noise; `ideal` on a perfect chip
             without noise; `chip` on the given chip.
@@ -111,8 +111,8 @@ class Layer(Checked):
         """Does its work.
 
         Args:
-            params: from `init`, or trained.
-            state: from `state`, or of the step before.
+            params: the parameters, from `init`, or trained.
+            state: the state, from `state`, or of the step before.
             x: an array for each of its inputs, `[B, *size]` or `[T, B, *size]`.
             how: execution, chip, key and place.
 
@@ -129,7 +129,7 @@ class Layer(Checked):
         """Returns the weights among its parameters as synapses hold them, by name; {} by default.
 
         Args:
-            params: from `init`, or trained.
+            params: the parameters, from `init`, or trained.
             before: the signals that it is given.
 
         Returns:

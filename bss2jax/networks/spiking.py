@@ -139,7 +139,7 @@ class Population(Layer):
         Args:
             sent: spikes of its inputs over time.
             w: `[K, N]` weights in software units; with receptive fields `[K, C]` or `[P, K, C]`.
-            params: of the layer, for the trained factors of its neurons.
+            params: the parameters of the layer, for the trained factors of its neurons.
             how: execution, chip, key and place.
             settings: what else `execute.populations.population` takes.
 

@@ -32,8 +32,8 @@ def chip_map(
     Args:
         chip: the chip whose quantity is drawn.
         quantity: an attribute of `Chip` or of its `Circuits` with a value for each place.
-        limits: of the colours; by default symmetric about the nominal value, or from 0.
-        ax: to draw on; by default new axes.
+        limits: the limits of the colours; by default symmetric about the nominal value, or from 0.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: column against row, with a colour bar.

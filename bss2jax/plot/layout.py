@@ -19,7 +19,7 @@ class Part:
 
     Attributes:
         layer: its number in the plan.
-        name: of the layer.
+        name: the name of the layer.
         chip: its number.
         hemisphere: 0 or 1.
         first: the first column.
@@ -42,11 +42,11 @@ def placement(
     Hemisphere 0 is above, 1 below; the first row lies next to the neurons. The drawing is a scheme.
 
     Args:
-        plan: of a network, or of a parameter tree.
+        plan: the plan of a network, or of a parameter tree.
         configuration: number of the one to draw, from 0 on, in the order in which they run.
         chip: number of the chip to draw.
         legend: whether to name the layers.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: column against signed row.
@@ -89,10 +89,10 @@ def placements(plan: Plan, *, most: int = 6, across: int = 2, figure: Any = None
     """Draws the first configurations of a plan, one beside the other: see `placement`.
 
     Args:
-        plan: of a network.
+        plan: the plan of a network.
         most: configurations to draw; of more, the title says how many are left out.
         across: drawings in a row.
-        figure: to draw on, or a part of one; by default a new one.
+        figure: the figure to draw on, or a part of one; by default a new one.
 
     Returns:
         The axes, an array of as many as there are configurations drawn.

@@ -15,9 +15,9 @@ def vmm(product, mean, std=None, *, substrate: Substrate = BSS2, ax=None):
     Args:
         product: `[W]` weight x input, as the readout of a nominal column, LSB.
         mean: `[W, ...]` mean readouts of the columns over runs, LSB.
-        std: of the same shape, their std over runs, LSB; None: no error bars.
-        substrate: whose linear range and limits are shown.
-        ax: to draw on; by default new axes.
+        std: an array of the same shape with their std over runs, LSB; None: no error bars.
+        substrate: the substrate whose linear range and limits are shown.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: weight x input against readout.

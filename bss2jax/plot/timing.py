@@ -17,8 +17,8 @@ def schedule(plan: Plan, *, ax: Any = None) -> Any:
     batches is not shown. Layers that share a configuration have bars at the same time.
 
     Args:
-        plan: of a network, or of a parameter tree.
-        ax: to draw on; by default new axes.
+        plan: the plan of a network, or of a parameter tree.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: time against layer.

@@ -65,8 +65,8 @@ class Place:
     """Where the networks of some runs lie, whose plan is the same.
 
     Attributes:
-        names: of the runs.
-        kind: of their network.
+        names: the names of the runs.
+        kind: the kind of their network.
         placement, schedule: pictures; None where the plan is not known or empty.
         text: the plan in words.
     """
@@ -83,7 +83,7 @@ class Specimen:
     """A chip that runs share.
 
     Attributes:
-        names: of the runs.
+        names: the names of the runs.
         source: its file or seed.
         maps: pictures.
     """

@@ -145,7 +145,7 @@ def one_sample(
     """Returns what spiking layers do with a test sample; None: there are none, or it takes long.
 
     Args:
-        experiment: whose network, chip and test set they are.
+        experiment: the experiment whose network, chip and test set they are.
         variables: what the network has learned.
         which: number of the sample.
         taken_for: the label that the network gives it.

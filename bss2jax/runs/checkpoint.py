@@ -21,8 +21,8 @@ def save(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None:
     """Writes a pytree of arrays.
 
     Args:
-        path: of the file; what was there stays whole until this is.
-        tree: of arrays; its leaves are named by their path, as `params/dense_0/weight`.
+        path: the path of the file; what was there stays whole until this is.
+        tree: a tree of arrays; its leaves are named by their path, as `params/dense_0/weight`.
         meta: goes along as JSON.
 
     Raises:
@@ -38,7 +38,7 @@ def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     """Reads a pytree back, and what went along.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         like: a tree of the same structure, of arrays or of shapes as from `jax.eval_shape`.
 
     Raises:

@@ -47,7 +47,7 @@ class RunDirectory:
     `state-PHASE-STEP` is all that an unfinished training needs to go on.
 
     Attributes:
-        path: of the directory.
+        path: the path of the directory.
     """
 
     path: Path
@@ -117,8 +117,8 @@ class RunDirectory:
         """Saves a tree, as parameters, as the checkpoint of this name, in place of an earlier.
 
         Args:
-            name: of the checkpoint.
-            tree: of arrays.
+            name: the name of the checkpoint.
+            tree: a tree of arrays.
             meta: goes along as JSON.
 
         Raises:
@@ -146,7 +146,7 @@ class RunDirectory:
 
         Args:
             phase, step: number of each, by which the state is found.
-            tree: of arrays, the state.
+            tree: a tree of arrays, the state.
             meta: goes along as JSON.
         """
         self.save(f"state-{phase}-{step}", tree, meta)
@@ -259,7 +259,7 @@ def opened(name: str, directory: str | None = None) -> Iterator[RunDirectory]:
     """Opens a run directory for writing, and keeps other processes from it.
 
     Args:
-        name: of the run.
+        name: the name of the run.
         directory: an empty one, one of a run, or one to be made; None: `runs/NAME-k` with the first
             free k.
 

@@ -87,9 +87,9 @@ class Reporter:
     """Says the progress of one phase. Use it as a context manager.
 
     Args:
-        number: of the phase, from 1 on, and how many there are.
-        phase: which one.
-        samples: in its training data.
+        number: the number of the phase, from 1 on, and how many there are.
+        phase: the phase.
+        samples: the number of samples in its training data.
         window: where it is said.
     """
 

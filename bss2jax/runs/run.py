@@ -119,7 +119,7 @@ class Run:
             images: `[B, *sample]` or one `[*sample]`, values as in the run's data set.
             on: an execution, or executions by layer; by default the last that the run is measured
                 on, such as its own chip.
-            seed: of the chip's trial noise.
+            seed: the seed of the chip's trial noise.
 
         Raises:
             ValueError: the samples have another shape, or are no finite numbers.

@@ -49,7 +49,7 @@ def train(
 
     Args:
         config: the experiment.
-        text: of its file, kept verbatim.
+        text: the text of its file, kept verbatim.
         dataset: as in `prepare`.
         signals: looked at between steps; None: no signal is waited for.
         tensorboard: whether metrics are written as events too.
@@ -90,7 +90,7 @@ def resume(
     """Goes on with a run that was stopped; its directory may have been moved.
 
     Args:
-        path: of the run.
+        path: the path of the run.
         signals, tensorboard, window: as in `train`.
 
     Raises:
@@ -112,7 +112,7 @@ def run(
     """Trains a prepared experiment as `train` does.
 
     Args:
-        experiment: to train, as its config says.
+        experiment: the experiment to train as its config says.
         text, signals, tensorboard, window: as in `train`.
         begin: when the run began, of `time.perf_counter`; by default now.
 
@@ -168,7 +168,7 @@ class _Past:
 
     Attributes:
         phase: under way.
-        rungs: of the ladder: float, ideal and transfer are of what first meets the chip.
+        rungs: the rungs of the ladder: float, ideal and transfer are of what first meets the chip.
         begin: the time at which the run would have begun, had nothing stopped it.
         marks: the times since then, s, at which the first phase began and each one ended.
     """
@@ -278,9 +278,9 @@ class _Session:
     """A process that trains a run.
 
     Attributes:
-        experiment: that it trains.
-        directory: that it writes.
-        signals: to stop at, or None.
+        experiment: the experiment that it trains.
+        directory: the directory that it writes.
+        signals: the signals to stop at, or None.
         board: where events go, or None.
         window: where progress is said.
     """

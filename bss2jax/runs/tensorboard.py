@@ -41,7 +41,7 @@ def opened(directory: RunDirectory) -> Iterator[Events]:
     """Opens `tensorboard/` in a run's directory, and writes anew what metrics.jsonl holds.
 
     Args:
-        directory: of the run; its metrics end where training goes on.
+        directory: the directory of the run; its metrics end where training goes on.
 
     Raises:
         MissingExtra: the library is not installed.

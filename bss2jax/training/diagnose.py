@@ -55,7 +55,7 @@ def diagnose(
     Args:
         task, phase, training, chip, key, tile: as of the step.
         order: `[samples]`, of the epoch.
-        state: that the step was given.
+        state: the state that the step was given.
         done: steps of the phase before it.
     """
     batch, per_epoch = min(phase.batch_size, len(training.y)), steps_per_epoch(phase, len(order))

@@ -67,7 +67,7 @@ def evaluate(
         variables: what it has learned.
         samples: data on the device.
         chip: the chip it runs on, or None where `on` needs none.
-        key: for the chip's noise; None: no noise.
+        key: the random key for the chip's noise; None: no noise.
         on: the execution.
 
     Raises:
@@ -122,8 +122,8 @@ def accuracy_over_chips(
 
     Args:
         task, variables, samples, on: as of `evaluate`.
-        chips: with a leading axis, as from `jax.vmap(sample_chip)(keys)`.
-        key: for the chips' noise, split among them.
+        chips: the chips with a leading axis, as from `jax.vmap(sample_chip)(keys)`.
+        key: the random key for the chips' noise, split among them.
         on_chip: called after each chip with the number of chips done and the chip's accuracy.
 
     Returns:

@@ -82,8 +82,8 @@ def begin(phase: Phase, variables: Variables, samples: int) -> Progress:
 
     Args:
         phase: its settings.
-        variables: to start from; copied, as the steps consume what they are given.
-        samples: in the training data.
+        variables: the variables to start from; copied, as the steps consume what they are given.
+        samples: the number of samples in the training data.
     """
     optimizer = make_optimizer(phase, samples).init(variables.params)
     return Progress(fresh(jax.tree.map(jnp.copy, variables), optimizer), variables)
@@ -109,8 +109,8 @@ def train(
         start: what to begin with, which is not changed; or how far this phase got before, which
             is consumed. The rest of a phase gives what the whole would have given, to the bit.
         chip, training, validation: the run's chip, and data on the device.
-        key: of this phase; decides order, augmentation and noise.
-        number: of the phase in the training, for its records.
+        key: the random key of this phase; decides order, augmentation and noise.
+        number: the number of the phase in the training, for its records.
         on_step: called after each step.
         on_epoch: called after each epoch with its record, the progress, and whether the epoch is
             the best so far on the validation data.

@@ -25,10 +25,10 @@ def penalty(
     """Returns the sum of the objective's penalties, `[]`.
 
     Args:
-        params: of the network.
-        stats: of the batch: `amplitude` and `spikes` of spiking layers, `[B, N]`.
+        params: the parameters of the network.
+        stats: the records of the batch: `amplitude` and `spikes` of spiking layers, `[B, N]`.
         objective: weights of the penalties.
-        epoch: of the phase, from 0 on.
+        epoch: the epoch of the phase, from 0 on.
     """
 
     def fourth(values: jax.Array) -> jax.Array:

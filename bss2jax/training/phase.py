@@ -92,7 +92,7 @@ class Phase(Checked):
         epochs: passes over the training data.
         max_steps: end the phase after so many steps, if that is earlier.
         batch_size: samples a step.
-        optimizer: of optax, by name.
+        optimizer: the optimiser of optax, by name.
         learning_rate: at its highest. Weights are in LSB (-63..63), so rates are some tenths.
         schedule: `constant`; `cosine` or `linear` to zero at the end of the phase; `exponential`.
         decay: factor per epoch of the exponential schedule.

@@ -33,7 +33,7 @@ class State:
     """What a step changes.
 
     Attributes:
-        variables: of the network.
+        variables: the variables of the network.
         optimizer: the optimiser's state.
         loss, correct: sums over the epoch's samples so far.
         taken: int32, the epoch's steps so far that changed the parameters.
@@ -51,9 +51,9 @@ class Gradient(NamedTuple):
 
     Attributes:
         loss: mean over the batch, with penalties, nats.
-        scores, labels: of the samples.
-        state: of the network, after the batch.
-        records: of the layers, means over the batch; {} where they were not asked for.
+        scores, labels: the scores and labels of the samples.
+        state: the state of the network, after the batch.
+        records: the records of the layers, means over the batch; {} where they were not asked for.
         params: the gradient of the loss.
     """
 
@@ -113,12 +113,12 @@ def gradient(
 
     Args:
         task, phase: network and settings.
-        variables: of the network.
+        variables: the variables of the network.
         training: all training samples, of which the step takes a batch.
         order: `[samples]`, of the samples in this epoch.
         done: int32 `[]`, steps of the phase before this one.
-        chip: of the run.
-        key: of the phase.
+        chip: the chip of the run.
+        key: the random key of the phase.
         tile: samples that are taken at once, a divisor of the batch.
         records: whether the layers' records are wanted.
     """
@@ -165,7 +165,7 @@ def update(
 
     Args:
         task, phase: network and settings.
-        samples: in the training data.
+        samples: the number of samples in the training data.
         state: before the step.
         slope: the gradient.
     """

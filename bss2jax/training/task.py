@@ -113,9 +113,9 @@ def taken(samples: _Arrays, network: Network, name: str) -> Samples:
     """Returns samples as a training takes them: arrays of JAX, labels int32.
 
     Args:
-        samples: with arrays x and y of any types, or nested lists.
-        network: which takes them.
-        name: of the samples, for messages.
+        samples: the samples with arrays x and y of any types, or nested lists.
+        network: the network, which takes them.
+        name: the name of the samples, for messages.
 
     Raises:
         ValueError: as `check`.
@@ -129,9 +129,9 @@ def check(samples: _Arrays, network: Network, name: str) -> None:
     """Refuses samples that a network cannot take or score.
 
     Args:
-        samples: with arrays x and y, to look at.
-        network: which takes them, and has an output for each class.
-        name: of the samples, for the message.
+        samples: the samples with arrays x and y, to look at.
+        network: the network, which takes them, and has an output for each class.
+        name: the name of the samples, for the message.
 
     Raises:
         ValueError: x or y have another shape or type than expected, or labels are out of range.

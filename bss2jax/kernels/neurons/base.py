@@ -81,9 +81,9 @@ class Neuron:
         """Advances by one step; `partial(neuron.step)` is a scan body.
 
         Args:
-            state: from `rest` or the step before.
+            state: the state, from `rest` or the step before.
             current: `[..., N]` what the synapses add.
-            surrogate: of the spike's derivative.
+            surrogate: the surrogate of the spike's derivative.
 
         Returns:
             The next state, and spikes `[..., N]`, 0.0 or 1.0.
@@ -109,7 +109,7 @@ class Neuron:
             drive: `[T, B, N]` what the synapses add in each step.
             recurrent: synapses within the population, or None.
             trial: its noise, or None.
-            surrogate: of the spike's derivative.
+            surrogate: the surrogate of the spike's derivative.
             membrane: whether membranes are wanted, too.
         """
         return recorded(surrogate, membrane, nominal, self, drive, recurrent, trial)

@@ -67,12 +67,12 @@ def lif_step(
 
     Args:
         params: scalars or `[N]`.
-        state: from `lif_state` or the step before.
+        state: the state, from `lif_state` or the step before.
         current: `[..., N]` what the synapses add to i in this step; `[..., G, N]` in groups.
         dt: s.
         t_ref: refractory time, s; rounded to steps.
         integrator: order of the updates: see `kernels.neurons.lif`.
-        surrogate: of the spike's derivative.
+        surrogate: the surrogate of the spike's derivative.
 
     Returns:
         The next state, and spikes `[..., N]`, 0.0 or 1.0.
@@ -103,7 +103,7 @@ def lif(
         dt: s.
         t_ref: refractory time, s; rounded to steps.
         integrator: order of the updates: see `kernels.neurons.lif`.
-        surrogate: of the spike's derivative.
+        surrogate: the surrogate of the spike's derivative.
 
     Returns:
         `[T, B, N]` spikes, 0.0 or 1.0.
@@ -157,7 +157,7 @@ def li_step(
 
     Args:
         params: scalars or `[N]`.
-        state: from `li_state` or the step before.
+        state: the state, from `li_state` or the step before.
         current: `[..., N]` what the synapses add to i in this step; `[..., G, N]` in groups.
         dt: s.
         integrator: order of the updates.

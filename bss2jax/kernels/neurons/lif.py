@@ -280,7 +280,7 @@ def lif_gradient(
         recurrent: synapses within the population, or None.
         threshold: above which u spiked, where it is not the model's.
         dv: `[T, B, N]` gradient with respect to the membrane, or None.
-        surrogate: of the spike's derivative.
+        surrogate: the surrogate of the spike's derivative.
 
     Returns:
         `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.

@@ -41,7 +41,7 @@ def advance(
     """Advances membrane and current by a step, before spike and reset.
 
     Args:
-        neuron: with tau_mem, tau_syn, leak, groups, dt and integrator.
+        neuron: the neuron with tau_mem, tau_syn, leak, groups, dt and integrator.
         v: `[..., N]` membrane.
         i: `[..., N]` current, `[..., G, N]` in groups.
         current: of i's shape, what the synapses add.

@@ -100,7 +100,7 @@ def start(neuron: Any, like: jax.Array, trial: Trial | None) -> Any:
     """Returns the state in which a trial begins.
 
     Args:
-        neuron: that is run.
+        neuron: the neuron that is run.
         like: `[B, N]` current of a step, `[B, G, N]` in groups: the state lies where it does.
         trial: which may say where membranes begin; None: at rest.
     """

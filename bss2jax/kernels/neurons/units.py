@@ -28,7 +28,7 @@ class Model:
 
     Attributes:
         capacitance: pF.
-        conductance: of the leak, nS.
+        conductance: the conductance of the leak, nS.
         leak, reset, threshold: potentials, mV.
         v_t, delta_t: take-off and slope of the exponential, mV.
         tau_w: time constant of adaptation, ms.

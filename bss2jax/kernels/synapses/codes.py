@@ -27,7 +27,7 @@ class Codes:
 
     Attributes:
         scale: LSB per software unit; None: the largest weight of all is the largest code.
-        substrate: whose largest code it is.
+        substrate: the substrate whose largest code it is.
 
     Raises:
         ValueError: the scale is not above 0.

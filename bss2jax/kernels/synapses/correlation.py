@@ -71,7 +71,7 @@ class Sensors:
         """Advances by one step.
 
         Args:
-            state: from `rest` or the step before.
+            state: the state, from `rest` or the step before.
             pre: `[..., K]` spikes of the inputs, not 0 where one is.
             post: `[..., N]` spikes of the neurons.
         """
@@ -113,7 +113,7 @@ class Sensors:
 
         Args:
             state: the sensors'.
-            key: of the noise; None: no noise.
+            key: the random key of the noise; None: no noise.
         """
         charge = jnp.stack([state.causal, state.acausal])
         level = self.baseline - charge
@@ -163,8 +163,8 @@ class SensorMismatch:
     """How far sensors spread: standard deviations of logarithms, as amplitudes are lognormal.
 
     Attributes:
-        amplitude: of amplitudes.
-        tau: of time constants.
+        amplitude: the spread of amplitudes.
+        tau: the spread of time constants.
     """
 
     # Assumed; calix accepts up to 1.3 after calibration.
@@ -198,7 +198,7 @@ def sensors_of(
         key: decides the specimen; that of the chip gives the sensors of that chip.
         mismatch: the spreads.
         target: what they are calibrated to.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
     """
     shape = (2, 2 * substrate.rows, substrate.hemispheres * substrate.columns)
     key = draws.pinned(key)
