@@ -25,6 +25,7 @@ from bss2jax.networks.layer import Execution, How, Layer
 from bss2jax.networks.rates import ConvSoftLIF, Linear, SoftLIF
 from bss2jax.networks.receptive import ConvLIF
 from bss2jax.networks.shapes import Add, Concatenate, Flatten, Pool, Signs
+from bss2jax.networks.short_term import ShortTerm
 from bss2jax.networks.signal import Activations, Signal, Spikes, Traces, Values
 from bss2jax.networks.spiking import LI, LIF
 
@@ -33,7 +34,7 @@ LAYERS: tuple[type[Layer], ...] = (
     *(Signs, Flatten, Pool, Add, Concatenate),
     *(Dense, Conv1d, Conv2d),
     *(Latency, LogLatency, SpikeTime, Regular, Rate, Current, Delta),
-    *(LIF, ConvLIF, AdEx, LI),
+    *(ShortTerm, LIF, ConvLIF, AdEx, LI),
     *(MaxOverTime, MeanOverTime, SumOverTime, LastStep, FirstSpike, SpikeCount),
     *(SoftLIF, ConvSoftLIF, Linear),
 )
@@ -71,6 +72,7 @@ __all__ = [
     "Pool",
     "Rate",
     "Regular",
+    "ShortTerm",
     "Signal",
     "Signs",
     "SoftLIF",
