@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bss2jax import data
-from bss2jax.chip.chip import sample_chip
 from bss2jax.config import ChipSeed, Config, ConfigError
 from bss2jax.data import DataError
 from bss2jax.mapping.describe import describe, describe_cost
 from bss2jax.model import Model, check_phases, network_of, task_of
+from bss2jax.networks.across import specimens
 from bss2jax.networks.graph import Network
 from bss2jax.networks.layer import Execution
 from bss2jax.training import loop
@@ -163,7 +163,8 @@ def over_chips(
         callbacks: as of `accuracy_over_chips`.
     """
     keys = jax.vmap(jax.random.key)(jnp.array(other_seeds(experiment.config, count), jnp.uint32))
-    draw = jax.vmap(lambda key: sample_chip(key, experiment.config.spreads))
+    network, spreads = experiment.task.network, experiment.config.spreads
+    draw = jax.vmap(lambda key: specimens(network, key, spreads))
     chips = jax.jit(draw)(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)
     return accuracy_over_chips(

@@ -8,10 +8,15 @@ import jax
 import numpy as np
 
 from bss2jax import data
-from bss2jax.chip.chip import Chip, sample_chip
+from bss2jax.chip.chip import Chip
 from bss2jax.chip.file import ChipError, load_chip
+from bss2jax.chip.presets import system
 from bss2jax.chip.substrate import BSS2
 from bss2jax.config import Config, ConfigError
+from bss2jax.config.tables import Placing
+from bss2jax.mapping import saved as saved_plan
+from bss2jax.mapping.cluster import in_order, need
+from bss2jax.networks.across import on_system, specimens, workload_of
 from bss2jax.networks.build import build
 from bss2jax.networks.graph import Network, executions
 from bss2jax.networks.layer import Execution
@@ -42,8 +47,13 @@ class Model:
             ConfigError: its file cannot be read.
         """
         chip = self.config.chip
+        network = self.task.network
         if chip.file is None:
-            return sample_chip(jax.random.key(chip.seed), self.config.spreads)
+            return specimens(network, jax.random.key(chip.seed), self.config.spreads)
+        if network.mapped is not None:
+            raise ConfigError(
+                f"chip.file: it holds one chip, the plan has {network.mapped.chips}; leave it out"
+            )
         try:
             return load_chip(chip.file)
         except ChipError as error:
@@ -162,6 +172,7 @@ def network_of(config: Config) -> Network:
         network = build(config.layers, known.shape, conversion=config.conversion)
     except ValueError as error:
         raise ConfigError(f"layers: {error}") from None
+    network = placed(network, config.plan)
     last = network.nodes[-1].after
     if last.timed:
         raise ConfigError(
@@ -192,3 +203,31 @@ def check_phases(config: Config, network: Network) -> None:
             executions(network, phase.on)
         except ValueError as error:
             raise ConfigError(f"phases.{i}.{error}") from None
+
+
+def placed(network: Network, placing: Placing) -> Network:
+    """Returns a network on the chips that its config says.
+
+    Args:
+        network: on one chip.
+        placing: system or file, or neither.
+
+    Raises:
+        ConfigError: the system is too small, or the file cannot be read or is of another network.
+    """
+    if placing.system is None and placing.file is None:
+        return network
+    try:
+        load = workload_of(network)
+        if placing.file is None:
+            chips = system(placing.system or "")
+            chip = in_order(load, need(load, chips))
+        else:
+            saved = saved_plan.load(placing.file)
+            saved.check(load, placing.file)
+            chips, chip = saved.system, saved.chip
+            if placing.system not in (None, chips.name):
+                raise ValueError(f"{placing.file} is of {chips.name}, not of {placing.system}")
+        return on_system(network, chips if placing.delay else chips.instant(), chip)
+    except ValueError as error:
+        raise ConfigError(f"plan: {error}") from None

@@ -22,6 +22,7 @@ SMALL = {
     "06_your_own_code": {"chips": 2, "steps": 40},
     "07_yin_yang": {"epochs": 1, "epochs_in_loop": 1, "resolution": 40, "seed": 1},
     "08_soft_lif": {"epochs": 6, "steps": 60},
+    "09_backplane": {"neurons": 128, "samples": 10},
 }
 
 
@@ -76,7 +77,10 @@ def test_notebook_imports_what_is_public(path):
 
 PUBLIC_MODULES = [
     f"bss2jax.{name}"
-    for name in ("calibration", "config", "data", "experiment", "networks", "nnx", "plot")
+    for name in (
+        *("calibration", "config", "data", "experiment", "networks", "nnx", "plot"),
+        "systems",
+    )
 ]
 
 

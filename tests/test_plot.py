@@ -13,12 +13,15 @@ from matplotlib.patches import StepPatch
 
 from bss2jax import BSS2, Chip, plan, plot
 from bss2jax.chip.chip import QUANTITIES
+from bss2jax.chip.presets import tiles
 from bss2jax.chip.quantities import built
 from bss2jax.data import yinyang
 from bss2jax.mapping.cost import estimate
 from bss2jax.mapping.plan import plan_network
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.mapping.products import ProductDemand
+from bss2jax.mapping.search import search
+from bss2jax.mapping.suite import modular
 from bss2jax.plot.chip import chip_map
 from bss2jax.plot.layout import parts
 from bss2jax.plot.style import COLOURS
@@ -55,8 +58,9 @@ RECORDS = [
 # What is counted or named has no unit.
 COUNTED = {
     *"neuron column epoch layer execution training label hemisphere".split(),
-    *("taken for", "signed row", "synapse row"),
+    *("taken for", "signed row", "synapse row", "chip", "mapping tried", "objective", ""),
 }
+MAPPED = search(modular(3, 20, np.random.default_rng(0)), tiles(2, 2), method="pycarl")
 RUNGS = {"float": 0.98, "ideal": 0.97, "transfer": 0.9, "chip": 0.975}
 
 
@@ -98,6 +102,9 @@ DRAWINGS = {
     "saturation": lambda ax, chip: plot.saturation(RECORDS, ax=ax),
     "weights": lambda ax, chip: plot.weights([[-63, 0], [5, 5]], ax=ax),
     "ladder": lambda ax, chip: plot.ladder(RUNGS, ax=ax),
+    "link_loads": lambda ax, chip: plot.link_loads(MAPPED, ax=ax),
+    "on_chips": lambda ax, chip: plot.on_chips(MAPPED, ax=ax),
+    "search_progress": lambda ax, chip: plot.search_progress([3.0, 4.0, 2.0], ax=ax),
     "class_map": lambda ax, chip: plot.class_map(lambda v: 0 * v[:, 0], resolution=20, ax=ax),
 }
 
@@ -124,6 +131,25 @@ def test_without_axes_new_ones_are_made():
     assert ax.figure is not other.figure and len(plt.get_fignums()) == len(before) + 2
     plt.close(ax.figure)
     plt.close(other.figure)
+
+
+def test_links_are_drawn_as_wide_as_what_they_carry(ax):
+    from dataclasses import replace
+
+    from bss2jax.mapping.objectives import loads
+
+    small = replace(MAPPED.system, limits=replace(MAPPED.system.limits, circuits=20))
+    found = search(MAPPED.workload, small, method="pycarl")
+    lines = next(c for c in plot.link_loads(found, ax=ax).collections if c.get_array() is not None)
+    carried = loads(found)[small.topology.present]
+    assert np.allclose(lines.get_array(), carried) and carried.max() > 0
+    widths = np.array(lines.get_linewidths())
+    assert (np.argsort(widths, kind="stable") == np.argsort(carried, kind="stable")).all()
+
+
+def test_bars_count_the_neurons_of_each_chip(ax):
+    heights = [bar.get_height() for bar in plot.on_chips(MAPPED, ax=ax).patches]
+    assert heights == np.bincount(MAPPED.chip, minlength=4).tolist()
 
 
 def test_raster_has_a_mark_where_a_neuron_spikes(ax):

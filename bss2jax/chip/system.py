@@ -5,11 +5,12 @@ from one to another; its links say how fast, how many events and at what energy;
 a chip holds. `chip.presets` has those that there are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.chip.topology import Topology
 
 
@@ -78,6 +79,7 @@ class System:
             `multicast`, one where ways are shared; `broadcast`, a copy for every chip.
         sources: the sources of the numbers, and which are assumed.
         cell: the cell of crossbars of non-volatile memory, or None.
+        substrate: the numbers of BrainScaleS-2 chips.
     """
 
     name: str
@@ -88,6 +90,7 @@ class System:
     cast: Cast = "multicast"
     sources: tuple[str, ...] = ()
     cell: Cell | None = None
+    substrate: Substrate = BSS2
 
     @property
     def chips(self) -> int:
@@ -112,6 +115,11 @@ class System:
         way, link = self.topology.routes(source, target)
         total = np.bincount(way, self.of_links(quantity)[link], n * n)
         return (total + getattr(self.entry, quantity) * (source != target)).reshape(n, n)
+
+    def instant(self) -> "System":
+        """Returns the same system with links that take no time."""
+        entry = replace(self.entry, latency=0.0)
+        return replace(self, entry=entry, links=tuple(replace(k, latency=0.0) for k in self.links))
 
     @property
     def delay(self) -> float:

@@ -33,6 +33,15 @@ class Topology(Protocol):
         """Itself where chips are on a grid; None where there is no grid to place them on."""
         ...
 
+    @property
+    def present(self) -> np.ndarray:
+        """Whether there is such a link, `[L]`: at the border of a grid links lead nowhere."""
+        ...
+
+    def layout(self) -> np.ndarray:
+        """Returns where to draw each node, `[nodes, 2]`, neighbours a length of 1 apart."""
+        ...
+
     def hops(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Returns the links on the way between chips: `[n]` from two `[n]`."""
         ...
@@ -98,6 +107,10 @@ class Mesh:
         row, column = np.divmod(np.arange(self.chips), self.columns)
         inside = (column + 1 < self.columns, column > 0, row + 1 < self.rows, row > 0)
         return np.column_stack(inside).ravel()
+
+    def layout(self) -> np.ndarray:
+        row, column = self.at(np.arange(self.chips))
+        return np.column_stack([column, -row]).astype(float)
 
     def at(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns rows and columns, `[n]` each, of chips `[n]`."""
@@ -182,6 +195,20 @@ class Tree:
     def present(self) -> np.ndarray:
         """Whether the tree has the link, `[L]`: all of them."""
         return np.ones(len(self.ends), bool)
+
+    def layout(self) -> np.ndarray:
+        # Chips on a circle; a switch in the middle of what hangs on it, nearer to the centre.
+        angle = 2 * np.pi * np.arange(self.chips) / self.chips
+        depth = self._ancestors.shape[1] - 1
+        radius = max(1.0, self.chips / 6)
+        places = np.zeros((int(self._ancestors.max()) + 1, 2))
+        on_circle = np.column_stack([np.cos(angle), np.sin(angle)])
+        for level in range(depth + 1):
+            node = self._ancestors[:, level]
+            for axis in (0, 1):
+                mean = np.bincount(node, on_circle[:, axis]) / np.maximum(np.bincount(node), 1)
+                places[np.unique(node), axis] = radius * mean[np.unique(node)] * level / depth
+        return places
 
     def _common(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """How many nodes from the root down both ways share."""

@@ -21,6 +21,7 @@ from bss2jax.cli import (
     evaluate,
     export,
     failures,
+    map,
     plan,
     predict,
     report,
@@ -31,7 +32,9 @@ from bss2jax.runs.signals import Signals
 from bss2jax.window import Window
 
 # As `--help` lists them.
-_COMMANDS = (train, evaluate, predict, export, report, plan, chip, configs, completion, data)
+_COMMANDS = (
+    train, evaluate, predict, export, report, plan, map, chip, configs, completion, data,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

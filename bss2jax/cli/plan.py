@@ -2,8 +2,12 @@
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from bss2jax.cli.arguments import Commands, add_command, add_config, add_json, count
+
+if TYPE_CHECKING:
+    from bss2jax.mapping.assignment import Mapping
 
 
 def add(commands: Commands) -> None:
@@ -17,6 +21,9 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="samples of an epoch; default: those of the training set",
     )
+    plan.add_argument(
+        "--system", metavar="NAME", help="show it on several chips at once, such as star12 or case"
+    )
     add_json(plan)
     plan.set_defaults(device=False)
 
@@ -25,13 +32,40 @@ def _plan(arguments: argparse.Namespace) -> None:
     from bss2jax import config, experiment
     from bss2jax.mapping.describe import tree
 
-    parsed, _ = config.load(arguments.config, arguments.overrides)
+    system = [f"plan.system={json.dumps(arguments.system)}"] if arguments.system else []
+    parsed, _ = config.load(arguments.config, [*arguments.overrides, *system])
     with arguments.window.stage("planning"):
         network, batch = experiment.network_of(parsed), parsed.phases[-1].batch_size
         samples = arguments.samples or experiment.training_samples(parsed)
         text = experiment.plan_text(network, samples, batch)
+    if network.mapped is not None:
+        from bss2jax.runs.rates import mapping_of
+
+        with arguments.window.stage("recording spikes"):
+            mapping, note = mapping_of(parsed, network)
+        text += "\n" + describe_mapping(mapping, len(network.mapped.names)) + f"\n{note}"
     if not arguments.json:
         arguments.window.result(text.rstrip("\n"))
         return
     plan = None if network.misfit else tree(network.plan, samples, batch)
     arguments.window.result(json.dumps({"misfit": network.misfit or None, "plan": plan}, indent=2))
+
+
+def describe_mapping(mapping: "Mapping", stages: int) -> str:
+    """Returns what a network takes on a system, as text.
+
+    Args:
+        mapping: of its populations.
+        stages: populations that spikes pass one after the other.
+
+    Raises:
+        ConfigError: a link cannot carry the traffic.
+    """
+    from bss2jax.config import ConfigError
+    from bss2jax.mapping.throughput import check_rates, describe_system
+
+    try:
+        check_rates(mapping)
+    except ValueError as error:
+        raise ConfigError(f"plan: {error}") from None
+    return describe_system(mapping, stages=stages)

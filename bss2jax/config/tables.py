@@ -135,6 +135,22 @@ class Noise(_Noise):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Placing(Checked):
+    """Where a spiking network goes that runs on several chips at once; by default on one.
+
+    Attributes:
+        system: name of a preset, such as `star12`, `case` or `mesh(2,3)`; neurons fill its chips in
+            order.
+        file: a plan that `bss2jax map` wrote; it names its system.
+        delay: whether spikes between chips come later, by the latency of the links.
+    """
+
+    system: Annotated[str, MinLen(1)] | None = None
+    file: Path | None = None
+    delay: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run(Checked):
     """Where the run goes, and how often it saves what it needs to go on after a stop.
 
@@ -180,6 +196,7 @@ class Config(Checked):
         mismatch, noise: how far chips spread, and what differs from trial to trial.
         layers: the layers of the network, each behind the one before it or behind its `inputs`.
         conversion: how a network of rates runs as spikes.
+        plan: on which chips of which system it runs.
         objective, augment: what is minimised, and how images are changed.
         start: the directory of a finished run with the same layers, whose final parameters are
             those that training starts from; by default they are drawn.
@@ -196,6 +213,7 @@ class Config(Checked):
     noise: Noise = Noise()
     layers: Annotated[tuple[AnyLayer, ...], MinLen(1)]
     conversion: Conversion = Conversion()
+    plan: Placing = Placing()
     objective: Objective = Objective()
     augment: Augmentation = Augmentation()
     start: Path | None = None

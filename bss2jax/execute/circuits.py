@@ -30,6 +30,9 @@ class OnChips:
         inputs: K of its dense synapses; None of neurons with receptive fields, whose synapses
             share the strength of their neuron.
         recurrent: N of its recurrent synapses, or 0.
+        slots: `[N, N]` int32 which of a neuron's recurrent inputs each neuron is, where it has only
+            some; any number where it is none. None: a neuron has all.
+        slots_used: how many recurrent inputs a neuron has.
     """
 
     neurons: Circuits
@@ -38,6 +41,8 @@ class OnChips:
     members: jax.Array
     inputs: int | None = field(metadata={"static": True})
     recurrent: int = field(metadata={"static": True})
+    slots: jax.Array | None = None
+    slots_used: int = field(default=0, metadata={"static": True})
 
     def strength(self) -> jax.Array:
         """Returns the strength of dense synapses, `[2, K, N]`; with receptive fields `[2, N]`."""
@@ -48,7 +53,10 @@ class OnChips:
     def recurrent_strength(self) -> jax.Array:
         """Returns the strength of recurrent synapses, `[2, N, N]`."""
         first = self.inputs or 0
-        return self._synapses(first, first + self.recurrent)
+        if self.slots is None:
+            return self._synapses(first, first + self.recurrent)
+        held = self._synapses(first, first + self.slots_used)
+        return jnp.take_along_axis(held, self.slots[None], axis=1)
 
     def of_neurons(self, chosen: jax.Array) -> "OnChips":
         """Returns the same of some neurons, by their numbers `[n]`."""
@@ -76,6 +84,8 @@ def gather(
     *,
     inputs: int | None = None,
     recurrent: int = 0,
+    slots: jax.Array | None = None,
+    slots_used: int = 0,
 ) -> OnChips:
     """Gathers a population's neurons and synapses from the chips that they are on.
 
@@ -85,6 +95,8 @@ def gather(
         circuits: `[N, c]` circuits that each neuron is joined of.
         inputs: K of dense synapses; None with receptive fields.
         recurrent: N of recurrent synapses; 0: none.
+        slots: `[N, N]` which of its recurrent inputs each neuron is, where a neuron has some only.
+        slots_used: how many it has.
 
     Raises:
         ValueError: circuits do not hold the inputs, or a place is not on a chip.
@@ -95,7 +107,7 @@ def gather(
     chip_of, members = jnp.asarray(chip_of, jnp.int32), jnp.asarray(circuits, jnp.int32)
     _check_places(chip_of, members, number, hemispheres * columns)
     rows = chips.synapse_gain.shape[-2]
-    fan_in = (inputs or 0) + recurrent
+    fan_in = (inputs or 0) + (recurrent if slots is None else slots_used)
     if fan_in > members.shape[1] * rows:
         raise ValueError(
             f"circuits: {members.shape[1]} a neuron hold {members.shape[1] * rows} inputs, the "
@@ -105,8 +117,9 @@ def gather(
     gain = circuit_pattern(jnp.moveaxis(gain, 1, -2))  # [K, 2, rows, circuits]
     synapses = gain * circuit_pattern(chips.circuits.strength)[:, :, None]
     return OnChips(
-        joined(chips.circuits, chip_of, members), synapses, chip_of, members, inputs, recurrent
-    )
+        joined(chips.circuits, chip_of, members), synapses, chip_of, members, inputs, recurrent,
+        slots, slots_used,
+    )  # fmt: skip
 
 
 def on_chip(

@@ -26,10 +26,11 @@ from bss2jax.kernels import noise
 from bss2jax.kernels.gradients.rules import Gradient, Surrogate
 from bss2jax.kernels.neurons.base import as_float32
 from bss2jax.kernels.neurons.recorded import Trace, Trial
-from bss2jax.kernels.synapses.base import Sent, product
+from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.codes import Codes
+from bss2jax.kernels.synapses.delays import Delays, delayed
 from bss2jax.kernels.synapses.given import Spikes, sent_of
-from bss2jax.kernels.synapses.recurrent import Recurrent
+from bss2jax.kernels.synapses.recurrent import within
 from bss2jax.kernels.synapses.signs import by_sign, held
 
 STRENGTHS = 64 * 2**20  # bytes of synapses' strengths that are made at once
@@ -44,6 +45,7 @@ def population(
     key: jax.Array | None = None,
     *,
     recurrent: jax.Array | None = None,
+    delays: tuple[Delays | None, Delays | None] = (None, None),
     codes: Codes | None = None,
     gradient: Gradient = Surrogate(),
     observe: tuple[str, ...] = (),
@@ -73,11 +75,11 @@ def population(
         circuits: neurons and synapses on their chips: see `gather` and `on_chip`. None: nominal.
         key: the random key for trial noise. None: no noise.
         recurrent: `[N, N]` weights within the population.
+        delays: of the links between chips, for what is sent, then a raster, and for `recurrent`.
         codes: what synapses hold; None for plain simulation, with float weights.
         gradient: rule of the backward pass.
         observe: what else to record, of `membrane` and `count`.
-        sample: number of the first sample; noise belongs to a sample's number, so that a batch has
-            the noise of its samples.
+        sample: number of the first sample; noise belongs to a sample's number.
         steps: T, where `Events` do not say it.
 
     Raises:
@@ -93,7 +95,7 @@ def population(
         given, w = only.alone(), w.reshape(w.shape[-2:])
     return _population(
         given, w, as_float32(neuron), circuits, key, recurrent, jnp.asarray(sample, jnp.int32),
-        positions=positions, codes=codes, gradient=gradient, observe=tuple(observe),
+        delays, positions=positions, codes=codes, gradient=gradient, observe=tuple(observe),
     )  # fmt: skip
 
 
@@ -106,6 +108,7 @@ def _population(
     key: jax.Array | None,
     recurrent: jax.Array | None,
     sample: jax.Array,
+    delays: tuple[Delays | None, Delays | None],
     *,
     positions: int | None,
     codes: Codes | None,
@@ -114,7 +117,8 @@ def _population(
 ) -> Recording:
     size = w.shape[-1] * (sent.positions or 1)
     whole = _Block(
-        w, recurrent, _at_run_time(neuron, w), circuits, jnp.arange(size, dtype=jnp.int32),
+        w, recurrent, _at_run_time(neuron, w), circuits, delays,
+        jnp.arange(size, dtype=jnp.int32),
         None if codes is None else codes.unit(w),
         None if codes is None or recurrent is None else codes.unit(recurrent),
     )  # fmt: skip
@@ -139,7 +143,7 @@ class _Block:
     """Some of a population's neurons, or all.
 
     Attributes:
-        w, recurrent, neuron, circuits: as in `population`, of these neurons.
+        w, recurrent, neuron, circuits, delays: as in `population`, of these neurons.
         number: `[n]` of the neurons within the population.
         unit, recurrent_unit: software units of an LSB, or None without codes.
     """
@@ -148,6 +152,7 @@ class _Block:
     recurrent: jax.Array | None
     neuron: Any
     circuits: OnChips | None
+    delays: tuple[Delays | None, Delays | None]
     number: jax.Array
     unit: Any
     recurrent_unit: Any
@@ -172,8 +177,9 @@ def _run(
     recurrent = None
     if block.recurrent is not None:
         strength = None if circuits is None else circuits.recurrent_strength
-        recurrent = Recurrent(*synapses(block.recurrent, block.recurrent_unit, strength))
-    drive = product(sent, w, lax.stop_gradient(shown))
+        own = synapses(block.recurrent, block.recurrent_unit, strength)
+        recurrent = within(*own, block.delays[1])
+    drive = delayed(sent, w, lax.stop_gradient(shown), block.delays[0])
     if neuron.apart:
         drive = by_sign(drive, sent.positions)
     # The neurons on their circuits, in one trial a sample.
@@ -244,6 +250,7 @@ def _one_after_the_other(
         return _Block(
             whole.w[:, numbers], None, jax.tree.map(of_neuron, whole.neuron),
             None if whole.circuits is None else whole.circuits.of_neurons(numbers),
+            (None if whole.delays[0] is None else whole.delays[0].of_neurons(numbers), None),
             numbers, whole.unit, None,
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.mapping.pieces import CONFIGURATION
+from bss2jax.mapping.pieces import CHIP, CONFIGURATION
 from bss2jax.mapping.plan import Plan
 
 Mode = Literal["paced", "fast"]
@@ -34,7 +34,7 @@ class Cost:
     Attributes:
         configurations: chip time of each configuration, s, in their order.
         events: the most input events sent, None where they are not known beforehand.
-        power: least and most, W, of one chip; of a mixed network, their means over time.
+        power: least and most, W, of all chips at work; of a mixed network, their means over time.
     """
 
     configurations: tuple[float, ...]
@@ -100,6 +100,11 @@ def estimate(plan: Plan, *, mode: Mode = "paced") -> Cost:
         power[at] = demand.power(plan.substrate)
         # Of populations that the input reaches: what others are sent depends on the sample.
         events.append(demand.events(rows))
+    # Chips of one configuration are on side by side; spikes pass links between populations.
+    pairs = np.unique(plan.table[:, [CONFIGURATION, CHIP]], axis=0)
+    power *= np.bincount(pairs[:, 0], minlength=plan.configurations)[:, None]
+    if plan.system is not None and plan.chips > 1:
+        seconds[-1] += (len(plan.names) - 1) * plan.system.delay
     if mode == "fast":
         one = fast_seconds(plan)
         if one is None:

@@ -12,13 +12,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.chip.system import System
+from bss2jax.mapping.demand import Demand
 from bss2jax.mapping.pieces import (
     ARRAY,
     CHIP,
@@ -30,62 +32,10 @@ from bss2jax.mapping.pieces import (
     Pieces,
     summary,
 )
-from bss2jax.mapping.products import Footprint, Grid, ProductDemand
+from bss2jax.mapping.products import Grid, ProductDemand
 from bss2jax.text import Shown, Told
 
 __all__ = ["Demand", "Piece", "Plan", "merge", "plan", "plan_network", "split"]
-
-
-class Demand(Protocol):
-    """What a layer asks of the chip; frozen and hashable.
-
-    Methods take `rows`, `[n, 11]`, the layer's pieces in the plan's table; `row`, `[11]`, one of
-    them; and `circuits`, `[m, 2]`, the plan's (chip, circuit).
-    """
-
-    def circuits(self, substrate: Substrate) -> int | None:
-        """Returns the circuits of a layer that may share its configuration, else None."""
-        ...
-
-    def pieces(self, substrate: Substrate, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the layer's pieces `[n, 11]` from circuit `first` on, and circuits `[m, 2]`."""
-        ...
-
-    def place(self, rows: np.ndarray, circuits: np.ndarray, substrate: Substrate) -> Any:
-        """Returns the pieces as the executor takes them, hashable."""
-        ...
-
-    def seconds(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
-        """Returns the time of each piece for one sample, `[n]`, s."""
-        ...
-
-    def fast_seconds(self, axis: float, substrate: Substrate) -> float | None:
-        """Returns the time of a sample where the host does not start each; None: there is none."""
-        ...
-
-    def events(self, rows: np.ndarray) -> int | None:
-        """Returns the most input events of one sample, None where they are not known."""
-        ...
-
-    def power(self, substrate: Substrate) -> tuple[float, float]:
-        """Returns the least and the most power of a chip that runs the layer, W."""
-        ...
-
-    def footprint(self, row: np.ndarray, circuits: np.ndarray, substrate: Substrate) -> Footprint:
-        """Returns what one piece covers on each array."""
-        ...
-
-    def facts(self, rows: np.ndarray, substrate: Substrate) -> dict[str, object]:
-        """Returns what `describe` says of the layer, by heading."""
-        ...
-
-    def costs(self, rows: np.ndarray) -> dict[str, object]:
-        """Returns what `describe_cost` says of the layer, by heading."""
-        ...
-
-    def remarks(self, configurations: int) -> tuple[str, ...]:
-        """Returns lines below the table of a plan with so many configurations."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -116,6 +66,7 @@ class Plan(Shown):
         seconds: time axis of spiking layers.
         substrate: the substrate whose sizes and times apply.
         tree: the parameter tree, for `split` and `merge`; None without one.
+        system: whose chips they are, with links that delay spikes; None of chips without links.
 
     Raises:
         ValueError: two pieces have the same place at the same time.
@@ -128,6 +79,7 @@ class Plan(Shown):
     seconds: float = 0.0
     substrate: Substrate = BSS2
     tree: Tree | None = field(default=None, repr=False)
+    system: System | None = None
 
     def __post_init__(self) -> None:
         for name in ("table", "circuits"):
@@ -141,7 +93,7 @@ class Plan(Shown):
     @cached_property
     def digest(self) -> str:
         """What the plan is, in 64 digits: equal plans have equal ones."""
-        what = (self.names, self.demands, self.seconds, self.substrate, self.tree)
+        what = (self.names, self.demands, self.seconds, self.substrate, self.tree, self.system)
         parts = (repr(what).encode(), self.table.tobytes(), self.circuits.tobytes())
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
@@ -188,6 +140,20 @@ class Plan(Shown):
         if name not in self.names:
             raise ValueError(f"plan: no layer {name!r}; it has {', '.join(self.names)}")
         return self._places[self.names.index(name)]
+
+    def delays(self, dt: float) -> np.ndarray | None:
+        """Returns the steps by which links delay spikes from chip to chip, `[chips, chips]` int32.
+
+        Args:
+            dt: of a step, s.
+
+        Returns:
+            Latencies in steps, rounded half up; None of chips without links.
+        """
+        if self.system is None:
+            return None
+        latency = self.system.between("latency")[: self.chips, : self.chips]
+        return np.floor(latency / dt + 0.5).astype(np.int32)
 
     @cached_property
     def _places(self) -> tuple[Any, ...]:

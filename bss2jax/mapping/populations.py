@@ -17,7 +17,7 @@ import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.mapping import pieces
-from bss2jax.mapping.pieces import CIRCUIT, CIRCUIT_STOP, COLUMN, COLUMN_STOP, CONFIGURATION
+from bss2jax.mapping.pieces import CHIP, CIRCUIT, CIRCUIT_STOP, COLUMN, COLUMN_STOP, CONFIGURATION
 from bss2jax.mapping.products import Footprint
 
 
@@ -69,11 +69,13 @@ class Population:
                 f"{self.first_circuit} ends at {end}, the chip has {circuits} circuits"
             )
         if self.recurrent and self.circuits > circuits:
-            outside = self.inputs - self.neurons
+            outside, c = self.inputs - self.neurons, self.circuits_per_neuron
+            most = circuits // c if outside < 0 else self._most_recurrent(outside)
             raise ValueError(
                 f"a recurrent population must be on the chip as a whole: {self.neurons} neurons of "
                 f"fan-in {self.inputs} need {self.circuits} circuits, {self.circuits - circuits} "
-                f"more than there are; {self._most_recurrent(outside)} neurons would fit"
+                f"more than there are; {most} neurons would fit. Take "
+                "fewer neurons, fewer recurrent inputs a neuron, or a system of chips (plan.system)"
             )
 
     @property
@@ -220,6 +222,15 @@ class PopulationDemand:
             self.inputs, self.neurons, self.recurrent, self.positions, self.parts, first, substrate
         )
 
+    @property
+    def size(self) -> int:
+        """Neurons."""
+        return self.neurons
+
+    def joined(self, substrate: Substrate) -> int:
+        """Returns the circuits that are joined to a neuron."""
+        return Population(self.inputs, 1, substrate=substrate).circuits_per_neuron
+
     def circuits(self, substrate: Substrate) -> int | None:
         """Returns the circuits that it takes, None where it takes several configurations."""
         place = self.on(substrate)
@@ -348,7 +359,9 @@ class PopulationDemand:
 
     def facts(self, rows: np.ndarray, substrate: Substrate) -> dict[str, object]:
         """Returns what `describe` says of the layer."""
-        place = self.on(substrate)
+        c, on_chip = self.joined(substrate), substrate.hemispheres * substrate.columns
+        runs, at = np.unique(rows[:, [CHIP, CONFIGURATION]], axis=0, return_inverse=True)
+        neurons = np.bincount(at.ravel(), rows[:, COLUMN_STOP] - rows[:, COLUMN])
         events: object = self.input_events
         if self.input_events is None:
             events = "-"
@@ -357,10 +370,10 @@ class PopulationDemand:
         return {
             "neurons": self.neurons,
             "fan-in": self.inputs,
-            "circuits per neuron": place.circuits_per_neuron,
-            "neurons at once": place.neurons_per_run,
-            "configurations": len(rows),
-            "utilisation": place.circuits / (len(rows) * place.circuits_on_chip),
+            "circuits per neuron": c,
+            "neurons at once": int(neurons.max()),
+            "configurations": len(runs),
+            "utilisation": self.neurons * c / (len(runs) * on_chip),
             "input events": events,
         }
 

@@ -140,6 +140,15 @@ class ProductDemand:
         """Returns the blocks of one group's matrix."""
         return Grid(self.rows, self.columns, substrate)
 
+    @property
+    def size(self) -> int:
+        """Outputs of all groups."""
+        return self.groups * self.columns
+
+    def joined(self, substrate: Substrate) -> None:
+        """Returns None: products have no neurons."""
+        del substrate
+
     def circuits(self, substrate: Substrate) -> int | None:
         """Returns None: products share their configurations with no other layer."""
         del substrate

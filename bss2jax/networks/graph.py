@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from bss2jax.chip.chip import Chip
 from bss2jax.kernels.coding import normalise
+from bss2jax.kernels.synapses.delays import Delays
 from bss2jax.mapping.plan import Plan, plan_network, tree_of
 from bss2jax.networks.codes import raster_of
 from bss2jax.networks.layer import EXECUTIONS, Arrays, Execution, How, Layer, folded, kind_of
@@ -51,11 +54,15 @@ class Network(Shown):
         nodes: layers in the order in which they work; the last one's output are the scores.
         twin: what shows the spikes of a network of rates on `ideal` and `chip`, see
             `networks.conversion.Twin`; None for a network that runs there itself.
+        mapped: a plan over the chips of a system, see `networks.across.on_system`; None: one chip.
+        senders: of each population of such a plan, the one that sends to it, or None for the host.
     """
 
     input: Signal
     nodes: tuple[Node, ...]
     twin: "Any" = None
+    mapped: Plan | None = None
+    senders: tuple[tuple[str, str | None], ...] = ()
 
     @cached_property
     def plan(self) -> Plan:
@@ -64,6 +71,8 @@ class Network(Shown):
         Raises:
             ValueError: a layer does not fit the chip; says which and why.
         """
+        if self.mapped is not None:
+            return self.mapped
         if self.twin is not None:
             return self.twin.network.plan
         with jax.ensure_compile_time_eval():  # inside a jit too
@@ -241,7 +250,30 @@ class Network(Shown):
             folded(key, node.name), sample, execution, training, node.before, node.after,
             self.plan.place(node.name) if on_chip and node.name in self.plan.names else None,
             observe,
+            self._delays(node) if on_chip else (None, None),
         )  # fmt: skip
+
+    def _delays(self, node: Node) -> tuple[Delays | None, Delays | None]:
+        """By how many steps links between chips delay what a layer is sent, and what it sends."""
+        senders = dict(self.senders)
+        if self.mapped is None or node.name not in senders:
+            return None, None
+        between, own = self.mapped.delays(node.before[0].dt), self.mapped.place(node.name).chip
+        if between is None:
+            return None, None
+        sender = senders[node.name]
+        inputs = None if sender is None else self.mapped.place(sender).chip
+        return _delays_of(between, inputs, own), _delays_of(between, own, own)
+
+
+def _delays_of(between: np.ndarray, source: np.ndarray | None, target: np.ndarray) -> Delays | None:
+    """The delays of synapses, from the chips of both ends; None where the host is one."""
+    if source is None:
+        return None
+    pairs = np.ix_(np.unique(source), np.unique(target))
+    steps = tuple(np.unique(between[pairs]).tolist())
+    as_int = partial(jnp.asarray, dtype=jnp.int32)
+    return Delays(as_int(between), as_int(source), as_int(target), steps)
 
 
 def _sized(size: tuple[int, ...]) -> str:

@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from bss2jax.chip.chip import Chip
 from bss2jax.extras import named
+from bss2jax.kernels.synapses.delays import Delays
 from bss2jax.mapping.plan import Demand
 from bss2jax.networks.signal import Signal
 from bss2jax.settings import Checked
@@ -48,6 +49,7 @@ class How:
         after: the signal that it makes.
         place: where the plan puts the layer on the chip; None for a layer that asks for nothing.
         observe: what else records hold, of what `Network.apply` can be asked for.
+        delays: of the links between chips, for what a population is sent and within it; None: none.
     """
 
     chip: Chip | None
@@ -59,6 +61,7 @@ class How:
     after: Signal = field(metadata={"static": True})
     place: Any = field(default=None, metadata={"static": True})
     observe: tuple[str, ...] = field(default=(), metadata={"static": True})
+    delays: tuple[Delays | None, Delays | None] = (None, None)
 
     @property
     def noise(self) -> jax.Array | None:

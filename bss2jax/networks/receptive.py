@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,17 @@ class ConvLIF(SpikingPopulation):
     padding: NotNegative | Literal["SAME", "VALID"] = 0
     shared: bool = True
 
+    delayable: ClassVar[bool] = False
+
     def by_event(self, before: Signal) -> bool:
         return False
+
+    def wires(self, before: Signal) -> tuple[np.ndarray, np.ndarray]:
+        numbers = np.arange(1, before.entries + 1, dtype=np.int32).reshape(before.size)
+        fields = np.asarray(self.fields(jnp.asarray(numbers), before))  # [P, K], 0 in the padding
+        source = np.repeat(fields, self.outputs, axis=0).ravel()
+        target = np.repeat(np.arange(len(fields) * self.outputs), fields.shape[1])
+        return source[source > 0] - 1, target[source > 0]
 
     def taps(self, before: Signal) -> tuple[int, ...]:
         """Returns the window, an entry for each axis."""

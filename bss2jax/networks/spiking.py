@@ -1,10 +1,12 @@
 """Layers of spiking populations: neurons that see all inputs, and readouts."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from annotated_types import Ge, Lt
 
 from bss2jax.execute.circuits import OnChips, gather
@@ -63,6 +65,8 @@ class Population(Layer):
     takes_coded: ClassVar[bool] = True
     family: ClassVar[str] = "spiking"
     follows: ClassVar[str] = "exponential"  # the integrator that can take any step
+    # Whether what it is sent may be delayed by links between chips.
+    delayable: ClassVar[bool] = True
 
     outputs: Positive
     tau_mem: Seconds = 6e-6
@@ -153,12 +157,30 @@ class Population(Layer):
         if how.execution != "float":
             codes = Codes(self.weight_scale, before.substrate)
         if how.execution == "chip":
-            recurrent = self.outputs if settings.get("recurrent") is not None else 0
-            circuits = gathered(how, None if w.ndim == 3 or sent.positions else len(w), recurrent)
+            inputs = None if w.ndim == 3 or sent.positions else len(w)
+            circuits = self.gathered(how, inputs)
         return population(
             sent, w, self.nominal(params, how), circuits, how.noise,
-            codes=codes, sample=how.sample, **settings,
+            codes=codes, sample=how.sample, delays=how.delays, **settings,
         )  # fmt: skip
+
+    def gathered(self, how: How, inputs: int | None) -> OnChips:
+        """Returns the layer's neurons and synapses on their chips, by its place.
+
+        Args:
+            how: whose chip and place apply.
+            inputs: K of dense synapses; None with receptive fields.
+        """
+        return gathered(how, inputs)
+
+    def wires(self, before: Signal) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the synapses from its inputs: their numbers `[m]`, and those of neurons `[m]`."""
+        inputs, outputs = before.entries, self.outputs
+        return np.repeat(np.arange(inputs), outputs), np.tile(np.arange(outputs), inputs)
+
+    def loops(self, before: Signal) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the synapses within the population, `[m]` and `[m]`; none by default."""
+        return np.zeros(0, int), np.zeros(0, int)
 
     def factor(self, name: str, params: Arrays) -> Any:
         """Returns a neuron parameter, nominal or with its trained factor `[N]`."""
@@ -232,17 +254,69 @@ class LIF(SpikingPopulation):
 
     Attributes:
         recurrent: whether the population's spikes return to it.
+        recurrent_inputs: neurons of the population that each one hears, drawn once and for all;
+            None: all. So larger populations fit chips.
     """
 
     kind: Literal["lif"] = "lif"
     recurrent: bool = False
+    recurrent_inputs: Positive | None = None
+
+    def shape(self, *before: Signal) -> Signal:
+        if self.recurrent_inputs is not None and not self.recurrent:
+            raise ValueError("recurrent_inputs: the population is not recurrent; set recurrent")
+        if self.recurrent_inputs is not None and self.recurrent_inputs > self.outputs:
+            raise ValueError(
+                f"recurrent_inputs: expected at most its {self.outputs} neurons, got "
+                f"{self.recurrent_inputs}"
+            )
+        return super().shape(*before)
+
+    @cached_property
+    def heard(self) -> np.ndarray:
+        """The neurons that each one hears, `[outputs, recurrent_inputs]`, in order.
+
+        The same for the same sizes: which they are is part of the network, not of a run.
+        """
+        n, some = self.outputs, self.recurrent_inputs or self.outputs
+        rng = np.random.default_rng([n, some])
+        return np.sort(rng.permuted(np.tile(np.arange(n), (n, 1)), axis=1)[:, :some], axis=1)
+
+    def connected(self) -> np.ndarray | None:
+        """Returns 1 where a synapse within the population is, `[N, N]`; None: everywhere."""
+        if self.recurrent_inputs is None:
+            return None
+        mask = np.zeros((self.outputs, self.outputs), np.float32)
+        np.put_along_axis(mask, self.heard.T, 1.0, axis=0)
+        return mask
 
     def init(self, key: jax.Array, *before: Signal) -> Arrays:
         params = super().init(folded(key, "weight"), *before)
         if self.recurrent:
             square = (self.outputs, self.outputs)
             params["recurrent"] = self._drawn(folded(key, "recurrent"), 0.0, square, before[0])
-        return params
+        mask = self.connected()
+        return params if mask is None else params | {"recurrent": params["recurrent"] * mask}
+
+    def weights(self, params: Arrays, *before: Signal) -> Arrays:
+        kept, mask = super().weights(params, *before), self.connected()
+        return kept if mask is None else kept | {"recurrent": kept["recurrent"] * mask}
+
+    def gathered(self, how: How, inputs: int | None) -> OnChips:
+        if self.recurrent_inputs is None:
+            return gathered(how, inputs, self.outputs * self.recurrent)
+        slots = np.zeros((self.outputs, self.outputs), np.int32)
+        number = np.broadcast_to(np.arange(self.recurrent_inputs)[:, None], self.heard.T.shape)
+        np.put_along_axis(slots, self.heard.T, number, axis=0)
+        return gathered(
+            how, inputs, self.outputs, slots=jnp.asarray(slots), slots_used=self.recurrent_inputs
+        )
+
+    def loops(self, before: Signal) -> tuple[np.ndarray, np.ndarray]:
+        if not self.recurrent:
+            return super().loops(before)
+        heard = self.heard
+        return heard.ravel(), np.repeat(np.arange(self.outputs), heard.shape[1])
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         weights = self.weights(params, *how.before)
@@ -256,7 +330,8 @@ class LIF(SpikingPopulation):
 
     def demand(self, *before: Signal) -> PopulationDemand:
         one = super().demand(*before)
-        inputs = one.inputs + self.outputs * self.recurrent
+        within = self.outputs if self.recurrent_inputs is None else self.recurrent_inputs
+        inputs = one.inputs + within * self.recurrent
         return replace(one, inputs=inputs, recurrent=self.recurrent)
 
 
@@ -291,17 +366,18 @@ class LI(Population):
         return v, state, {"amplitude": jnp.abs(v).max(axis=0)}
 
 
-def gathered(how: How, inputs: int | None, recurrent: int = 0) -> OnChips:
+def gathered(how: How, inputs: int | None, recurrent: int = 0, **some: Any) -> OnChips:
     """Gathers a layer's neurons and synapses from the chip, by its place.
 
     Args:
         how: whose chip and place apply.
         inputs: K of dense synapses; None with receptive fields.
         recurrent: N of recurrent synapses; 0: none.
+        some: which of them a neuron has, where that is not all: as `gather` takes it.
     """
     place = how.place
     chip: Any = how.chip  # not None: this is the execution `chip`
-    return gather(chip, place.chip, place.circuits, inputs=inputs, recurrent=recurrent)
+    return gather(chip, place.chip, place.circuits, inputs=inputs, recurrent=recurrent, **some)
 
 
 def dense(x: jax.Array | Lazy, before: Signal) -> Sent:

@@ -12,6 +12,7 @@ from bss2jax.plot.products import vmm
 from bss2jax.plot.samples import predictions, samples, save
 from bss2jax.plot.scores import accuracy_over_chips, confusion, ladder
 from bss2jax.plot.spikes import raster, traces
+from bss2jax.plot.system import link_loads, on_chips, search_progress
 from bss2jax.plot.timing import schedule
 from bss2jax.plot.weights import weights
 
@@ -22,6 +23,8 @@ __all__ = [
     "confusion",
     "ladder",
     "learning_curves",
+    "link_loads",
+    "on_chips",
     "placement",
     "placements",
     "predictions",
@@ -30,6 +33,7 @@ __all__ = [
     "saturation",
     "save",
     "schedule",
+    "search_progress",
     "traces",
     "vmm",
     "weights",

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from bss2jax.chip.chip import Chip, sample_chip
+from bss2jax.chip.chip import Chip
 from bss2jax.networks import graph as networks
+from bss2jax.networks.across import specimens
 from bss2jax.networks.graph import Params, Records
 from bss2jax.training import objective as objectives
 from bss2jax.training.augment import augment
@@ -198,7 +199,7 @@ def _drawn(
     if phase.augment and task.augmentation.any:
         x = augment(x, k_augment, task.augmentation)
     if phase.on_chip and phase.chip == "resample":
-        chip = sample_chip(k_chip, task.mismatch, substrate=task.substrate)
+        chip = specimens(task.network, k_chip, task.mismatch, substrate=task.substrate)
     return task.encode(x), y, chip, k_noise if phase.noise else None
 
 

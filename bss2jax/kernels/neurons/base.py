@@ -17,7 +17,7 @@ from jax import lax
 
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike, spike
 from bss2jax.kernels.neurons.recorded import Trace, Trial, recorded, run
-from bss2jax.kernels.synapses.recurrent import Recurrent
+from bss2jax.kernels.synapses.recurrent import Within
 
 Value = float | jax.Array
 
@@ -96,7 +96,7 @@ class Neuron:
         self,
         nominal: "Neuron",
         drive: jax.Array,
-        recurrent: Recurrent | None = None,
+        recurrent: Within | None = None,
         trial: Trial | None = None,
         *,
         surrogate: SpikeFunction = SuperSpike(),
@@ -117,7 +117,7 @@ class Neuron:
     def differentiated(
         self,
         drive: jax.Array,
-        recurrent: Recurrent | None = None,
+        recurrent: Within | None = None,
         trial: Trial | None = None,
         *,
         surrogate: SpikeFunction = SuperSpike(),

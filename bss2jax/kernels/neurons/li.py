@@ -37,7 +37,7 @@ from bss2jax.kernels.neurons.recorded import (
     run,
     values_of,
 )
-from bss2jax.kernels.synapses.recurrent import Recurrent
+from bss2jax.kernels.synapses.recurrent import Within
 
 
 @jax.tree_util.register_dataclass
@@ -115,7 +115,7 @@ class LI(Neuron):
         self,
         nominal: Any,
         drive: jax.Array,
-        recurrent: Recurrent | None = None,
+        recurrent: Within | None = None,
         trial: Trial | None = None,
         *,
         surrogate: SpikeFunction = SuperSpike(),

@@ -56,7 +56,7 @@ from bss2jax.kernels.neurons.recorded import (
     run,
     values_of,
 )
-from bss2jax.kernels.synapses.recurrent import Recurrent
+from bss2jax.kernels.synapses.recurrent import Within
 
 
 @jax.tree_util.register_dataclass
@@ -176,7 +176,7 @@ class LIF(Neuron):
         self,
         nominal: Any,
         drive: jax.Array,
-        recurrent: Recurrent | None = None,
+        recurrent: Within | None = None,
         trial: Trial | None = None,
         *,
         surrogate: SpikeFunction = SuperSpike(),
@@ -199,14 +199,14 @@ def _by_hand(
     nominal: LIF,
     actual: LIF,
     drive: jax.Array,
-    recurrent: Recurrent | None,
+    recurrent: Within | None,
     trial: Trial | None,
 ) -> Trace:
     return _trace(actual, _membranes(actual, drive, recurrent, trial), membrane)
 
 
 def _membranes(
-    actual: LIF, drive: jax.Array, recurrent: Recurrent | None, trial: Trial | None
+    actual: LIF, drive: jax.Array, recurrent: Within | None, trial: Trial | None
 ) -> jax.Array:
     def keep(_: Any, seen: LIFState, z: jax.Array) -> jax.Array:
         return (
@@ -259,7 +259,7 @@ def lif_gradient(
     nominal: LIF,
     u: jax.Array,
     dz: jax.Array,
-    recurrent: Recurrent | None = None,
+    recurrent: Within | None = None,
     *,
     threshold: Value | None = None,
     dv: jax.Array | None = None,
@@ -292,7 +292,7 @@ def lif_gradient(
         later, di, back = carry
         u, dz, dv = at
         if recurrent is not None:
-            dz = dz + back
+            dz = dz + recurrent.due(back)
         # The slope here, not for the whole sequence: one array less to write and read.
         du = jnp.where(u - crossed > 0, 0, later)
         du = du + dz * surrogate.derivative(u - nominal.threshold)
@@ -301,11 +301,12 @@ def lif_gradient(
         if nominal.waits:
             du = jnp.where(u > -jnp.inf, du, 0)
         dx, di = drive_gradient(nominal, du, di, keep_v)
-        back = None if recurrent is None else recurrent.back(last_group(nominal.groups, dx))
+        if recurrent is not None:
+            back = recurrent.pull(back, last_group(nominal.groups, dx))
         return (du * keep_v, di, back), dx
 
     zero = jnp.zeros_like(first_step(u))
-    nothing = no_current(nominal.groups, zero), None if recurrent is None else zero
+    nothing = no_current(nominal.groups, zero), None if recurrent is None else recurrent.rest(zero)
     return lax.scan(step, (zero, *nothing), (u, dz, dv), reverse=True)[1]
 
 

@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 from bss2jax.kernels import noise
 from bss2jax.kernels.dot import settled
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, spike
-from bss2jax.kernels.synapses.recurrent import Recurrent
+from bss2jax.kernels.synapses.recurrent import Within
 
 
 class Trace(NamedTuple):
@@ -53,7 +53,7 @@ class Trial:
 def run(
     neuron: Any,
     drive: jax.Array,
-    recurrent: Recurrent | None,
+    recurrent: Within | None,
     trial: Trial | None,
     surrogate: SpikeFunction,
     keep: Callable[[Any, Any, Any], Any],
@@ -77,10 +77,11 @@ def run(
             return (seen, None), keep(carry, seen, None)
         z = spike(neuron.over(seen), surrogate)
         state = neuron.after(seen, lax.stop_gradient(z) > 0)
-        return (state, None if recurrent is None else z), keep(carry, seen, z)
+        kept = None if recurrent is None else recurrent.push(before, z)
+        return (state, kept), keep(carry, seen, z)
 
     state = start(neuron, like, trial)
-    none = None if recurrent is None else jnp.zeros_like(state.v)
+    none = None if recurrent is None else recurrent.rest(state.v)
     return lax.scan(step, (state, none), (drive, _times(drive, trial)))[1]
 
 
@@ -130,7 +131,7 @@ def recorded(
     nominal: Any,
     actual: Any,
     drive: jax.Array,
-    recurrent: Recurrent | None,
+    recurrent: Within | None,
     trial: Trial | None,
 ) -> Trace:
     """Runs any neuron in the loop: see `Neuron.sequence`.
@@ -147,7 +148,7 @@ def _forward(
     membrane: bool,
     actual: Any,
     drive: jax.Array,
-    recurrent: Recurrent | None,
+    recurrent: Within | None,
     trial: Trial | None,
 ) -> tuple[Trace, Any]:
     wanted = membrane or not actual.fires
@@ -185,7 +186,7 @@ def recorded_backward(
         # The step as it was.
         if recurrent is not None:
             x, pull_back = jax.vjp(partial(actual.joined, x), recurrent.drive(before))
-            dz = dz + back
+            dz = dz + recurrent.due(back)
         seen = _disturbed(actual, actual.flow(state, x), trial, t)
         # Back through reset and spike.
         dseen = dafter
@@ -203,11 +204,11 @@ def recorded_backward(
         if recurrent is None:
             return (dstate, dnominal, None), (dx, None)
         (dback,) = pull_back(dx)
-        return (dstate, dnominal, recurrent.back(dback)), (dx, dback)
+        return (dstate, dnominal, recurrent.pull(back, dback)), (dx, dback)
 
     rest = start(nominal, like, trial)
     zero = jax.tree.map(jnp.zeros_like, (_floats(rest), free))
-    none = None if recurrent is None else jnp.zeros_like(rest.v)
+    none = None if recurrent is None else recurrent.rest(rest.v)
     xs = (states, before, z, drive, _times(drive, trial), dz, dv)
     (dstate, dnominal, _), (dx, dback) = lax.scan(step, (*zero, none), xs, reverse=True)
     drecurrent = None if recurrent is None else recurrent.gradient(z, dback)

@@ -81,6 +81,10 @@ class Weights:
         """Multiplies what is sent: `[T, B, N]`, software units."""
         return settled(sent.drive(self.lsb) * self.unit)
 
+    def masked(self, mask: jax.Array) -> "Weights":
+        """Returns the same where a mask `[K, N]` is 1, and no synapses where it is 0."""
+        return Weights(self.lsb * mask, self.unit)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import jax
 
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.synapses.base import Seen, Sent, as_float32, dense_gradient
+from bss2jax.kernels.synapses.delays import later
 from bss2jax.kernels.synapses.fields import by_axes
 
 
@@ -58,6 +59,10 @@ class Raster:
     def sent(self, inputs: int, steps: int | None) -> Sent:
         """Returns it as something that can be multiplied: see `Given.sent`."""
         return by_axes(self)
+
+    def later(self, steps: int) -> "Raster":
+        """Returns the same spikes, so many steps later."""
+        return Raster(later(self.spikes, steps))
 
     def of_position(self, p: int) -> "Raster":
         """Returns what one position of `[T, B, P, K]` sees."""

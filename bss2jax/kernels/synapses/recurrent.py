@@ -1,18 +1,58 @@
-"""Synapses within a population: its spikes of the step before."""
+"""Synapses within a population: its spikes of the step before, or of steps before that.
 
-from dataclasses import dataclass
+A time loop carries what recurrent synapses still have to be given: `rest`, `push`, `drive`; going
+back it carries gradients of spikes that are still to come: `rest`, `due`, `pull`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.synapses.base import Shown, dense_gradient, product
+from bss2jax.kernels.synapses.delays import Delays, later
 from bss2jax.kernels.synapses.dense import Raster
+
+
+class Within(Protocol):
+    """Synapses from a population to itself."""
+
+    def rest(self, like: jax.Array) -> jax.Array:
+        """Returns what a time loop begins with, of spikes, or gradients of them, `[..., N]`."""
+        ...
+
+    def push(self, kept: jax.Array, z: jax.Array) -> jax.Array:
+        """Returns what is kept after a step with spikes `[..., N]`."""
+        ...
+
+    def drive(self, kept: jax.Array) -> jax.Array:
+        """Returns what is added to the current in the step that comes, `[..., N]`."""
+        ...
+
+    def due(self, back: jax.Array) -> jax.Array:
+        """Returns the gradient of this step's spikes, `[..., N]`."""
+        ...
+
+    def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
+        """Returns the gradients kept one step earlier, given that of the current `[..., N]`."""
+        ...
+
+    def gradient(self, z: jax.Array, dx: jax.Array) -> Any:
+        """Returns the gradient of the weights from spikes and the current's gradient.
+
+        Args:
+            z: `[T, ..., N]` spikes.
+            dx: `[T, ..., N]` gradient with respect to the current.
+        """
+        ...
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Recurrent:
-    """Weights from a population to itself.
+    """Weights from a population to itself, without delay: spikes of the step before.
 
     Attributes:
         w: `[N, N]` software units.
@@ -22,19 +62,88 @@ class Recurrent:
     w: jax.Array
     shown: Shown | None = None
 
-    def drive(self, z: jax.Array) -> jax.Array:
-        """Returns what spikes `[..., N]` of the step before add, `[..., N]`."""
-        return product(Raster(z), self.w, self.shown)
+    def rest(self, like: jax.Array) -> jax.Array:
+        return jnp.zeros_like(like)
 
-    def back(self, dx: jax.Array) -> jax.Array:
-        """Returns the gradient of the spikes of the step before, `[..., N]`."""
+    def push(self, kept: jax.Array, z: jax.Array) -> jax.Array:
+        return z
+
+    def drive(self, kept: jax.Array) -> jax.Array:
+        return product(Raster(kept), self.w, self.shown)
+
+    def due(self, back: jax.Array) -> jax.Array:
+        return back
+
+    def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
         return dot(dx, self.w.T)
 
     def gradient(self, z: jax.Array, dx: jax.Array) -> "Recurrent":
-        """Returns the gradient of the weights from spikes and the current of the next step.
-
-        Args:
-            z: `[T, ..., N]` spikes.
-            dx: `[T, ..., N]` gradient with respect to the current.
-        """
         return Recurrent(dense_gradient(z[:-1], self.w, dx[1:])[1])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class DelayedRecurrent:
+    """Weights from a population to itself that links between chips delay: `z[t - 1 - d]`.
+
+    Attributes:
+        w: of each delay `[N, N]` software units, zero where synapses have another delay.
+        shown: the same as the synapses have them, each None for as they are.
+        steps: the delays.
+    """
+
+    w: tuple[jax.Array, ...]
+    shown: tuple[Shown | None, ...] | None
+    steps: tuple[int, ...] = field(metadata={"static": True})
+
+    def rest(self, like: jax.Array) -> jax.Array:
+        zero = jnp.zeros_like(like)
+        return jnp.stack([zero] * (max(self.steps) + 1))
+
+    def push(self, kept: jax.Array, z: jax.Array) -> jax.Array:
+        return jnp.concatenate([z[None], kept[:-1]])
+
+    def drive(self, kept: jax.Array) -> jax.Array:
+        shown = self.shown or (None,) * len(self.w)
+        parts = zip(self.steps, self.w, shown, strict=True)
+        return sum_of([product(Raster(kept[d]), w, as_had) for d, w, as_had in parts])
+
+    def due(self, back: jax.Array) -> jax.Array:
+        return back[0]
+
+    def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
+        back = jnp.concatenate([back[1:], jnp.zeros_like(back[:1])])
+        for d, w in zip(self.steps, self.w, strict=True):
+            back = back.at[d].add(dot(dx, w.T))
+        return back
+
+    def gradient(self, z: jax.Array, dx: jax.Array) -> "DelayedRecurrent":
+        parts = (
+            dense_gradient(later(z, d + 1), w, dx)[1]
+            for d, w in zip(self.steps, self.w, strict=True)
+        )
+        return DelayedRecurrent(tuple(parts), None, self.steps)
+
+
+def sum_of(terms: list[jax.Array]) -> jax.Array:
+    """Adds arrays `[...]`, one at least, from the first to the last."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def within(w: jax.Array, shown: Any, delays: Delays | None) -> Recurrent | DelayedRecurrent:
+    """Returns the synapses of a population to itself.
+
+    Args:
+        w: `[N, N]` software units.
+        shown: the same as the synapses have them; None for as they are.
+        delays: of the links that they go over; None for none.
+    """
+    if delays is None or delays.steps == (0,):
+        return Recurrent(w, shown)
+    masks = [delays.mask(d, w.shape[-1]) for d in delays.steps]
+    parts = tuple(w * mask for mask in masks)
+    as_had = None if shown is None else tuple(shown.masked(mask) for mask in masks)
+    return DelayedRecurrent(parts, as_had, delays.steps)

@@ -1,0 +1,110 @@
+"""What a network takes on one chip that is set up again and again, on all of its chips, or between.
+
+Chips that run at once take the time axis once, and a link's latency from population to population;
+with fewer chips than loads, loads follow each other in rounds, and the host replays spikes.
+"""
+
+from dataclasses import dataclass
+
+from bss2jax.chip.substrate import Substrate
+from bss2jax.mapping.assignment import Mapping, circuits_of
+from bss2jax.mapping.objectives import energy, loads
+from bss2jax.text import table
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What a sample takes with so many chips.
+
+    Attributes:
+        chips: that work at once.
+        rounds: one after the other, of a sample.
+        seconds: chip time of a sample.
+        joules: of chips and of links.
+    """
+
+    chips: int
+    rounds: int
+    seconds: float
+    joules: float
+
+
+def throughput(mapping: Mapping, chips: int, *, stages: int, substrate: Substrate) -> Throughput:
+    """Returns what a sample takes on some of the chips that a mapping has.
+
+    Args:
+        mapping: of a network's populations.
+        chips: that there are, from 1 on.
+        stages: populations that spikes pass one after the other.
+        substrate: whose times and power apply.
+    """
+    load = len(mapping.place)
+    rounds = -(-load // chips)
+    passing = (stages - 1) * mapping.system.delay if rounds == 1 < load else 0.0
+    seconds = rounds * (mapping.workload.seconds + substrate.run_overhead) + passing
+    links = energy(mapping) if rounds == 1 else 0.0
+    busy = min(chips, load)
+    return Throughput(busy, rounds, seconds, busy * substrate.power_spiking * seconds + links)
+
+
+def check_rates(mapping: Mapping) -> None:
+    """Refuses traffic that a link cannot carry.
+
+    Raises:
+        ValueError: it cannot; says how much is too much.
+    """
+    carried = loads(mapping) / mapping.workload.seconds
+    over = carried - mapping.system.of_links("rate")
+    worst = int(over.argmax())
+    if over[worst] > 0:
+        begin, end = mapping.system.topology.ends[worst]
+        raise ValueError(
+            f"{mapping.system.name}: the link from node {begin} to {end} has {carried[worst]:.3g} "
+            f"events a second to carry, {over[worst]:.3g} more than it can"
+        )
+
+
+def describe_system(mapping: Mapping, *, stages: int) -> str:
+    """Returns what a network takes on a system, as text.
+
+    Args:
+        mapping: of its populations.
+        stages: populations that spikes pass one after the other.
+    """
+    system, substrate = mapping.system, mapping.system.substrate
+    used = len(mapping.place)
+    circuits = circuits_of(mapping.workload.fan_in, system.limits).sum()
+    share = circuits / (used * system.limits.circuits)
+    times = [
+        throughput(mapping, chips, stages=stages, substrate=substrate)
+        for chips in _counts(used)
+    ]  # fmt: skip
+    rows = [
+        (
+            str(t.chips),
+            str(t.rounds),
+            f"{1e6 * t.seconds:.1f} us",
+            f"{times[0].seconds / t.seconds:.2f}",
+            f"{1 / t.seconds:.0f} /s",
+            f"{1e6 * t.joules:.1f} uJ",
+        )
+        for t in times
+    ]
+    carried = loads(mapping)
+    lines = [
+        f"{system.name}: {used} of {system.chips} chips, {share:.1%} of their circuits in use",
+        f"{carried.sum():.1f} events a sample over links, {carried.max(initial=0):.1f} over the "
+        f"busiest, {1e9 * energy(mapping):.3g} nJ; a link delays by {1e6 * system.delay:.2f} us "
+        "at most",
+        "",
+        table(("chips", "rounds", "a sample", "speed-up", "throughput", "energy"), rows),
+        "",
+        *system.sources,
+    ]
+    return "\n".join(lines)
+
+
+def _counts(used: int) -> list[int]:
+    """One chip, all, and those between with another number of rounds."""
+    rounds = sorted({-(-used // chips) for chips in range(1, used + 1)}, reverse=True)
+    return [-(-used // r) for r in rounds]
