@@ -548,3 +548,11 @@ def test_what_cannot_be_reached_is_one_line_of_it(tiny, capsys):
     assert "null character" in wrong(capsys, "evaluate", "a\0b")
     assert "key=value goes with a config" in wrong(capsys, "train", "--resume", "run", "seed=1")
     assert "seed=1" in wrong(capsys, "train", tiny, "--seed", "1")
+
+
+def test_keys_may_stand_behind_options(capsys):
+    assert main(["plan", "digits", "--samples", "10", "phases.1.batch_size=5"]) == 0
+    assert "per epoch of 10 samples in batches of 5" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", "digits", "--samples", "10", "five"])
+    assert "unrecognized arguments: five" in capsys.readouterr().err

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures.prepare_streams()
     with Signals() as signals:
         try:
-            parsed = parser().parse_args(arguments)
+            parsed = _parsed(arguments)
             parsed.window, parsed.signals = Window(parsed.level), signals
             failures.prepare_environment(parsed)
             compiled.keep()
@@ -58,6 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 128 + (signals.signal or 2)
         except Exception as error:
             return failures.answer(error)
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What was called for; keys of a config may also stand behind options."""
+    parsed, rest = parser().parse_known_args(arguments)
+    keys = hasattr(parsed, "overrides") and all("=" in w and not w.startswith("-") for w in rest)
+    if rest and not keys:
+        return parser().parse_args(arguments)  # says what is wrong
+    if rest:
+        parsed.overrides = [*parsed.overrides, *rest]
+    return parsed
 
 
 def _answer(parsed: argparse.Namespace) -> int:
