@@ -6,10 +6,12 @@ tab key would take a second. Make them anew after an update.
 
 import argparse
 from collections.abc import Iterator
+from typing import Any
 
 import shtab
 
 from bss2jax import config, data
+from bss2jax.config.keys import keys
 
 _FILES = ("file", "other", "out")
 _DIRECTORIES = ("run", "runs", "resume")
@@ -23,19 +25,32 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         shell: bash, zsh or fish.
     """
     own = "find . -maxdepth 2 -name '*.toml' | cut -c3-"
-    hints = dict.fromkeys(_FILES, shtab.FILE) | dict.fromkeys(_DIRECTORIES, shtab.DIRECTORY)
+    hints: dict[str, Any] = dict.fromkeys(_FILES, shtab.FILE) | dict.fromkeys(
+        _DIRECTORIES, shtab.DIRECTORY
+    )
     hints["config"] = shtab.cmd(f"printf '%s\\n' {' '.join(config.shipped())}; {own}")
     hints["name"] = shtab.cmd(f"printf '%s\\n' {' '.join(data.names())}")
-    for action in _arguments(parser):
-        if action.dest in hints:
-            action.complete = hints[action.dest]  # type: ignore[attr-defined]
+    overrides = shtab.cmd(f"printf '%s\\n' {' '.join(_keys())}")
+    for inner in _parsers(parser):
+        named = {action.dest for action in inner._actions}
+        known = hints | ({"overrides": overrides} if "config" in named else {})
+        for action in inner._actions:
+            if action.dest in known:
+                action.complete = known[action.dest]  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
 
 
-def _arguments(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """All arguments of a parser and of its commands."""
+def _keys() -> list[str]:
+    """Keys that an override may set; of phases those of the first two."""
+    names = [key.name for key in keys() if not key.kinds]
+    phases = [name.replace(".N.", f".{n}.") for name in names if ".N." in name for n in (0, 1)]
+    return [f"{name}=" for name in [*(n for n in names if ".N." not in n), *phases]]
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser, and those of its commands."""
+    yield parser
     for action in parser._actions:
-        yield action
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                yield from _arguments(command)
+                yield from _parsers(command)

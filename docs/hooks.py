@@ -2,7 +2,8 @@
 
 `<!-- summaries -->` becomes a table of the kept summaries of runs, `<!-- heads -->` the heads of
 all shipped configs, `<!-- experiments -->` the committed results of all experiments, with their
-figures, `<!-- quantities -->` what the fields of a chip and of its mismatch declare.
+figures, `<!-- quantities -->` what the fields of a chip and of its mismatch declare,
+`<!-- keys -->` the keys that a config may have.
 """
 
 import json
@@ -14,6 +15,7 @@ from mkdocs.structure.files import File
 
 from bss2jax.chip.chip import QUANTITIES, SPREADS, Mismatch
 from bss2jax.chip.quantities import CIRCUIT, INPUT
+from bss2jax.config.keys import keys
 from bss2jax.networks.rungs import RUNGS
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +34,7 @@ def on_page_markdown(markdown, **_):
     markdown = markdown.replace("<!-- heads -->", heads())
     markdown = markdown.replace("<!-- summaries -->", summaries())
     markdown = markdown.replace("<!-- quantities -->", quantities())
+    markdown = markdown.replace("<!-- keys -->", config_keys())
     return markdown.replace("<!-- experiments -->", experiments())
 
 
@@ -102,6 +105,25 @@ def quantities():
     ]
     second = ("field of `Mismatch`", *header[1:2], *header[3:7], "source")
     return f"{_table(header, rows)}\n\n{_table(second, others)}"
+
+
+def config_keys():
+    """A table of keys for each table of a config, those of layers in one a kind."""
+    tables = {}
+    for key in keys():
+        head = key.name.rpartition(".")[0].replace(".N", "") or "config"
+        of = "every layer" if len(key.kinds) > 20 else ", ".join(key.kinds)
+        tables.setdefault((head.split(".")[0], of), []).append(key)
+    parts = []
+    for (head, of), found in tables.items():
+        rows = [
+            (f"`{k.name}`", k.takes, "required" if k.required else f"`{k.default or 'none'}`",
+             k.meaning.replace("|", "\\|"))
+            for k in found
+        ]  # fmt: skip
+        title = f"### {head}" + (f" of {of}" if of else "")
+        parts.append(f"{title}\n\n{_table(('key', 'takes', 'default', 'meaning'), rows)}")
+    return "\n\n".join(parts)
 
 
 def joined(declared):

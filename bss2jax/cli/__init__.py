@@ -21,6 +21,7 @@ from bss2jax.cli import (
     evaluate,
     export,
     failures,
+    keys,
     map,
     plan,
     predict,
@@ -33,7 +34,7 @@ from bss2jax.window import Window
 
 # As `--help` lists them.
 _COMMANDS = (
-    train, evaluate, predict, export, report, plan, map, chip, configs, completion, data,
+    train, evaluate, predict, export, report, plan, map, chip, configs, keys, completion, data,
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """From a config back to TOML, and in what two configs differ."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,6 +38,15 @@ def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
 def _compared(config: Config) -> Config:
     file = None if config.chip.file is None else "a file"
     return replace(config, chip=replace(config.chip, file=file))
+
+
+def inline(value: Any) -> str:
+    """Returns a value as TOML has it within a line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(k)} = {inline(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _flat(value: Any, key: tuple[Any, ...] = ()) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from bss2jax import config as configs
 from bss2jax.chip.chip import Chip
 from bss2jax.config import Config
+from bss2jax.config.write import inline
 from bss2jax.data import Dataset
 from bss2jax.model import Model, model_of
 from bss2jax.networks.graph import Network, Params, State
@@ -249,14 +250,5 @@ def _written(overrides: Mapping[str, Any], before: str = "") -> list[str]:
         if isinstance(value, Mapping):
             lines += _written(value, f"{before}{key}.")
         else:
-            lines.append(f"{before}{key}={_toml(value)}")
+            lines.append(f"{before}{key}={inline(value)}")
     return lines
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML has it; of what is no table, as JSON has it too."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{json.dumps(k)} = {_toml(v)}' for k, v in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value)
