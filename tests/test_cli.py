@@ -21,7 +21,7 @@ import pytest
 from stand_in import random_like
 
 from bss2jax import __version__, config, experiment
-from bss2jax.cli import main
+from bss2jax.cli import compiled, main
 
 TINY = """name = "tiny"
 data.name = "digits"
@@ -252,6 +252,54 @@ def test_a_stopped_training_says_how_to_go_on_and_does(tmp_path):
     again.send_signal(signal.SIGTERM)
     again.communicate(timeout=60)
     assert again.returncode == 143
+
+
+def test_quiet_is_results_alone_and_verbose_says_more(finished, tmp_path, capsys):
+    shutil.copytree(finished.path, tmp_path / "run")
+    said = []
+    for flags in (["-q"], [], ["-v"]):
+        assert main(["train", "--resume", str(tmp_path / "run"), *flags]) == 0
+        said.append(capsys.readouterr().out)
+    quiet, usual, verbose = said
+    assert quiet.splitlines()[0].startswith("chip 5 ") and "there is nothing left" not in quiet
+    assert "there is nothing left" in usual and quiet in usual
+    assert re.search(r"loading digits, \d+\.\d s", verbose) and "loading" not in usual
+
+
+def test_json_holds_what_tables_say(finished, tmp_path, capsys):
+    def said(*call):
+        assert main([*map(str, call), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert said("configs").keys() == config.shipped().keys()
+    assert main(["chip", "sample", str(tmp_path / "chip.npz"), "offset=5"]) == 0
+    capsys.readouterr()
+    assert said("chip", "show", tmp_path / "chip.npz")["offset"]["std"] == pytest.approx(5, rel=0.2)
+    plan = said("plan", "digits")["plan"]
+    assert plan["layers"]["dense_0"]["shape"] == "1024x64"
+    assert sum(plan["sample"]["configurations"]) == pytest.approx(plan["sample"]["seconds"])
+    shutil.copytree(finished.path, tmp_path / "run")
+    summary, measured = (
+        json.loads(finished.read("summary.json")),
+        said("evaluate", tmp_path / "run"),
+    )
+    assert measured["test"]["chip"]["accuracy"] == summary["test_accuracy"]["chip"]
+
+
+def test_what_is_compiled_is_kept_where_nobody_says_where(tmp_path, monkeypatch):
+    names = ["JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"]
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("BSS2JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delitem(sys.modules, "jax")
+    compiled.keep()
+    kept = os.environ[names[0]]
+    assert kept.startswith(str(tmp_path / "cache" / "xla")) and os.path.isdir(kept)
+    assert int(os.environ[names[1]]) == 2**30
+    monkeypatch.setenv("BSS2JAX_CACHE", str(tmp_path / "other"))
+    compiled.keep()  # where it goes has been said
+    assert os.environ[names[0]] == kept and not (tmp_path / "other").exists()
 
 
 def test_configs_lists_what_ships(capsys):

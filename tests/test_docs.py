@@ -74,6 +74,15 @@ def test_python_runs(page, tmp_path, monkeypatch):
     exec(compile(source, str(page), "exec"), {"__name__": page.stem})
 
 
+@pytest.mark.slow  # half a minute of training
+def test_the_how_tos_spikes_reach_90_percent(tmp_path):
+    (tmp_path / "x.toml").write_text(
+        dict(titled(DOCS / "how-to" / "network.md", "toml"))["spikes.toml"]
+    )
+    assert main(["train", str(tmp_path / "x.toml"), f"run.dir={tmp_path / 'run'}"]) == 0
+    assert bss2jax.open_run(tmp_path / "run").summary["test_accuracy"]["chip"] >= 0.9
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")])
 def test_configs_are_configs(page, tmp_path, monkeypatch):
     """Whole configs are read; what is less than one is read as part of a small one."""

@@ -19,6 +19,7 @@ from bss2jax.networks import (
     ConvLIF,
     Current,
     Delta,
+    Dense,
     FirstSpike,
     Latency,
     LogLatency,
@@ -35,6 +36,7 @@ from bss2jax.networks import (
 from bss2jax.networks import build as build_layers
 from bss2jax.networks.codes import raster_of
 from bss2jax.networks.layer import How
+from bss2jax.networks.signal import Spikes
 
 T, B = 20, 3
 
@@ -343,3 +345,30 @@ def test_a_small_network_learns_on_a_noisy_chip(problem):
     losses, accuracies = np.array(history).T
     assert losses[-5:].mean() < 0.5 * losses[0]
     assert accuracies[-5:].mean() > 0.95
+
+
+@pytest.mark.parametrize("order", ["exponential", "euler"])
+def test_initial_weights_drive_membranes_to_the_threshold(order):
+    """Of independent spikes membranes have a variance of 1 - p about their mean, p a step."""
+    steps, share, neurons = 100, 0.1, 200
+    k_spikes, k_weights = jax.random.split(jax.random.key(0))
+    z = jax.random.bernoulli(k_spikes, share, (steps, 50, 64)).astype(jnp.float32)
+    layer = LIF(outputs=neurons, integrator=order)
+    std = layer.initial_std(Spikes((64,), steps=steps, dt=1e-6, events=share * steps))
+    w = std * jax.random.normal(k_weights, (64, neurons))
+    v = li(LIParams(layer.tau_mem, layer.tau_syn), z @ w, dt=1e-6, integrator=order)[-1]
+    # A step's spikes add up to 1 / (1 - q) of them, q what a current keeps of a step.
+    q = 1 - 1e-6 / layer.tau_syn if order == "euler" else np.exp(-1e-6 / layer.tau_syn)
+    variance = jnp.mean((v - share * w.sum(axis=0) / (1 - q)) ** 2)
+    # 50 x 64 independent inputs: a standard error of some 3 %.
+    assert float(variance) == pytest.approx(1 - share, rel=0.12)
+
+
+def test_layers_say_when_they_hardly_work():
+    after = Spikes((3,), steps=30, dt=1e-6)
+    hidden, product = LIF(outputs=3), Dense(outputs=3)
+    assert "hardly spikes, 0.001" in hidden.complaint({"spikes": 0.001}, after)
+    assert "20.0 times in 30 steps" in hidden.complaint({"spikes": 20.0}, after)
+    assert hidden.complaint({"spikes": 1.0}, after) == "" == hidden.complaint({}, after)
+    assert "30% of its sums" in product.complaint({"sums": 0.3, "outputs": 0.0}, after)
+    assert product.complaint({"sums": 0.1, "outputs": 0.0}, after) == ""

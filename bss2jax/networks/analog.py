@@ -5,6 +5,7 @@ are; readouts go out.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -21,6 +22,8 @@ from bss2jax.mapping.plan import Demand
 from bss2jax.mapping.products import ProductDemand
 from bss2jax.networks.layer import Applied, Arrays, How, Layer, NotNegative, Positive, per_axis
 from bss2jax.networks.signal import Activations, Signal, expect_values
+
+_SATURATED = 0.25  # share of outputs or sums beyond which a layer is worth a warning
 
 Activation = Literal["none", "relu", "converting_relu"]
 
@@ -86,6 +89,12 @@ class AnalogLayer(Layer):
 
     def codes(self, params: Arrays, *before: Signal) -> Arrays:
         return {"weight": Codes(1.0, before[0].substrate).shown(params["weight"])}
+
+    def complaint(self, record: Mapping[str, float], after: Signal) -> str:
+        for what in ("outputs", "sums"):
+            if (share := record.get(what, 0.0)) > _SATURATED:
+                return f"{share:.0%} of its {what} saturate: lower num_sends or the learning rate"
+        return ""
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         activations = how.before[0].activations(x[0])

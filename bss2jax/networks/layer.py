@@ -5,7 +5,7 @@ parameters; a config names it `kind = "mypackage.module:MyLayer"`.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, get_args, overload
 
@@ -139,6 +139,15 @@ class Layer(Checked):
             Arrays of the parameters' shapes, whole numbers -63..63, LSB.
         """
         return {}
+
+    def complaint(self, record: Mapping[str, float], after: Signal) -> str:
+        """Returns what is wrong with the layer and what to change; empty where nothing is.
+
+        Args:
+            record: means of its record over samples, such as the share of readouts that saturate.
+            after: the signal that it makes.
+        """
+        return ""
 
     def demand(self, *before: Signal) -> Demand | None:
         """Returns what it asks of the chip; None for nothing."""

@@ -1,5 +1,6 @@
 """Layers of spiking populations: neurons that see all inputs, and readouts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -25,6 +26,7 @@ from bss2jax.kernels.synapses.events import sort_events
 from bss2jax.kernels.synapses.lazy import Lazy
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.networks.codes import raster_of
+from bss2jax.networks.initial import fluctuating_std
 from bss2jax.networks.layer import (
     Applied,
     Arrays,
@@ -42,6 +44,9 @@ from bss2jax.networks.signal import Signal, Spikes, Traces, expect
 # Sparser inputs are multiplied event by event: on 2 CPU cores a training step of 784-256-10, batch
 # 100, took .3 of the dense one's time at a density of 1/30, .7 at 1/12 and 1/8, and 1.5 at 1/5.
 _SPARSE = 0.1
+# Spikes a neuron and sample of layers whose spikes are not known beforehand; below which a layer is
+# all but silent; and the share of the steps beyond which spikes say little.
+_EVENTS, _SILENT, _BUSY = 0.5, 0.02, 0.4
 
 SpikeFunction = SuperSpike | Arctan | Triangle | Gaussian | Box | surrogate.SpikeFunction
 
@@ -74,7 +79,7 @@ class Population(Layer):
     integrator: Literal["exponential", "euler"] = "exponential"
     trained: tuple[Literal["tau_mem", "tau_syn", "threshold"], ...] = ()
     init_mean: Finite = 0.0
-    init_std: Scale = 0.2
+    init_std: Scale | None = 0.2
     weight_scale: Scale = 60.0
     weight_clamp: Literal["hard", "soft"] = "hard"
 
@@ -196,10 +201,14 @@ class Population(Layer):
             density=spikes.density, event_driven=self.by_event(spikes),
         )  # fmt: skip
 
+    def initial_std(self, before: Signal) -> float:
+        """Returns the standard deviation of the initial weights, software units."""
+        return 0.2 if self.init_std is None else self.init_std
+
     def _drawn(
         self, key: jax.Array, mean: float, shape: tuple[int, ...], before: Signal
     ) -> jax.Array:
-        normal = self.init_std * jax.random.normal(key, shape, jnp.float32)
+        normal = self.initial_std(before) * jax.random.normal(key, shape, jnp.float32)
         return jnp.clip(mean + normal, -self.limit(before), self.limit(before))
 
     def _check_times(self, dt: float) -> None:
@@ -218,12 +227,15 @@ class SpikingPopulation(Population):
 
     Attributes:
         t_ref: refractory time, s.
+        init_std: standard deviation of the initial weights, software units. By default the input
+            alone drives membranes to the threshold and back: see `fluctuating_std`.
         surrogate: what the derivative of a spike is taken for.
         dropout: share of neurons silenced in training, others for every batch, as on a chip. What
             is left is scaled to make up for it, as in every library.
     """
 
     t_ref: Annotated[float, Ge(0), Lt(1)] = 0.0
+    init_std: Scale | None = None
     surrogate: SpikeFunction = SuperSpike()
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
@@ -233,6 +245,21 @@ class SpikingPopulation(Population):
             threshold=self.factor("threshold", params),
             dt=how.before[0].dt, t_ref=self.t_ref, integrator=self.integrator,
         )  # fmt: skip
+
+    def initial_std(self, before: Signal) -> float:
+        if self.init_std is not None:
+            return self.init_std
+        events = _EVENTS if before.events is None else before.events
+        sent = self.fan_in(before) * events / before.steps
+        return fluctuating_std(sent, self.tau_mem, self.tau_syn, before.dt, self.integrator)
+
+    def complaint(self, record: Mapping[str, float], after: Signal) -> str:
+        spikes = record.get("spikes", _EVENTS)
+        if spikes < _SILENT:
+            return f"hardly spikes, {spikes:.3f} a neuron and sample: raise init_mean or init_std"
+        if spikes > _BUSY * after.steps:
+            return f"spikes {spikes:.1f} times in {after.steps} steps: lower init_mean or init_std"
+        return ""
 
     def observed(self, how: How) -> tuple[str, ...]:
         """Returns what its population records besides its spikes."""

@@ -15,7 +15,7 @@ from bss2jax.networks.layer import kind_of
 from bss2jax.networks.rungs import RUNGS
 from bss2jax.training import loop
 from bss2jax.training.evaluate import Result
-from bss2jax.training.phase import Phase, steps_per_epoch, total_steps
+from bss2jax.training.phase import steps_per_epoch, total_steps
 from bss2jax.window import Window
 
 _REFRESH = 0.5  # seconds; reading the loss waits for the device
@@ -87,19 +87,21 @@ class Reporter:
     """Says the progress of one phase. Use it as a context manager.
 
     Args:
-        number: the number of the phase, from 1 on, and how many there are.
-        phase: the phase.
-        samples: the number of samples in its training data.
+        experiment: the experiment that is trained.
+        number: the number of the phase, from 0 on.
         window: where it is said.
     """
 
-    def __init__(self, number: tuple[int, int], phase: Phase, samples: int, window: Window) -> None:
+    def __init__(self, experiment: Experiment, number: int, window: Window) -> None:
+        phases, samples = experiment.config.phases, len(experiment.training.y)
+        phase = phases[number]
+        self._network, self._advised = experiment.task.network, set[str]()
         self._window, self._batch = window, min(phase.batch_size, samples)
         self._per_epoch, self._steps = steps_per_epoch(phase, samples), total_steps(phase, samples)
         self._epochs = math.ceil(self._steps / self._per_epoch)
         self._next = 0.0
         on = phase.on if isinstance(phase.on, str) else "mixed"
-        self._title = "phase {}/{}".format(*number)
+        self._title = f"phase {number + 1}/{len(phases)}"
         self._head = f"{self._title} {on}: {self._epochs} epochs of {self._per_epoch} steps"
 
     def __enter__(self) -> "Reporter":
@@ -145,6 +147,16 @@ class Reporter:
             self._window.say(line)
         else:
             self._window.detail(line)
+        self._advise(epoch)
+
+    def _advise(self, epoch: loop.Epoch) -> None:
+        """Says once of each layer that hardly works what to change."""
+        for node in self._network.nodes:
+            record = epoch.validation_saturation.get(node.name, {})
+            said = node.layer.complaint(record, node.after)
+            if said and node.name not in self._advised:
+                self._advised.add(node.name)
+                self._window.say((f"warning: {node.name} {said}", "yellow"))
 
 
 def _figures(loss: float, accuracy: float) -> str:

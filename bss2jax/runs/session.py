@@ -12,7 +12,7 @@ import jax
 
 from bss2jax import config as configs
 from bss2jax import data
-from bss2jax.config import Config, ConfigError
+from bss2jax.config import Config
 from bss2jax.experiment import Experiment, plan_text, prepare, training_samples
 from bss2jax.model import network_of
 from bss2jax.runs import directory as runs
@@ -24,6 +24,7 @@ from bss2jax.runs.signals import Failed, Signals, Stopped
 from bss2jax.runs.start import (
     Start,
     absolute,
+    changed_since,
     first_phase,
     kept,
     read_start,
@@ -234,7 +235,7 @@ def _resume(
     for reason in damaged:
         window.say(f"damaged, so an earlier one is used: {reason}")
     directory.cut_log(meta["metrics"])
-    if first_phase(experiment.config)[1] and (changed := _changed(experiment, before)):
+    if first_phase(experiment.config)[1] and (changed := changed_since(experiment, before)):
         window.say(f"{changed}; the run goes on from what it has learned")
     progress = Progress(state, best, tuple(meta["rank"]), **meta["progress"])
     rungs = meta["rungs"] and {name: Result(**rung) for name, rung in meta["rungs"].items()}
@@ -254,23 +255,11 @@ def _anew(
 ) -> tuple[_Past, Variables]:
     """Begins again with a run that was stopped before its first checkpoint."""
     start = read_start(experiment)
-    if changed := _changed(experiment, before):
+    if changed := changed_since(experiment, before):
         raise RunError(f"{directory.path}: {changed}; train anew in another directory")
     directory.cut_log(0)
     window.say(f"{directory.path} was stopped before its first checkpoint; from the start")
     return _Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
-
-
-def _changed(experiment: Experiment, before: dict[str, Any]) -> str | None:
-    """What has happened to the run that this one starts from, since it began."""
-    known = before.get("sources", {}).get("start")
-    try:
-        now = read_start(experiment).sources.get("start")
-    except ConfigError as error:
-        return str(error)
-    if known is None or now is None or known["sha256"] == now["sha256"]:
-        return None
-    return f"the final parameters of {now['path']} have changed since the run began"
 
 
 @dataclass(frozen=True)
@@ -350,8 +339,7 @@ class _Session:
     ) -> Variables:
         """Trains a phase, or what is left of it."""
         number, config, directory = past.phase, self.experiment.config, self.directory
-        phase, samples = config.phases[number], len(self.experiment.training.y)
-        reporter = Reporter((number + 1, len(config.phases)), phase, samples, self.window)
+        reporter = Reporter(self.experiment, number, self.window)
 
         def on_step(progress: Progress) -> None:
             reporter.step(progress)

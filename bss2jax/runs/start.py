@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -120,3 +121,20 @@ def absolute(config: Config) -> Config:
     phases = tuple(replace(phase, start=path(phase.start)) for phase in config.phases)
     data = replace(config.data, file=path(config.data.file), folder=path(config.data.folder))
     return replace(config, data=data, start=path(config.start), phases=phases)
+
+
+def changed_since(experiment: Experiment, before: dict[str, Any]) -> str | None:
+    """Returns what has happened since to the run that this one starts from; None: nothing.
+
+    Args:
+        experiment: of the run.
+        before: the run's environment as it was then.
+    """
+    known = before.get("sources", {}).get("start")
+    try:
+        now = read_start(experiment).sources.get("start")
+    except ConfigError as error:
+        return str(error)
+    if known is None or now is None or known["sha256"] == now["sha256"]:
+        return None
+    return f"the final parameters of {now['path']} have changed since the run began"
