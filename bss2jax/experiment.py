@@ -163,8 +163,8 @@ def over_chips(
         callbacks: as of `accuracy_over_chips`.
     """
     keys = jax.vmap(jax.random.key)(jnp.array(other_seeds(experiment.config, count), jnp.uint32))
-    network, spreads = experiment.task.network, experiment.config.spreads
-    draw = jax.vmap(lambda key: specimens(network, key, spreads))
+    network, config = experiment.task.network, experiment.config
+    draw = jax.vmap(lambda key: specimens(network, key, config.spreads, substrate=config.substrate))
     chips = jax.jit(draw)(keys)
     key = jax.random.fold_in(experiment.key, _CHIPS)
     return accuracy_over_chips(

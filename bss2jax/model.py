@@ -11,7 +11,6 @@ from bss2jax import data
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.file import ChipError, load_chip
 from bss2jax.chip.presets import system
-from bss2jax.chip.substrate import BSS2
 from bss2jax.config import Config, ConfigError
 from bss2jax.config.tables import Placing
 from bss2jax.mapping import saved as saved_plan
@@ -49,13 +48,14 @@ class Model:
         chip = self.config.chip
         network = self.task.network
         if chip.file is None:
-            return specimens(network, jax.random.key(chip.seed), self.config.spreads)
+            key, sizes = jax.random.key(chip.seed), self.config.substrate
+            return specimens(network, key, self.config.spreads, substrate=sizes)
         if network.mapped is not None:
             raise ConfigError(
                 f"chip.file: it holds one chip, the plan has {network.mapped.chips}; leave it out"
             )
         try:
-            return load_chip(chip.file)
+            return load_chip(chip.file, substrate=self.config.substrate)
         except ChipError as error:
             raise ConfigError(f"chip.file: {error}") from None
 
@@ -140,7 +140,7 @@ def task_of(config: Config, network: Network, full_scale: float | tuple[float, .
             network,
             config.data.full_scale or full_scale,
             config.spreads,
-            BSS2,
+            config.substrate,
             config.objective,
             config.augment,
             config.data.offset,
@@ -169,7 +169,12 @@ def network_of(config: Config) -> Network:
                 f"{known.shape[-1]} channels of {name}"
             )
     try:
-        network = build(config.layers, known.shape, conversion=config.conversion)
+        network = build(
+            config.layers,
+            known.shape,
+            substrate=config.substrate,
+            conversion=config.conversion,
+        )
     except ValueError as error:
         raise ConfigError(f"layers: {error}") from None
     network = placed(network, config.plan)

@@ -52,3 +52,19 @@ def test_keys_are_found_by_kind_name_and_word(capsys):
 def test_the_command_line_shows_a_config(capsys):
     assert main(["config", "digits", "seed=7"]) == 0
     assert "\nseed = 7\n" in capsys.readouterr().out
+
+
+def test_a_config_may_have_another_substrate(tmp_path):
+    from bss2jax.model import model_of
+
+    small = ["substrate.columns=32", "substrate.weight_max=31"]
+    usual, other = (model_of(config.load("digits", given)[0]) for given in ([], small))
+    assert other.chip.offset.shape == (2, 32) and usual.chip.offset.shape == (2, 256)
+    plans = [model.task.network.plan for model in (usual, other)]
+    assert plans[1].configurations > plans[0].configurations
+    assert abs(other.initial().params["dense_0"]["weight"]).max() <= 31
+    (tmp_path / "shown.toml").write_text(resolved(other.config))
+    assert config.load(tmp_path / "shown.toml")[0] == other.config
+    assert "[substrate]" not in resolved(usual.config)
+    with pytest.raises(config.ConfigError, match="Substrate.columns"):
+        config.load("digits", ["substrate.columns=-1"])

@@ -105,7 +105,11 @@ def _key(kind: Any, field: Any, before: str, kinds: tuple[str, ...]) -> Key:
     default = "" if required or field.default is None else _value(field.default)
     spread = next((n for n, s in SPREADS.items() if s.config == f"{before}{field.name}"), None)
     # The few that say nothing of their fields say what they are.
-    meaning = meanings(kind).get(field.name) or f"of {(kind.__doc__ or '').splitlines()[0]}"
+    meaning = (
+        meanings(kind).get(field.name)
+        or _comments(kind).get(field.name)
+        or f"of {(kind.__doc__ or '').splitlines()[0]}"
+    )
     if spread is not None:
         meaning, default = _spread(spread), f"{getattr(Mismatch(), spread):g}"
     elif field.name == "preset":
@@ -137,6 +141,16 @@ def _choices(hint: Any) -> list[Any]:
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind, include_extras=True)
+
+
+@cache
+def _comments(kind: Any) -> dict[str, str]:
+    """What stands behind a class's fields in its source, by name."""
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):  # of a class that was made, not written
+        return {}
+    return dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
 
 
 @cache

@@ -84,6 +84,8 @@ def _matters(name: str, key: str, table: Any, config: Config) -> bool:
             return key not in ("name", "inputs")
         case "data":
             return key not in ("name", "file", "folder")
+        case "substrate":
+            return False
         case "augment":
             return config.augment.any
         case "conversion":

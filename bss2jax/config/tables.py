@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from bss2jax.chip.chip import SPREADS, Mismatch
+from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.networks import LAYERS, Conversion, Layer
 from bss2jax.networks.layer import own_class
 from bss2jax.settings import Checked, Key, Reader, Where, Wrong, read, refused, tagged, text_instead
@@ -193,6 +194,7 @@ class Config(Checked):
         seed: the seed of initialisation, order, validation split, augmentation and noise.
         data: the data set, and what validates.
         chip: the seed or the file of its fixed pattern.
+        substrate: the numbers of the chip, where they are to be others than those of BSS-2.
         mismatch, noise: how far chips spread, and what differs from trial to trial.
         layers: the layers of the network, each behind the one before it or behind its `inputs`.
         conversion: how a network of rates runs as spikes.
@@ -209,6 +211,7 @@ class Config(Checked):
     seed: Seed = 0
     data: Data
     chip: ChipSeed = ChipSeed()
+    substrate: Substrate = BSS2
     mismatch: Spreads = Spreads()
     noise: Noise = Noise()
     layers: Annotated[tuple[AnyLayer, ...], MinLen(1)]

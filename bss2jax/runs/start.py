@@ -105,7 +105,8 @@ def kept(experiment: Experiment, directory: RunDirectory) -> Config:
     config, chip = absolute(experiment.config), experiment.config.chip
     if chip.file is not None:
         try:
-            save_chip(experiment.chip, directory.path / "chip.npz")
+            path, sizes = directory.path / "chip.npz", experiment.config.substrate
+            save_chip(experiment.chip, path, substrate=sizes)
         except ChipError as error:
             raise RunError(str(error)) from None
         chip = replace(chip, file="chip.npz")
