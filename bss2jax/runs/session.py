@@ -124,8 +124,8 @@ def run(
     start, window = None, window or Window()
     if config.run.dir is None or not RunDirectory(Path(config.run.dir)).begun():
         # What is wrong with the config is found before anything is written.
-        start = read_start(experiment)
         with window.stage("compiling"):
+            start = read_start(experiment)
             memory.require(experiment, start.phase)
     with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
         if start is None or directory.begun():
