@@ -128,10 +128,11 @@ def run(
             start = read_start(experiment)
             memory.require(experiment, start.phase)
     with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
-        if start is None or directory.begun():
-            found = _resume(experiment, directory, begin, window)
-        else:
-            found = _first(experiment, directory, start, text, begin)
+        with window.stage("opening the run"):
+            if start is None or directory.begun():
+                found = _resume(experiment, directory, begin, window)
+            else:
+                found = _first(experiment, directory, start, text, begin)
         window.say((f"{'run':10}", "cyan"), str(directory.path))
         board = stack.enter_context(events.opened(directory)) if tensorboard else None
         if found is None:
