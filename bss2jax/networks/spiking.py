@@ -21,11 +21,7 @@ from bss2jax.kernels.neurons import li, lif
 from bss2jax.kernels.neurons.base import Neuron
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.codes import Codes
-from bss2jax.kernels.synapses.dense import Raster
-from bss2jax.kernels.synapses.events import sort_events
-from bss2jax.kernels.synapses.lazy import Lazy
 from bss2jax.mapping.populations import PopulationDemand
-from bss2jax.networks.codes import raster_of
 from bss2jax.networks.initial import fluctuating_std
 from bss2jax.networks.layer import (
     Applied,
@@ -39,13 +35,11 @@ from bss2jax.networks.layer import (
     dropped,
     folded,
 )
+from bss2jax.networks.sending import dense, event_driven
 from bss2jax.networks.signal import Signal, Spikes, Traces, expect
 
-# Sparser inputs are multiplied event by event: on 2 CPU cores a training step of 784-256-10, batch
-# 100, took .3 of the dense one's time at a density of 1/30, .7 at 1/12 and 1/8, and 1.5 at 1/5.
-_SPARSE = 0.1
-# Spikes a neuron and sample of layers whose spikes are not known beforehand; below which a layer is
-# all but silent; and the share of the steps beyond which spikes say little.
+# Spikes a neuron and sample, where they are not known, and below which a layer is all but silent;
+# and the share of the steps beyond which spikes say little.
 _EVENTS, _SILENT, _BUSY = 0.5, 0.02, 0.4
 
 SpikeFunction = SuperSpike | Arctan | Triangle | Gaussian | Box | surrogate.SpikeFunction
@@ -249,8 +243,7 @@ class SpikingPopulation(Population):
     def initial_std(self, before: Signal) -> float:
         if self.init_std is not None:
             return self.init_std
-        events = _EVENTS if before.events is None else before.events
-        sent = self.fan_in(before) * events / before.steps
+        sent = self.fan_in(before) * (before.events or _EVENTS) / before.steps
         return fluctuating_std(sent, self.tau_mem, self.tau_syn, before.dt, self.integrator)
 
     def complaint(self, record: Mapping[str, float], after: Signal) -> str:
@@ -405,21 +398,3 @@ def gathered(how: How, inputs: int | None, recurrent: int = 0, **some: Any) -> O
     place = how.place
     chip: Any = how.chip  # not None: this is the execution `chip`
     return gather(chip, place.chip, place.circuits, inputs=inputs, recurrent=recurrent, **some)
-
-
-def dense(x: jax.Array | Lazy, before: Signal) -> Sent:
-    """Returns spikes for neurons that see all inputs: as events where that is faster.
-
-    Args:
-        x: `[T, B, *size]` raster, or values `[B, *size]` that are still to be coded.
-        before: the signal that they are.
-    """
-    if not event_driven(before):
-        return Raster(before.flat(raster_of(x)))
-    events = x.code.events_of(before.flat(x.values))
-    return sort_events(events, before.steps, before.entries)
-
-
-def event_driven(before: Signal) -> bool:
-    """Returns whether spikes are multiplied one by one: few, and still to be coded."""
-    return before.coded and before.density is not None and before.density <= _SPARSE
