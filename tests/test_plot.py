@@ -170,6 +170,8 @@ def test_raster_stacks_populations_and_names_them(ax):
     names = ax.child_axes[0]
     assert [text.get_text() for text in names.get_yticklabels()] == ["hidden", "output"]
     np.testing.assert_allclose(names.get_yticks(), [4, 10.5])
+    marks = zip(ax.get_yticks(), (text.get_text() for text in ax.get_yticklabels()))
+    assert list(marks) == [(0, "0"), (8, "8"), (9, "0"), (12, "3")]
 
 
 def test_raster_of_a_batch_says_what_to_take():

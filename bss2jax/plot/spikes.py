@@ -69,6 +69,10 @@ def raster(
         ylabel="neuron",
     )
     if "" not in arrays:
+        # Each population counts its neurons from 0.
+        ends = [(m - (z.shape[1] - 1) / 2, z.shape[1]) for m, z in zip(middles, arrays.values())]
+        marks = {at + n: str(n) for at, count in ends for n in (0, count - 1)}
+        ax.set_yticks(list(marks), list(marks.values()))
         names = ax.secondary_yaxis("right")
         names.set_yticks(middles, list(arrays))
         names.tick_params(length=0)
