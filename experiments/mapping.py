@@ -70,9 +70,9 @@ def kept(out, name, measure):
     return json.loads(path.read_text())
 
 
-def run_suite(out):
-    """Writes the table and the figure of the suite."""
-    results = {name: kept(out, name, lambda name=name: measured(name)) for name in suite.SUITE}
+def run_suite(out, names):
+    """Writes the table and the figure of the suite, or of some of it."""
+    results = {name: kept(out, name, lambda name=name: measured(name)) for name in names}
     rows, changes = [], []
     for name, result in results.items():
         by = result["by"]
@@ -212,10 +212,14 @@ def run_scale(out):
 def main(arguments=None):
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("what", choices=("suite", "scale"))
+    made.add_argument("--only", nargs="+", choices=suite.SUITE, default=list(suite.SUITE))
     made.add_argument("--out", type=Path, default=Path("runs/mapping"))
     parsed = made.parse_args(arguments)
     parsed.out.mkdir(parents=True, exist_ok=True)
-    (run_suite if parsed.what == "suite" else run_scale)(parsed.out)
+    if parsed.what == "suite":
+        run_suite(parsed.out, parsed.only)
+    else:
+        run_scale(parsed.out)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,17 @@ def test_ladder_writes_a_table_and_a_figure_for_every_chip(tmp_path, capsys):
         ladder.main(["digits", *SHORT, "phases.1.epochs=1", "--chips", "1", "--out", str(tmp_path)])
 
 
+def test_mapping_compares_all_methods_on_a_workload(tmp_path):
+    import mapping
+
+    mapping.main(["suite", "--only", "har_spiking", "--out", str(tmp_path)])
+    text = (tmp_path / "mapping.md").read_text()
+    ours = next(line for line in text.splitlines() if line.startswith("har_spiking"))
+    energies = [float(word) for word in ours.split()[3:]]
+    assert len(energies) == 8 and energies[-1] == min(energies)
+    assert (tmp_path / "mapping.png").stat().st_size > 5000
+
+
 @pytest.mark.slow
 def test_a_ladder_is_that_of_the_run_in_one(tmp_path):
     """Phases trained once for all chips, as runs that start from a run, change nothing."""

@@ -13,6 +13,7 @@ from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.cluster import TooSmall, need
 from bss2jax.mapping.refine import Clusters, refine, repair
 from bss2jax.mapping.search import METHODS, search
+from bss2jax.mapping.throughput import check_rates
 
 # Flows of the Nugent grids of QAPLIB, hexadecimal below the diagonal; the chips are a grid.
 NUGENT = {
@@ -253,3 +254,15 @@ def test_a_system_that_is_too_small_says_what_is_missing():
 def test_a_tree_needs_branches():
     with pytest.raises(ValueError, match="branches"):
         Tree(())
+
+
+def test_traffic_that_a_link_cannot_carry_says_by_how_much():
+    from dataclasses import replace
+
+    load, chips = random_workload(1), small_system(circuits=12)
+    slow = tuple(replace(link, rate=1.0) for link in chips.links)
+    found = search(load, replace(chips, links=slow), method="pycarl")
+    busiest = objectives.load(found)
+    with pytest.raises(ValueError, match=rf"{busiest:.3g} events a second .* {busiest - 1:.3g} mo"):
+        check_rates(found)
+    check_rates(search(load, chips, method="pycarl"))
