@@ -50,10 +50,13 @@ from bss2jax.kernels.neurons.functional import (
 )
 from bss2jax.kernels.neurons.li import LI, LIState
 from bss2jax.kernels.neurons.lif import LIF, LIFState
+from bss2jax.kernels.neurons.units import FIRING_PATTERNS, AdExModel, AdExScale
 from bss2jax.kernels.rates import Curve, lif_rate, noisy_rate, soft_lif_rate
 from bss2jax.kernels.synapses.codes import Codes
+from bss2jax.kernels.synapses.correlation import Correlation, Sensors
 from bss2jax.kernels.synapses.events import Events, SortedEvents, sort_events, to_events, to_raster
 from bss2jax.kernels.synapses.lazy import Constant, Lazy
+from bss2jax.kernels.synapses.plasticity import ShortTerm
 from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.mapping.describe import describe
 from bss2jax.mapping.plan import Plan, merge, plan, split
@@ -61,9 +64,12 @@ from bss2jax.mapping.populations import Population
 
 __all__ = [
     "BSS2",
+    "FIRING_PATTERNS",
     "LI",
     "LIF",
     "AdEx",
+    "AdExModel",
+    "AdExScale",
     "AdExState",
     "Arctan",
     "Autodiff",
@@ -72,6 +78,7 @@ __all__ = [
     "ChipError",
     "Codes",
     "Constant",
+    "Correlation",
     "Curve",
     "Events",
     "ExactLIF",
@@ -86,6 +93,8 @@ __all__ = [
     "Population",
     "Programmed",
     "Recording",
+    "Sensors",
+    "ShortTerm",
     "SortedEvents",
     "Substrate",
     "SuperSpike",

@@ -1,4 +1,4 @@
-"""Steps of .1 ms at which Brian2 2.9.0 spikes, Euler, for the eight patterns of `units.PATTERNS`.
+"""Steps of .1 ms at which Brian2 2.9.0 spikes, Euler, for the eight `FIRING_PATTERNS`.
 
 Made by `benchmarks/adex.py --spikes`.
 """

@@ -21,11 +21,11 @@ from bss2jax import (
 )
 from bss2jax.kernels.neurons.adex import AdEx, AdExState
 from bss2jax.kernels.neurons.lif import LIF
-from bss2jax.kernels.neurons.units import PATTERNS, Scale, stacked
+from bss2jax.kernels.neurons.units import FIRING_PATTERNS, AdExScale, stacked
 
-MODELS = stacked(model for model, _ in PATTERNS.values())
-CURRENTS = np.array([current for _, current in PATTERNS.values()])
-MV = Scale(lsb=1.0, zero=0.0)  # potentials in mV, times as on the chip
+MODELS = stacked(model for model, _ in FIRING_PATTERNS.values())
+CURRENTS = np.array([current for _, current in FIRING_PATTERNS.values()])
+MV = AdExScale(lsb=1.0, zero=0.0)  # potentials in mV, times as on the chip
 # Brian2, dt .1 and 1 ms; second order, .005 ms, of which NEST gives the same counts.
 COUNTS = (62, 12, 12, 11, 46, 32, 1, (32, 33))
 FIRST = (14.23, 14.91, 5.47, 16.16, 33.58, 57.19, 30.30, 15.65)
@@ -74,7 +74,7 @@ def test_without_its_terms_it_fires_at_the_rates_of_the_formula():
 
 def test_rheobases_are_between_98_and_102_percent_of_the_formula():
     some = slice(0, 4)  # tonic, adapting, initial burst, regular bursting
-    models = stacked(model for model, _ in list(PATTERNS.values())[some])
+    models = stacked(model for model, _ in list(FIRING_PATTERNS.values())[some])
     rheobase = models.rheobase()
     np.testing.assert_allclose(rheobase, [220.38, 256.18, 140.34, 76.38], rtol=2e-4)
     # A ramp to 98 % that the adaptation, 300 ms, can follow; then 1 s there, and 1 s at 102 %.
@@ -86,7 +86,7 @@ def test_rheobases_are_between_98_and_102_percent_of_the_formula():
 
 
 def test_eight_published_patterns_have_their_spikes(fine):
-    for name, times, count, first in zip(PATTERNS, fine, COUNTS, FIRST, strict=True):
+    for name, times, count, first in zip(FIRING_PATTERNS, fine, COUNTS, FIRST, strict=True):
         assert len(times) in np.atleast_1d(count), name
         assert times[0] == pytest.approx(first, abs=0.05), name
     intervals = np.diff(fine[1])
@@ -114,7 +114,7 @@ def test_eulers_order_has_the_counts_of_brian2s(dt):
 def test_in_float64_eulers_order_has_the_spikes_of_brian2_to_one_step():
     with jax.enable_x64(True):
         steps = patterns(1e-7, integrator="euler")
-    for name, each, theirs in zip(PATTERNS, steps, BRIAN2, strict=True):
+    for name, each, theirs in zip(FIRING_PATTERNS, steps, BRIAN2, strict=True):
         # Two with a < 0 multiply a rounding of 1e-16 up to steps, after some twenty spikes.
         some = slice(0, 16 if name in ("delayed regular bursting", "irregular") else None)
         assert len(each) == len(theirs) and np.abs(each - theirs)[some].max() <= 1, name
@@ -244,15 +244,15 @@ def test_the_reset_conductance_draws_the_membrane_to_reset():
 
 
 def test_units_convert_both_ways():
-    for model, current in PATTERNS.values():
-        neuron = Scale().neuron(model)
-        back = Scale().model(neuron, capacitance=model.capacitance)
+    for model, current in FIRING_PATTERNS.values():
+        neuron = AdExScale().neuron(model)
+        back = AdExScale().model(neuron, capacitance=model.capacitance)
         for name in type(model).__dataclass_fields__:
             assert getattr(back, name) == pytest.approx(getattr(model, name), rel=1e-6, abs=1e-9)
-        assert Scale().potential(np.array([-70, -40])) == pytest.approx([80, 150])
+        assert AdExScale().potential(np.array([-70, -40])) == pytest.approx([80, 150])
         assert neuron.tau_mem == pytest.approx(model.capacitance / model.conductance * 1e-6)
         expected = current / model.conductance * 7 / 3
-        assert Scale().current(current, model) == pytest.approx(expected)
+        assert AdExScale().current(current, model) == pytest.approx(expected)
 
 
 def test_conductances_in_a_population_have_the_gradient_of_its_steps():

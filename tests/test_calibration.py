@@ -10,8 +10,9 @@ import pytest
 
 from bss2jax import BSS2, Mismatch, ideal_chip, load_chip, sample_chip
 from bss2jax.calibration import PRODUCTS, calibrate, describe_calibration, products
-from bss2jax.calibration.calibrate import CELLS, configure, draw_cells, middle
+from bss2jax.calibration.calibrate import ADEX, CELLS, configure, draw_cells, middle
 from bss2jax.cli import main
+from bss2jax.kernels.neurons.units import AdExModel, AdExScale
 
 SMALL = replace(BSS2, columns=32)  # 64 columns: a std is good to 9 %
 COLUMNS, RUNS = 64, 30
@@ -221,3 +222,24 @@ def test_chips_on_the_command_line(tmp_path, capsys):
         assert main(["chip", *wrong]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
+
+
+def test_the_terms_of_an_adex_neuron_are_set_for_the_one_that_is_wanted():
+    """In model units, a < 0 too; from spreads of .35 and .25 to what the patterns need."""
+    model = AdExModel(100, 12, -60, -48, threshold=-40.0, tau_w=130, a=-11, b=30)
+    neuron = jax.tree.map(jnp.float32, AdExScale().neuron(model))
+    spreads = {"tau_w": 0.2, "a": 0.2, "b": 0.2, "delta_t": 0.2, "v_t": 0.25}
+    chip = sample_chip(jax.random.key(3), Mismatch(**spreads), substrate=SMALL)
+    key, small = jax.random.key(4), {"substrate": SMALL}
+    done = calibrate(chip, key, cells=ADEX, neuron=neuron, **small)
+    drawn, found = chip.circuits, done.chip.circuits
+    for name in ADEX:
+        before, after = (np.asarray(getattr(c, name)) for c in (drawn, found))
+        nominal = 0.0 if name == "v_t" else 1.0
+        # Below a third of the spread, and within the tolerance, of which bias is no part.
+        assert np.std(after) < np.std(before) / 3, name
+        assert np.abs(after - nominal).max() < 2 * CELLS[name].tolerance, name
+        np.testing.assert_allclose(done.after[name], after, atol=CELLS[name].tolerance)
+    np.testing.assert_allclose(found.leak, drawn.leak, atol=1e-6)  # a cell in its middle
+    with pytest.raises(ValueError, match="give the one wanted"):
+        calibrate(chip, key, cells=("a",), **small)

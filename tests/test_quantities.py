@@ -22,7 +22,7 @@ from bss2jax import (
     sample_chip,
     save_chip,
 )
-from bss2jax.calibration import circuits, products
+from bss2jax.calibration import adex, circuits, products
 from bss2jax.calibration.calibrate import draw_cells
 from bss2jax.chip import draws, file
 from bss2jax.chip.chip import QUANTITIES, SPREADS, Chip, Circuits, at_temperature
@@ -231,6 +231,7 @@ def test_a_quantity_with_places_has_a_map(name):
 def test_every_cell_is_measured_by_the_function_of_its_name():
     for name in calibration.CELLS:
         bench = products if name in calibration.PRODUCTS else circuits
+        bench = adex if name in calibration.ADEX else bench
         assert callable(getattr(bench, f"measure_{name}"))
 
 

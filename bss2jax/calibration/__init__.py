@@ -1,6 +1,7 @@
 """The experimenter's bench: measure a chip, characterise it, set its cells, say what came out."""
 
 from bss2jax.calibration.calibrate import (
+    ADEX,
     CELLS,
     PRODUCTS,
     Calibration,
@@ -22,6 +23,7 @@ from bss2jax.calibration.report import (
 )
 
 __all__ = [
+    "ADEX",
     "CELLS",
     "PRODUCTS",
     "Calibration",

@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax.calibration import circuits, products
+from bss2jax.calibration import adex, circuits, products
 from bss2jax.chip import draws
 from bss2jax.chip.chip import QUANTITIES, Chip
 from bss2jax.chip.quantities import COLUMN, DRIVER, Cell
 from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.kernels.neurons.adex import AdEx
 from bss2jax.text import table
 
 # The quantity that each cell shifts, and the cells by name, in the order in which they are set.
@@ -30,6 +31,9 @@ CELLS = {
     for cell in sorted((c for q in QUANTITIES.values() for c in q.cells), key=lambda c: c.number)
 }
 PRODUCTS = tuple(name for name in CELLS if _SHIFTED[name].site in (DRIVER, COLUMN))
+# Those of AdEx neurons depend on the neuron that is wanted.
+ADEX = tuple(name for name in CELLS if hasattr(adex, f"measure_{name}"))
+LIF = tuple(name for name in CELLS if name not in ADEX)
 # Each measurement takes what was set before as it then is.
 _ORDER = tuple(turn for name, cell in CELLS.items() for turn in (name, *cell.disturbs))
 _CHECKS = 3  # measurements of a search besides those of its bits
@@ -110,7 +114,9 @@ def calibrate(
     chip: Chip,
     key: jax.Array,
     *,
-    cells: Sequence[str] = tuple(CELLS),
+    cells: Sequence[str] = LIF,
+    neuron: AdEx | None = None,
+    settings: Settings | None = None,
     substrate: Substrate = BSS2,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Calibration:
@@ -119,8 +125,12 @@ def calibrate(
     Args:
         chip: the chip as it was drawn.
         key: decides the trial noise and the transfers of the cells.
-        cells: the quantities to set, of those in `CELLS`, by default all; `PRODUCTS` are those of
-            matrix products.
+        cells: the quantities to set, of those in `CELLS`, by default all but `ADEX`; `PRODUCTS`
+            are those of matrix products.
+        neuron: the neuron that is wanted, where some of `ADEX` are set; potentials in LSB, as
+            `AdExScale.neuron` makes them of a model.
+        settings: codes to begin with, by cell, such as those of an earlier calibration with
+            the same key; by default the middle ones.
         substrate: the substrate whose array sizes the chip has.
         on_step: called after each measurement with the number done and the number of all.
 
@@ -128,22 +138,25 @@ def calibrate(
         A `Calibration`, whose chip has the same trial noise and pattern of single synapses.
 
     Raises:
-        ValueError: there is no such quantity.
+        ValueError: there is no such quantity, or it is one of a neuron that is not given.
     """
     unknown = [name for name in cells if name not in CELLS]
     if unknown or not cells:
         raise ValueError(f"cells: expected some of {', '.join(CELLS)}, got {tuple(cells)}")
+    if neuron is None and any(name in ADEX for name in cells):
+        raise ValueError(f"neuron: {', '.join(ADEX)} are set for a neuron; give the one wanted")
     cells = tuple(name for name in CELLS if name in cells)
     k_cells, k_bench = jax.random.split(key)
     curvature = draw_cells(k_cells, substrate=substrate)
-    settings, before, after = middle(substrate=substrate), {}, {}
+    settings, before, after = middle(substrate=substrate) | (settings or {}), {}, {}
     keys = iter(jax.random.split(k_bench, len(_ORDER) + 2 * len(CELLS)))
     order = [name for name in _ORDER if name in cells]
     done, total = 0, 2 * len(cells) + sum(CELLS[name].bits + _CHECKS for name in order)
 
     def measure(name: str, settings: Settings, key: jax.Array) -> jax.Array:
         nonlocal done
-        value = _measure(substrate, name, chip, curvature, settings, key).block_until_ready()
+        value = _measure(substrate, name, neuron, chip, curvature, settings, key)
+        value.block_until_ready()
         on_step(done := done + 1, total)
         return value
 
@@ -187,15 +200,18 @@ def describe_calibration(done: Calibration) -> str:
 def _measure(
     substrate: Substrate,
     name: str,
+    neuron: AdEx | None,
     chip: Chip,
     curvature: dict[str, jax.Array],
     settings: Settings,
     key: jax.Array,
 ) -> jax.Array:
     """What a cell sets, measured by the function of its name, such as `measure_tau_mem`."""
+    actual = configure(chip, curvature, settings)
+    if name in ADEX:
+        return getattr(adex, f"measure_{name}")(actual, key, neuron=neuron, substrate=substrate)
     bench = products if name in PRODUCTS else circuits
-    measure = getattr(bench, f"measure_{name}")
-    return measure(configure(chip, curvature, settings), key, substrate=substrate)
+    return getattr(bench, f"measure_{name}")(actual, key, substrate=substrate)
 
 
 def _search(measure: Callable, settings: Settings, name: str, key: jax.Array) -> Settings:

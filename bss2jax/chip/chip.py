@@ -186,11 +186,26 @@ class Circuits:
             Cell("inhibitory_strength", number=10, bits=6, span=1.2, tolerance=0.15),
         ),
     )  # fmt: skip
-    tau_w: jax.Array = quantity("adaptation time constant", CIRCUIT, Factor(least=0.1), since=2)
-    a: jax.Array = quantity("sub-threshold adaptation", CIRCUIT, Factor(), since=2)
-    b: jax.Array = quantity("spike-triggered adaptation", CIRCUIT, Factor(), since=2)
-    delta_t: jax.Array = quantity("slope of the exponential", CIRCUIT, Factor(least=0.1), since=2)
-    v_t: jax.Array = quantity("take-off of the exponential", CIRCUIT, Deviation(SHARE), since=2)
+    tau_w: jax.Array = quantity(
+        "adaptation time constant", CIRCUIT, Factor(least=0.1), since=2,
+        cells=(Cell("tau_w", number=11, bits=10, span=2.0, tolerance=0.05),),
+    )  # fmt: skip
+    a: jax.Array = quantity(
+        "sub-threshold adaptation", CIRCUIT, Factor(), since=2,
+        cells=(Cell("a", number=12, bits=10, span=2.0, tolerance=0.03),),
+    )  # fmt: skip
+    b: jax.Array = quantity(
+        "spike-triggered adaptation", CIRCUIT, Factor(), since=2,
+        cells=(Cell("b", number=13, bits=10, span=2.0, tolerance=0.05),),
+    )  # fmt: skip
+    delta_t: jax.Array = quantity(
+        "slope of the exponential", CIRCUIT, Factor(least=0.1), since=2,
+        cells=(Cell("delta_t", number=14, bits=10, span=2.0, tolerance=0.1),),
+    )  # fmt: skip
+    v_t: jax.Array = quantity(
+        "take-off of the exponential", CIRCUIT, Deviation(SHARE), since=2,
+        cells=(Cell("v_t", number=15, bits=10, span=1.2, tolerance=0.02),),
+    )  # fmt: skip
     reversal: jax.Array = quantity("reversal potential", INPUT, Deviation(SHARE), since=2)
     threshold_noise: jax.Array = quantity("threshold noise", CIRCUIT, Noise(SHARE))
     jitter: jax.Array = quantity("jitter of spike times", CHIP, Noise("s"))

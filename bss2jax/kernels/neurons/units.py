@@ -9,7 +9,7 @@ leak conductance g makes of them, and its times are on the chip
     a / g               for sub-threshold adaptation, a number
     ms / speedup        for times; tau_mem is C / g
 
-and back. Potentials in software units, threshold 1, are those of another `Scale`.
+and back. Potentials in software units, threshold 1, are those of another `AdExScale`.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Number = Any  # a float, or an array of one a neuron
 
 
 @dataclass(frozen=True)
-class Model:
+class AdExModel:
     """An AdEx neuron in the units in which models are published; numbers, or `[N]` each.
 
     Attributes:
@@ -70,7 +70,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Scale:
+class AdExScale:
     """What a model's mV and ms are on the chip.
 
     The default has the 30 mV from -70 to -40 mV, in which the published patterns live, at 80 to
@@ -98,11 +98,11 @@ class Scale:
         """Returns the seconds that ms of a model take on the chip."""
         return ms * (1e-3 / self.speedup)
 
-    def current(self, pa: Number, model: Model) -> Number:
+    def current(self, pa: Number, model: AdExModel) -> Number:
         """Returns a current of pA as the potential that it makes of the leak conductance."""
         return pa / model.conductance * self.lsb
 
-    def neuron(self, model: Model, **settings: Any) -> AdEx:
+    def neuron(self, model: AdExModel, **settings: Any) -> AdEx:
         """Returns a model's neuron on the chip, driven by currents.
 
         Args:
@@ -118,7 +118,7 @@ class Scale:
         }  # fmt: skip
         return AdEx(**values | settings)
 
-    def model(self, neuron: AdEx, capacitance: Number = 200.0) -> Model:
+    def model(self, neuron: AdEx, capacitance: Number = 200.0) -> AdExModel:
         """Returns a neuron of the chip in model units.
 
         Args:
@@ -127,7 +127,7 @@ class Scale:
         """
         ms = 1e3 * self.speedup
         conductance = capacitance / (neuron.tau_mem * ms)
-        return Model(
+        return AdExModel(
             capacitance,
             conductance,
             leak=self.millivolt(neuron.leak),
@@ -144,13 +144,13 @@ class Scale:
 
 def _published(
     c: float, g: float, leak: float, a: float, tau_w: float, b: float, reset: float, current: float
-) -> tuple[Model, float]:
-    return Model(c, g, leak, reset, tau_w=tau_w, a=a, b=b), current
+) -> tuple[AdExModel, float]:
+    return AdExModel(c, g, leak, reset, tau_w=tau_w, a=a, b=b), current
 
 
 # Firing patterns: the neuron, and the step of current, pA, that shows it.
 # References: Naud et al. 2008, 10.1007/s00422-008-0264-7, as adapted in Brian2's examples.
-PATTERNS = {
+FIRING_PATTERNS = {
     "tonic": _published(200, 10, -70, 2, 30, 0, -58, 500),
     "adapting": _published(200, 12, -70, 2, 300, 60, -58, 500),
     "initial burst": _published(130, 18, -58, 4, 150, 120, -50, 400),
@@ -162,9 +162,9 @@ PATTERNS = {
 }
 
 
-def stacked(models: Any) -> Model:
+def stacked(models: Any) -> AdExModel:
     """Returns models side by side: one neuron each, all of the first one's refractory time."""
     models = list(models)
-    names = [name for name in Model.__dataclass_fields__ if name != "t_ref"]
+    names = [name for name in AdExModel.__dataclass_fields__ if name != "t_ref"]
     columns = {name: np.array([getattr(m, name) for m in models]) for name in names}
-    return Model(**columns, t_ref=models[0].t_ref)
+    return AdExModel(**columns, t_ref=models[0].t_ref)
