@@ -206,3 +206,14 @@ def test_the_three_executions_part_in_the_last_phase(tmp_path):
 
     with pytest.raises(ConfigError, match="only the last one on the chip"):
         eurosat.main(["digits_spiking", "phases.0.on=chip", "--out", str(tmp_path)])
+
+
+def test_patterns_are_told_apart_by_their_spikes():
+    """By trains of an independent simulator: Brian2's, Euler at .1 ms."""
+    from brian2_spikes import BRIAN2
+    from firing_patterns import classify
+
+    from bss2jax.kernels.neurons.units import FIRING_PATTERNS
+
+    assert [classify(steps / 10) for steps in BRIAN2] == list(FIRING_PATTERNS)
+    assert classify(BRIAN2[0][:0]) == "silent" and classify(BRIAN2[1][:2] / 10 + 200) == "sparse"

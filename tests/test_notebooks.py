@@ -23,6 +23,8 @@ SMALL = {
     "07_yin_yang": {"epochs": 1, "epochs_in_loop": 1, "resolution": 40, "seed": 1},
     "08_soft_lif": {"epochs": 6, "steps": 60},
     "09_backplane": {"neurons": 128, "samples": 10},
+    "10_firing_patterns": {"neurons": 20},
+    "11_synapses": {"pairs": 20, "synapses": 10},
 }
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from bss2jax import BSS2, Chip, plan, plot
+from bss2jax import BSS2, AdEx, Chip, plan, plot
 from bss2jax.chip.chip import QUANTITIES
 from bss2jax.chip.presets import tiles
 from bss2jax.chip.quantities import built
@@ -24,6 +24,13 @@ from bss2jax.mapping.search import search
 from bss2jax.mapping.suite import modular
 from bss2jax.plot.chip import chip_map
 from bss2jax.plot.layout import parts
+from bss2jax.plot.neurons import (
+    correlation_curve,
+    firing_pattern,
+    phase_plane,
+    pulse_amplitudes,
+    rate_curve,
+)
 from bss2jax.plot.style import COLOURS
 
 SMALL = replace(BSS2, rows=4, columns=6)
@@ -105,6 +112,15 @@ DRAWINGS = {
     "link_loads": lambda ax, chip: plot.link_loads(MAPPED, ax=ax),
     "on_chips": lambda ax, chip: plot.on_chips(MAPPED, ax=ax),
     "search_progress": lambda ax, chip: plot.search_progress([3.0, 4.0, 2.0], ax=ax),
+    "firing_pattern": lambda ax, chip: plot.firing_pattern(np.ones(20), spikes(20, 9), ax=ax),
+    "phase_plane": lambda ax, chip: plot.phase_plane(AdEx(), 0.5, ax=ax),
+    "rate_curve": lambda ax, chip: plot.rate_curve([1.0, 2.0], [0.0, 1e3], ax=ax),
+    "pulse_amplitudes": lambda ax, chip: plot.pulse_amplitudes(
+        spikes(20, 2), np.ones((20, 2)), ax=ax
+    ),
+    "correlation_curve": lambda ax, chip: plot.correlation_curve(
+        [1e-6, 2e-6], [4.0, 3.0], [0.0, 0.0], ax=ax
+    ),
     "class_map": lambda ax, chip: plot.class_map(lambda v: 0 * v[:, 0], resolution=20, ax=ax),
 }
 
@@ -494,3 +510,31 @@ def test_class_map_refuses_what_is_no_classification():
         plot.class_map(lambda values: np.zeros((len(values), 2)))
     with pytest.raises(ValueError, match="as many labels as samples"):
         plot.class_map(lambda values: np.zeros(len(values)), np.zeros((2, 2)))
+
+
+def test_neurons_and_synapses_at_work():
+    rng = np.random.default_rng(0)
+    neuron = AdEx(tau_syn=None, a=0.2, b=0.1)
+    z = rng.random((60, 5)) < 0.2
+    v, w = np.sin(np.linspace(0, 9, 60)), np.linspace(0, 0.4, 60)
+    ax = firing_pattern(v, z, ax=Figure().subplots())
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), v)
+    below = ax.child_axes[0].lines[0].get_xydata()
+    np.testing.assert_array_equal(below[:, 1], np.nonzero(z)[1])
+    ax = phase_plane(neuron, 0.5, v, w, ax=Figure().subplots())
+    # Where the membrane stands still at the leak the adaptation takes the current, and a little.
+    x, y = ax.lines[0].get_data()
+    expected = 0.5 + 0.1 * np.exp(-0.8 / 0.1)
+    assert np.interp(0.0, x, y) == pytest.approx(expected, abs=1e-3)
+    assert np.interp(0.5, *ax.lines[1].get_data()) == pytest.approx(0.1)
+    ax = rate_curve([1.0, 2.0], [[0, 1e3], [2e3, 3e3]], [5e2, 2e3], ax=Figure().subplots())
+    np.testing.assert_array_equal(ax.lines[-1].get_ydata(), [0.5, 2.0])
+    a = z * rng.random((60, 5))
+    ax = pulse_amplitudes(z, a, ax=Figure().subplots())
+    np.testing.assert_array_equal(ax.lines[2].get_ydata(), a[z[:, 2], 2])
+    delay = np.array([-2e-6, 1e-6])
+    ax = correlation_curve(delay, [0, 4.0], [3.0, 0], amplitude=5, tau=5e-6, ax=Figure().subplots())
+    x, y = ax.lines[-1].get_data()
+    assert np.interp(0, x, y) == pytest.approx(5, rel=1e-2)
+    with pytest.raises(ValueError, match="shape of spikes"):
+        pulse_amplitudes(z, a[1:])

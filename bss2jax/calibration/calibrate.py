@@ -129,8 +129,7 @@ def calibrate(
             are those of matrix products.
         neuron: the neuron that is wanted, where some of `ADEX` are set; potentials in LSB, as
             `AdExScale.neuron` makes them of a model.
-        settings: codes to begin with, by cell, such as those of an earlier calibration with
-            the same key; by default the middle ones.
+        settings: codes to begin with, of an earlier calibration with this key; else middle ones.
         substrate: the substrate whose array sizes the chip has.
         on_step: called after each measurement with the number done and the number of all.
 

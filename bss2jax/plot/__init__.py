@@ -8,6 +8,13 @@ from bss2jax.plot.chip import chip_map
 from bss2jax.plot.classes import class_map
 from bss2jax.plot.layout import placement, placements
 from bss2jax.plot.learning import learning_curves, saturation
+from bss2jax.plot.neurons import (
+    correlation_curve,
+    firing_pattern,
+    phase_plane,
+    pulse_amplitudes,
+    rate_curve,
+)
 from bss2jax.plot.products import vmm
 from bss2jax.plot.samples import predictions, samples, save
 from bss2jax.plot.scores import accuracy_over_chips, confusion, ladder
@@ -21,14 +28,19 @@ __all__ = [
     "chip_map",
     "class_map",
     "confusion",
+    "correlation_curve",
+    "firing_pattern",
     "ladder",
     "learning_curves",
     "link_loads",
     "on_chips",
+    "phase_plane",
     "placement",
     "placements",
     "predictions",
+    "pulse_amplitudes",
     "raster",
+    "rate_curve",
     "samples",
     "saturation",
     "save",
