@@ -12,6 +12,7 @@ out (extra: bench-neurons, in an environment of its own: Brian2 needs an older N
 import json
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -98,7 +99,7 @@ def brian2(target: str) -> tuple[float, float, float]:
     b2.start_scope()
     b2.defaultclock.dt = DT * b2.second
     if target == "cpp":
-        b2.set_device("cpp_standalone", build_on_run=False, directory=None)
+        b2.set_device("cpp_standalone", build_on_run=False)
         b2.prefs.devices.cpp_standalone.openmp_threads = int(sys.argv[-1])
     else:
         b2.prefs.codegen.target = "cython"
@@ -118,7 +119,7 @@ def brian2(target: str) -> tuple[float, float, float]:
     start = time.perf_counter()
     network.run(SECONDS * b2.second)
     if target == "cpp":
-        b2.device.build(run=False)
+        b2.device.build(directory=tempfile.mkdtemp(prefix="brian2-"), run=False)
         built, times = time.perf_counter() - start, []
         for _ in range(10):
             b2.device.run()
