@@ -112,7 +112,7 @@ DRAWINGS = {
     "link_loads": lambda ax, chip: plot.link_loads(MAPPED, ax=ax),
     "on_chips": lambda ax, chip: plot.on_chips(MAPPED, ax=ax),
     "search_progress": lambda ax, chip: plot.search_progress([3.0, 4.0, 2.0], ax=ax),
-    "firing_pattern": lambda ax, chip: plot.firing_pattern(np.ones(20), spikes(20, 9), ax=ax),
+    "firing_pattern": lambda ax, chip: plot.firing_pattern(np.arange(20), spikes(20, 9), ax=ax),
     "phase_plane": lambda ax, chip: plot.phase_plane(AdEx(), 0.5, ax=ax),
     "rate_curve": lambda ax, chip: plot.rate_curve([1.0, 2.0], [0.0, 1e3], ax=ax),
     "pulse_amplitudes": lambda ax, chip: plot.pulse_amplitudes(
