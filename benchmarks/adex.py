@@ -6,7 +6,7 @@
 All in explicit Euler at .1 ms, no synapses, currents spread so that neurons differ; float32 but
 Brian2, which has float64. Each prints what it took in its best of ten runs (Brian2's Cython of
 three), compile time apart, and how many spikes there were. Those that are not installed are left
-out (extra: bench-neurons, in an environment of its own: Brian2 needs an older NumPy).
+out (group: bench-neurons, in an environment of its own: Brian2 needs an older NumPy).
 """
 
 import json

@@ -3,7 +3,7 @@
     python benchmarks/nest_correlation.py tests/nest_correlation.npz
 
 Writes c+ and c- of 1000 pairs of trains, tau 10 steps and amplitude 1; `trains` makes the same
-ones for the test. Needs `nest-simulator` (extra: bench-neurons) and Python 3.11.
+ones for the test. Needs `nest-simulator` (group: bench-neurons) and Python 3.11.
 """
 
 import sys
