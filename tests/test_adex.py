@@ -314,7 +314,7 @@ def test_terms_that_are_off_do_nothing():
 def test_a_recurrent_layer_learns_on_a_chip_its_adaptation_too():
     """Two classes of latencies, whose order tells them apart; a chip with all deviations."""
     layer = networks.AdEx(
-        outputs=12, recurrent=True, trained=("a", "v_t"), init_mean=0.2, substeps=4
+        outputs=12, recurrent=True, trained=("a", "v_t"), init_mean=0.4, init_std=0.3, substeps=4
     )
     network = networks.build(
         [networks.Latency(steps=20), layer, networks.LI(outputs=2), networks.MaxOverTime()], (6,)
