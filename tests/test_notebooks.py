@@ -27,6 +27,11 @@ SMALL = {
     "11_synapses": {"pairs": 20, "synapses": 10},
 }
 
+# In every run those that pass most different code: training, one's own code, systems of chips, and
+# synapses with neurons. The others train longer, or pass what tests of the library and the command
+# line pass too; what they import and set is looked at in every run.
+EVERY = ("04_in_the_loop", "06_your_own_code", "09_backplane", "11_synapses")
+
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
@@ -39,22 +44,34 @@ def kernel(tmp_path_factory):
     manager.shutdown_kernel(now=True)
 
 
+def parameters_of(notebook):
+    """The cell that says how large a notebook's experiment is."""
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    return cell
+
+
 @each_notebook
+def test_notebook_sets_what_its_small_sizes_set(path):
+    source = parameters_of(nbformat.read(path, as_version=4)).source
+    names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    assert names == set(SMALL[path.stem])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem not in EVERY))
+        for path in NOTEBOOKS
+    ],
+)
 def test_notebook_runs_at_small_sizes(path, kernel):
     notebook = nbformat.read(path, as_version=4)
-    (parameters,) = (
-        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())
-    )
-    assert names_set(parameters.source) == set(SMALL[path.stem])
+    parameters = parameters_of(notebook)
     parameters.source = "\n".join(f"{name} = {value}" for name, value in SMALL[path.stem].items())
     notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     client = NotebookClient(notebook, timeout=300, km=kernel)
     client.execute(cleanup_kc=False)
     client.kc.stop_channels()
-
-
-def names_set(source):
-    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
 
 
 @each_notebook
