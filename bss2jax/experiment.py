@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bss2jax import data
+from bss2jax.chip import draws
 from bss2jax.config import ChipSeed, Config, ConfigError
 from bss2jax.data import DataError
 from bss2jax.mapping.describe import describe, describe_cost
@@ -78,11 +79,11 @@ class Experiment(Model):
 
     def phase_key(self, number: int) -> jax.Array:
         """Returns the key, `[]`, that a phase is trained with."""
-        return jax.random.fold_in(self.key, _PHASES + number)
+        return draws.folded(self.key, _PHASES + number)
 
     def test_result(self, variables: Variables, on: Execution | Mapping[str, Execution]) -> Result:
         """Measures on the test set, on this run's chip with noise where `on` asks so."""
-        key = jax.random.fold_in(self.key, _TEST)
+        key = draws.folded(self.key, _TEST)
         return evaluate(self.task, variables, self.test, self.chip, key, on=on)
 
     def test_accuracy(self, variables: Variables, on: Execution | Mapping[str, Execution]) -> float:
@@ -166,7 +167,7 @@ def over_chips(
     network, config = experiment.task.network, experiment.config
     draw = jax.vmap(lambda key: specimens(network, key, config.spreads, substrate=config.substrate))
     chips = jax.jit(draw)(keys)
-    key = jax.random.fold_in(experiment.key, _CHIPS)
+    key = draws.folded(experiment.key, _CHIPS)
     return accuracy_over_chips(
         experiment.task,
         variables,

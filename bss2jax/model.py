@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from bss2jax import data
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.file import ChipError, load_chip
 from bss2jax.chip.presets import system
@@ -62,7 +63,7 @@ class Model:
     @property
     def key(self) -> jax.Array:
         """The run's key, `[]`, folded for each purpose."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), _RUN)
+        return draws.folded(jax.random.key(self.config.seed), _RUN)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ class Model:
 
     def initial(self) -> Variables:
         """Returns what training starts from."""
-        return self.task.initial(jax.random.fold_in(self.key, _INIT))
+        return self.task.initial(draws.folded(self.key, _INIT))
 
     def execution(self, rung: str) -> Execution | Mapping[str, Execution]:
         """Returns what a rung of the ladder, by name, means in this run."""

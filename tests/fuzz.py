@@ -1,8 +1,8 @@
-"""Feeds what nobody should to everything that reads a file or a config, and counts it.
+"""Feeds what nobody should to what reads a file or a config or takes an array, and counts it.
 
     python tests/fuzz.py [--inputs 100000 --seed 0 --only config]
 
-Every input must be accepted, or refused with the one error that its reader promises; anything else
+Every input must be accepted, or refused with the error that its reader promises; anything else
 ends the script with the input and a traceback. hypothesis draws the inputs: bytes and changed
 bytes of good files for the file readers, changed trees for configs. Where atheris is installed
 (`pip install atheris`), a fifth of the file readers' inputs are its own, guided by which lines of
@@ -31,6 +31,7 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import fuzz_kernels
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -385,6 +386,7 @@ TARGETS = {
         LAB_NPZ,
     ),
     "report": Target(damaged_runs(), read_report, (RunError,), 0.02),
+    "kernels": Target(fuzz_kernels.INPUTS, fuzz_kernels.feed, (ValueError, TypeError), 0.2),
     "dataset": Target(st.tuples(splits(), splits()), read_dataset, (DataError, ConfigError), 0.05),
 }
 

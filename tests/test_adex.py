@@ -36,7 +36,13 @@ EULER = {1e-7: (60, 12, 12, 11, 45, 32, 1, 33), 1e-6: (49, 11, 11, 10, 39, 44, 1
 def driven(neuron, current, steps):
     """Spikes `[T, N]` of neurons whose current is `[N]`, or `[T, N]`, from rest."""
     current = jnp.broadcast_to(current, (steps, current.shape[-1]))
-    return lax.scan(neuron.step, neuron.rest(current[0]), current)[1]
+
+    def step(state, x):  # in the precision of what is given, which `neuron.step` makes float32
+        state = neuron.flow(state, x)
+        fired = neuron.over(state) > 0
+        return neuron.after(state, fired), fired
+
+    return lax.scan(step, neuron.rest(current[0]), current)[1]
 
 
 def alone(**settings):

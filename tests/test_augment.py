@@ -1,12 +1,12 @@
 """Augmentation moves, turns and flips images as its settings say, each by a draw of its own."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from small import KEY
 
+from bss2jax.chip import draws
 from bss2jax.training import Augmentation
 from bss2jax.training.augment import augment
 
@@ -20,7 +20,7 @@ def images(batch=2, size=12):
 @pytest.fixture
 def extreme(monkeypatch):
     """Every draw at the upper end of its range: the full shift, the full rotation."""
-    monkeypatch.setattr(jax.random, "uniform", lambda key, shape, minval: jnp.ones(shape))
+    monkeypatch.setattr(draws, "uniform", lambda key, shape, low: jnp.ones(shape))
 
 
 def test_no_augmentation_is_the_identity():

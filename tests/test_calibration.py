@@ -213,9 +213,9 @@ def test_chips_on_the_command_line(tmp_path, capsys):
     assert "1.000" in capsys.readouterr().out
     for wrong, message in (
         (["show", "nowhere.npz"], "nowhere.npz: No such file"),
-        (["sample", one, "preset=best"], "preset: got 'best', expected one of calibrated"),
+        (["sample", one, "preset=best"], "preset: got 'best', expected 'calibrated'"),
         (["sample", one, "ofset=5"], "ofset: unknown key (did you mean 'offset'?)"),
-        (["sample", one, "offset=-5"], "Mismatch.offset"),
+        (["sample", one, "offset=-5"], "offset: got -5, expected a finite number >= 0"),
         (["sample", one, "seed=-1"], "seed: got -1"),
         (["sample", one, "measured=no.csv"], "no.csv: No such file"),
     ):

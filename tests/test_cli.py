@@ -313,7 +313,7 @@ def test_plan_shows_places_and_costs(capsys):
     assert main(["plan", "digits", "layers.2.outputs=300"]) == 0
     out = capsys.readouterr().out
     assert "epoch of 1293 samples" in out  # of 1,437 a tenth validates
-    assert re.search(r"dense_0 +1024x300 +dense +16 ", out) and "us of chip time" in out
+    assert re.search(r"dense_0 +1024x300 +dense +16 ", out) and "µs of chip time" in out
 
 
 def test_plan_takes_a_file(tiny, capsys):

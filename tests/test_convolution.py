@@ -317,13 +317,19 @@ def test_the_number_of_copies_is_the_references(window, channels, outputs, strid
     [
         (lambda x: conv1d(x, np.ones((11, 2, 3)), None), "11 taps.*10"),
         (lambda x: conv1d(x, np.ones((6, 2, 3)), None, dilation=2), "spans 11"),
-        (lambda x: conv1d(x, np.ones((3, 2, 3)), None, stride=0), "stride 0"),
+        (
+            lambda x: conv1d(x, np.ones((3, 2, 3)), None, stride=0),
+            "stride or dilation: expected .* 1, got 0",
+        ),
         (lambda x: conv1d(x, np.ones((3, 2, 3)), None, padding=-1), "padding"),
         (lambda x: conv1d(x, np.ones((3, 2, 3)), None, padding="FULL"), "'FULL'"),
         (lambda x: conv1d(x, np.ones((3, 2, 3)), None, padding=(1, 2)), r"\(1, 2\)"),
         (lambda x: conv1d(x, np.ones((3, 3, 3)), None), "2 channels.*takes 3"),
         (lambda x: conv1d(x, np.ones((3, 1, 3)), None, groups=2), "groups=2"),
-        (lambda x: conv1d(x, np.ones((3, 2, 3)), None, groups=0), "groups=0"),
+        (
+            lambda x: conv1d(x, np.ones((3, 2, 3)), None, groups=0),
+            "groups: expected .* 1, got 0",
+        ),
         (lambda x: conv1d(x, np.ones((3, 3, 2, 3)), None), r"\[k, C, N\]"),
         (lambda x: conv2d(x, np.ones((3, 2, 3)), None), r"\[kh, kw, C, N\]"),
         (lambda x: conv2d(x[0], np.ones((3, 3, 2, 3)), None), r"expected x"),

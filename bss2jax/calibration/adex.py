@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.neurons.adex import AdEx
@@ -29,7 +30,7 @@ def measure_tau_w(
     wanted = jnp.float32(neuron.tau_w)
     period = wanted / 3.5
     time = period * jnp.arange(_READS, dtype=jnp.float32)[:, None, None]
-    keys = jax.random.split(key, _READS)
+    keys = draws.split(key, _READS)
     decay = 60.0 * jnp.exp(-time / (wanted * chip.circuits.tau_w))
     trace = jax.vmap(lambda w, key: _read(w, key, substrate, _ADAPTATION))(decay, keys)
     raised = trace - trace[-12:].mean(0)
@@ -41,7 +42,7 @@ def measure_a(
     chip: Chip, key: jax.Array, *, neuron: AdEx, substrate: Substrate = BSS2
 ) -> jax.Array:
     """Raises membranes by a current, and reads what adaptation they have: `[H, C]`, as above."""
-    k_v, k_w, k_v_rest, k_w_rest = jax.random.split(key, 4)
+    k_v, k_w, k_v_rest, k_w_rest = draws.split(key, 4)
     a, c = neuron.a * chip.circuits.a, chip.circuits
     leak = neuron.leak + (neuron.threshold - neuron.leak) * c.leak
     raised = 0.8 * (neuron.threshold - neuron.leak)  # v, as the current is set to make it
@@ -55,7 +56,7 @@ def measure_b(
     chip: Chip, key: jax.Array, *, neuron: AdEx, substrate: Substrate = BSS2
 ) -> jax.Array:
     """Reads the adaptation after a spike, less that before: `[H, C]` over the wanted step."""
-    k_after, k_before = jax.random.split(key)
+    k_after, k_before = draws.split(key, 2)
     step = neuron.b * chip.circuits.b
     before = _read(jnp.zeros_like(step), k_before, substrate, _ADAPTATION)
     return (_read(step, k_after, substrate, _ADAPTATION) - before) / neuron.b
@@ -86,7 +87,7 @@ def _exponential(
     What a current makes of a membrane beyond its leak is the exponential: at a lower one its
     logarithm is lower by the distance over the slope.
     """
-    k_leak, *keys = jax.random.split(key, 3)
+    k_leak, *keys = draws.split(key, 3)
     c, way = chip.circuits, neuron.threshold - neuron.leak
     leak, v_t = neuron.leak + way * c.leak, neuron.v_t + way * c.v_t
     delta = neuron.delta_t * c.delta_t
@@ -120,9 +121,9 @@ def _read(
     """The mean of many reads of potentials, LSB; half an LSB added, as the CADC truncates."""
 
     def one(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        noisy = centre + v + _NOISE * jax.random.normal(key, v.shape, jnp.float32)
+        noisy = centre + v + _NOISE * draws.normal(key, v.shape)
         code = jnp.clip(jnp.floor(noisy), substrate.readout_min, substrate.readout_max)
         return total + code, None
 
-    total, _ = jax.lax.scan(one, jnp.zeros_like(v), jax.random.split(key, _REPEATS))
+    total, _ = jax.lax.scan(one, jnp.zeros_like(v), draws.split(key, _REPEATS))
     return total * np.float32(1 / _REPEATS) + 0.5 - centre

@@ -145,10 +145,10 @@ def calibrate(
     if neuron is None and any(name in ADEX for name in cells):
         raise ValueError(f"neuron: {', '.join(ADEX)} are set for a neuron; give the one wanted")
     cells = tuple(name for name in CELLS if name in cells)
-    k_cells, k_bench = jax.random.split(key)
+    k_cells, k_bench = draws.split(key, 2)
     curvature = draw_cells(k_cells, substrate=substrate)
     settings, before, after = middle(substrate=substrate) | (settings or {}), {}, {}
-    keys = iter(jax.random.split(k_bench, len(_ORDER) + 2 * len(CELLS)))
+    keys = iter(draws.split(k_bench, len(_ORDER) + 2 * len(CELLS)))
     order = [name for name in _ORDER if name in cells]
     done, total = 0, 2 * len(cells) + sum(CELLS[name].bits + _CHECKS for name in order)
 
@@ -218,7 +218,7 @@ def _search(measure: Callable, settings: Settings, name: str, key: jax.Array) ->
 
     What is too small to be measured counts as below its target.
     """
-    cell, keys = CELLS[name], iter(jax.random.split(key, CELLS[name].bits + _CHECKS))
+    cell, keys = CELLS[name], iter(draws.split(key, CELLS[name].bits + _CHECKS))
     codes = jnp.zeros_like(settings[name])
     for bit in reversed(range(cell.bits)):
         trial = codes + 2**bit

@@ -9,6 +9,7 @@ References: calix (what is measured, and with which stimuli); halco (the CADC).
 import jax
 import jax.numpy as jnp
 
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.neurons.functional import LIParams, li
@@ -26,11 +27,11 @@ def _read(v: jax.Array, key: jax.Array, substrate: Substrate, repeats: int = _RE
     """The mean of some reads of membranes `v`, in units; half an LSB added, as it truncates."""
 
     def one(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        noisy = _CENTRE + _SCALE * v + _NOISE * jax.random.normal(key, v.shape, jnp.float32)
+        noisy = _CENTRE + _SCALE * v + _NOISE * draws.normal(key, v.shape)
         code = jnp.clip(jnp.floor(noisy), substrate.readout_min, substrate.readout_max)
         return total + code, None
 
-    total, _ = jax.lax.scan(one, jnp.zeros_like(v), jax.random.split(key, repeats))
+    total, _ = jax.lax.scan(one, jnp.zeros_like(v), draws.split(key, repeats))
     return (total / repeats + 0.5 - _CENTRE) / _SCALE
 
 
@@ -53,19 +54,19 @@ def measure_threshold(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2
         `[H, C]` deviation from the nominal threshold, in units.
     """
     c = chip.circuits
-    k_search, k_read = jax.random.split(key)
+    k_search, k_read = draws.split(key, 2)
 
     def halve(
         bounds: tuple[jax.Array, jax.Array], key: jax.Array
     ) -> tuple[tuple[jax.Array, jax.Array], None]:
         low, high = bounds
         current = (low + high) / 2
-        noise = c.threshold_noise * jax.random.normal(key, (32, *current.shape), jnp.float32)
+        noise = c.threshold_noise * draws.normal(key, (32, *current.shape))
         fires = (c.leak + current > 1.0 + c.threshold + noise).mean(0) > 0.5
         return (jnp.where(fires, low, current), jnp.where(fires, current, high)), None
 
     bounds = jnp.zeros_like(c.leak), jnp.full_like(c.leak, 3.0)
-    (low, high), _ = jax.lax.scan(halve, bounds, jax.random.split(k_search, 12))
+    (low, high), _ = jax.lax.scan(halve, bounds, draws.split(k_search, 12))
     return _read(c.leak + (low + high) / 2, k_read, substrate) - 1.0
 
 
@@ -91,7 +92,7 @@ def measure_synaptic_input(
         `[H, C]` time constants, and strengths, over the nominal ones; nan where the response is too
         small to tell, below a sixth of the nominal one.
     """
-    k_tau, k_rest, k_trace = jax.random.split(key, 3)
+    k_tau, k_rest, k_trace = draws.split(key, 3)
     c, steps, reads = chip.circuits, 32, 40
     dt = substrate.cadc_period / steps
     strength = c.strength[0 if sign > 0 else 1].reshape(-1)

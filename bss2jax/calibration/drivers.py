@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.chip import draws
 from bss2jax.kernels.synapses.plasticity import ShortTerm
 
 FULL = 63.0  # LSB of a pulse of full length, at the largest weight
@@ -40,7 +41,7 @@ def measure_amplitudes(drivers: ShortTerm, key: jax.Array) -> jax.Array:
     """Returns the amplitudes of a first spike of each driver, `[K]` LSB, a mean of noisy reads."""
     offset = jnp.asarray(drivers.offset)
     first = drivers.amplitudes(jnp.ones((1, offset.shape[0])))[0]
-    noise = _NOISE / np.sqrt(_REPEATS) * jax.random.normal(key, first.shape, jnp.float32)
+    noise = _NOISE / np.sqrt(_REPEATS) * draws.normal(key, first.shape)
     return FULL * first + noise
 
 
@@ -58,7 +59,7 @@ def calibrate_offsets(drivers: ShortTerm, key: jax.Array, *, blocks: int = 4) ->
     count = np.size(drivers.offset)
     if np.ndim(drivers.offset) != 1 or count % blocks:
         raise ValueError(f"drivers: expected offsets [K], K a multiple of {blocks}, got {count}")
-    keys = iter(jax.random.split(key, _BITS + 2))
+    keys = iter(draws.split(key, _BITS + 2))
     halves = blocks // 2 or 1
     block = np.arange(count) * halves // count * (blocks // halves) + np.arange(count) % (
         blocks // halves

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip, Mismatch
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute.products import matmul
@@ -107,7 +108,7 @@ def _sweep(
         y = matmul(x, w, chip, key, **settings).reshape(runs, *shape)
         return y.mean(0) + 0.5, y.std(0, ddof=1)
 
-    mean, std = jax.lax.map(at, (weights, jax.random.split(key, len(weights))))
+    mean, std = jax.lax.map(at, (weights, draws.split(key, len(weights))))
     product = nominal_scale(num_sends, substrate) * rows * activation * weights
     return weights, product, mean, std
 
@@ -166,10 +167,10 @@ def measure_gain_and_noise(
 
     References: hxtorch `perceptron` (`measure_mock_parameter`).
     """
-    k_keep, k_search, k_measure = jax.random.split(key, 3)
+    k_keep, k_search, k_measure = draws.split(key, 3)
     rows, columns = substrate.rows, substrate.hemispheres * substrate.columns
     shares = 0.85 ** jnp.arange(30, dtype=jnp.float32)[:, None]
-    kept = jax.random.uniform(k_keep, (30, rows), jnp.float32) < shares
+    kept = draws.uniform(k_keep, (30, rows)) < shares
     x, w = jnp.where(kept, jnp.float32(15.5), 0.0), jnp.full((rows, columns), 21.0, jnp.float32)
     settings: dict[str, Any] = {"num_sends": num_sends, "substrate": substrate}
     median = jnp.median(matmul(x, w, chip, k_search, **settings), axis=1)
@@ -204,7 +205,7 @@ def measure_synapses(
         return total + matmul(x, w, chip, key, num_sends=8, substrate=substrate), None
 
     total, _ = jax.lax.scan(
-        run, jnp.zeros((len(x), w.shape[1]), jnp.float32), jax.random.split(key, runs)
+        run, jnp.zeros((len(x), w.shape[1]), jnp.float32), draws.split(key, runs)
     )
     y = total / runs
     nominal = nominal_scale(8, substrate) * substrate.activation_max * weight
@@ -233,7 +234,7 @@ def measure_gain(
     weight = sign * 20.0
     activation = math.ceil(40 / (nominal_scale(1, substrate) * substrate.rows * 20))
     activation = min(activation, substrate.activation_max)
-    k_on, k_off = jax.random.split(key)
+    k_on, k_off = draws.split(key, 2)
     y = _mean_readout(chip, weight, k_on, substrate, activation)
     nominal = nominal_scale(1, substrate) * substrate.rows * activation * weight
     return (y - _mean_readout(chip, 0.0, k_off, substrate)) / nominal
@@ -253,7 +254,7 @@ def estimate_mismatch(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2
     Returns:
         A `Mismatch` whose parameters of matrix products are estimates; the others are 0.
     """
-    keys = jax.random.split(key, 4)
+    keys = draws.split(key, 4)
     once, often = (
         characterise(chip, k, activation=a, num_sends=s, substrate=substrate)
         for k, a, s in ((keys[0], 9, 1), (keys[1], 2, 4))

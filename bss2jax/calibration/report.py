@@ -12,6 +12,7 @@ from bss2jax.calibration.products import (
     estimate_mismatch,
     measure_gain_and_noise,
 )
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.text import table
@@ -76,7 +77,7 @@ def describe_characterisation(
         substrate: the substrate whose array sizes the chip has.
         on_step: called before each measurement with the number done and the number of all.
     """
-    k_sweep, k_gain, k_spreads = jax.random.split(key, 3)
+    k_sweep, k_gain, k_spreads = draws.split(key, 3)
     on_step(0, 3)
     sweep = jax.block_until_ready(characterise(chip, k_sweep, substrate=substrate))
     on_step(1, 3)

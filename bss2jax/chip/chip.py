@@ -34,6 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.arrays import as_array, pytree
 from bss2jax.chip import draws
 from bss2jax.chip.measurements import read_measurements
 from bss2jax.chip.quantities import (
@@ -58,7 +59,7 @@ from bss2jax.chip.quantities import (
     spread,
     spreads_of,
 )
-from bss2jax.chip.substrate import BSS2, Substrate, as_array
+from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.text import Told, page
 
 
@@ -147,7 +148,7 @@ class Mismatch:
 SPREADS = spreads_of(Mismatch)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Circuits:
     """The fixed pattern of the neuron circuits in spiking operation, by place.
@@ -214,7 +215,7 @@ class Circuits:
     )
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False, repr=False)
 class Chip:
     """The fixed pattern of one chip: what differs from place to place and stays.

@@ -1,10 +1,11 @@
-"""Random numbers of a specimen: the same bits for a seed, whatever JAX is set to.
+"""Random numbers of a seed: the same bits whatever JAX is set to.
 
 `jax.random` draws other numbers when 64-bit types are on, when another implementation of keys is
 the default, and when `jax_threefry_partitionable` is off. Here every key is a threefry one, made by
 folding, which depends on none of these, and every number is float32. With JAX's default settings
-the numbers are those of `jax.random.normal` and `jax.random.uniform`, and key i of a split is what
-folding with i makes.
+the numbers are those of the functions of `jax.random` that have these names.
+
+Chips, initial weights, noise, dropout, augmentation and order are all drawn from here.
 
 Products are rounded before they are used again: a jitted draw equals one that is not.
 
@@ -13,11 +14,13 @@ References: Salmon et al. 2011 (threefry), through `jax.random.fold_in`.
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 
 def pinned(key: jax.Array) -> jax.Array:
@@ -25,15 +28,41 @@ def pinned(key: jax.Array) -> jax.Array:
 
     `jax.random.key(n)` has the same first two words in all implementations that JAX has, and so do
     keys split or folded from it, except with `unsafe_rbg`.
+
+    Raises:
+        ValueError: it is no key.
     """
+    kind = getattr(key, "dtype", None)
+    if kind is None or not (jnp.issubdtype(kind, jax.dtypes.prng_key) or kind == jnp.uint32):
+        raise ValueError(f"key: expected one of JAX, such as jax.random.key(0), got {key!r:.60}")
     return jax.random.wrap_key_data(jax.random.key_data(key)[..., :2], impl="threefry2x32")
 
 
-def folded(key: jax.Array, *numbers: int) -> jax.Array:
-    """Returns a threefry key, a scalar, that numbers were folded into one after the other."""
+def folded(key: jax.Array, *numbers: ArrayLike) -> jax.Array:
+    """Returns a threefry key, a scalar, that numbers were folded into one after the other.
+
+    Raises:
+        ValueError: it is no key, or several.
+    """
+    key = pinned(key)
+    if key.ndim:
+        raise ValueError(f"key: expected one key, got {key.shape}; map over several with jax.vmap")
     for number in numbers:
         key = jax.random.fold_in(key, number)
     return key
+
+
+def split(key: jax.Array, number: int) -> jax.Array:
+    """Returns `[number]` keys that are made of one."""
+    numbers = jnp.arange(number, dtype=jnp.uint32)
+    return jax.vmap(jax.random.fold_in, (None, 0))(folded(key), numbers)
+
+
+def bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draws 32 random bits each: a uint32 array of any shape."""
+    count = jnp.arange(math.prod(shape), dtype=jnp.uint32)
+    words = jax.random.key_data(jax.vmap(jax.random.fold_in, (None, 0))(folded(key), count))
+    return (words[:, 0] ^ words[:, 1]).reshape(shape)
 
 
 @partial(jax.jit, static_argnames=("shape", "low", "high"))
@@ -43,26 +72,19 @@ def uniform(
     """Draws uniform numbers.
 
     Args:
-        key: a threefry one.
+        key: the random key of the draw.
         shape: the shape of the result.
         low, high: the ends, of which the upper one is excluded.
 
     Returns:
         A float32 array of any shape.
     """
-    count = jnp.arange(math.prod(shape), dtype=jnp.uint32)
-    words = jax.random.key_data(jax.vmap(jax.random.fold_in, (None, 0))(key, count))
-    bits = (words[:, 0] ^ words[:, 1]).reshape(shape)
-    # The upper 23 bits are the mantissa of a number from 1 to 2.
-    mantissa = (bits >> jnp.uint32(9)) | jnp.uint32(0x3F800000)
-    share = lax.bitcast_convert_type(mantissa, jnp.float32) - jnp.float32(1)
-    least, most = np.float32(low), np.float32(high)
-    return jnp.maximum(share * (most - least) + least, least)
+    return _between(key, shape, np.float32(low), np.float32(high))
 
 
 @partial(jax.jit, static_argnames="shape")
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Draws standard normal numbers: a float32 array of any shape, with a threefry key."""
+    """Draws standard normal numbers: a float32 array of any shape."""
     u = uniform(key, shape, low=float(np.nextafter(np.float32(-1), np.float32(0))))
     return _rounded(np.float32(np.sqrt(2)) * lax.erf_inv(u))
 
@@ -71,7 +93,7 @@ def around(key: jax.Array, std: float, shape: tuple[int, ...], mean: float = 0.0
     """Draws normal numbers.
 
     Args:
-        key: a threefry one.
+        key: the random key of the draw.
         std: their standard deviation.
         shape: the shape of the result.
         mean: their mean.
@@ -80,6 +102,50 @@ def around(key: jax.Array, std: float, shape: tuple[int, ...], mean: float = 0.0
         A float32 array of any shape.
     """
     return mean + _rounded(std * normal(key, shape))
+
+
+@partial(jax.jit, static_argnames="shape")
+def truncated_normal(key: jax.Array, low: float, high: float, shape: tuple[int, ...]) -> jax.Array:
+    """Draws standard normal numbers between two ends.
+
+    Args:
+        key: the random key of the draw.
+        low, high: the ends, excluded.
+        shape: the shape of the result.
+
+    Returns:
+        A float32 array of any shape.
+    """
+    root, infinity = np.float32(np.sqrt(2)), np.float32(np.inf)
+    ends = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
+    u = _between(key, shape, *(lax.erf(end / root) for end in ends))
+    least, most = lax.nextafter(ends[0], infinity), lax.nextafter(ends[1], -infinity)
+    return jnp.clip(root * lax.erf_inv(u), least, most)
+
+
+def bernoulli(key: jax.Array, chance: float, shape: tuple[int, ...]) -> jax.Array:
+    """Draws what is true with a chance: a bool array of any shape."""
+    return uniform(key, shape) < jnp.asarray(chance, jnp.float32)
+
+
+@partial(jax.jit, static_argnums=1)
+def permutation(key: jax.Array, number: int) -> jax.Array:
+    """Draws an order of whole numbers from 0 on: int32 `[number]`.
+
+    Sorted by random bits, as often as it takes that no two of them are likely to share all theirs.
+    """
+    order = jnp.arange(number, dtype=jnp.int32)
+    for _ in range(math.ceil(3 * math.log(max(1, number)) / math.log(2**32 - 1))):
+        key, of_round = split(key, 2)
+        order = lax.sort_key_val(bits(of_round, (number,)), order)[1]
+    return order
+
+
+def _between(key: jax.Array, shape: tuple[int, ...], least: Any, most: Any) -> jax.Array:
+    # The upper 23 bits are the mantissa of a number from 1 to 2.
+    mantissa = (bits(key, shape) >> jnp.uint32(9)) | jnp.uint32(0x3F800000)
+    share = lax.bitcast_convert_type(mantissa, jnp.float32) - jnp.float32(1)
+    return jnp.maximum(share * (most - least) + least, least)
 
 
 def _rounded(product: jax.Array) -> jax.Array:

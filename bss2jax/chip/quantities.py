@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bss2jax.arrays import as_number
 from bss2jax.chip import draws
-from bss2jax.chip.substrate import Substrate, as_number
+from bss2jax.chip.substrate import Substrate
 
 
 @dataclass(frozen=True)

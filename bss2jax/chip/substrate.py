@@ -4,11 +4,8 @@ References: beside the numbers; in full in `Substrate`.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from bss2jax.arrays import as_number
 
 
 @dataclass(frozen=True)
@@ -84,24 +81,6 @@ class Substrate:
                 "Substrate: readout_min must lie below readout_max, "
                 f"got {self.readout_min} and {self.readout_max}"
             )
-
-
-def as_array(value: Any) -> np.ndarray | None:
-    """Returns an array `[...]` as NumPy's, None for a traced one and what is no array."""
-    if isinstance(value, jax.core.Tracer) or not isinstance(value, np.ndarray | jax.Array):
-        return None
-    return np.asarray(value)
-
-
-def as_number(value: Any) -> float | int | None:
-    """Returns a number of Python, NumPy or JAX as Python's own, None where it is none."""
-    if isinstance(value, jax.core.Tracer):
-        return None
-    array = np.asarray(value)
-    if array.ndim or not jnp.issubdtype(array.dtype, jnp.number):
-        return None
-    number = array.item()
-    return number if isinstance(number, int | float) else None
 
 
 BSS2 = Substrate()

@@ -8,12 +8,12 @@ compile time do not grow with the number of blocks.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import pytree
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import stripes
@@ -21,6 +21,7 @@ from bss2jax.execute.stripes import Stripes, Tables
 from bss2jax.kernels import noise
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.dot import dot
+from bss2jax.kernels.mesh import alike
 from bss2jax.mapping.products import Grid
 
 
@@ -41,7 +42,7 @@ class Settings:
     substrate: Substrate
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Clipped:
     """Where clipping changed a value.
@@ -99,7 +100,8 @@ def run(
         laid = None if columns is None else _of_pairs(columns, pairs)
         drawn = None if words is None else words[:pairs]
         xs = (_of_pairs(inputs, pairs), _of_pairs(weights, pairs), laid, drawn)
-        sums, masks = lax.scan(partial(_run_pair, settings, bits, numbers), _varying(sums, xs), xs)
+        first, _ = alike(sums, xs)
+        sums, masks = lax.scan(partial(_run_pair, settings, bits, numbers), first, xs)
         each += [] if masks is None else [masks.reshape(2 * pairs, *shape)]
     if weights.last is not None and inputs.last is not None:
         normal, _ = _draw(None if words is None else words[-1], numbers, grid.outputs)
@@ -172,7 +174,7 @@ def _read(
     if columns is None:
         scale = jnp.asarray(vmm.nominal_scale(settings.num_sends, substrate))
         return vmm.readout(dot(x, w), scale, substrate=substrate)
-    scale, offset, noise_std, *compression = columns
+    scale, offset, noise_std, *compression = columns[:, None]  # [1, N] each
     disturbance = None if normal is None else noise_std * normal
     return vmm.readout(dot(x, w), scale, offset, disturbance, *compression, substrate=substrate)
 
@@ -221,9 +223,3 @@ def _cut_inputs(codes: jax.Array, grid: Grid) -> Stripes:
 def _of_pairs(laid: Stripes, pairs: int) -> tuple[jax.Array, jax.Array]:
     even, odd = (jnp.broadcast_to(a, (pairs, *a.shape[1:])) for a in (laid.even, laid.odd))
     return even, odd
-
-
-def _varying(sums: jax.Array, blocks: Any) -> jax.Array:
-    """Makes zeros of data: over several devices, they vary from one to another as sums will."""
-    zeros = [jnp.zeros_like(leaf.ravel()[:1], sums.dtype) for leaf in jax.tree.leaves(blocks)]
-    return sum(zeros, sums) if sums.size else sums

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 
+from bss2jax.arrays import count, pytree, wholes
 from bss2jax.chip.chip import Chip, Circuits
 from bss2jax.chip.quantities import CHIP, Quantity, built, quantities_of
 from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.execute.entrance import expect_chip
 from bss2jax.mapping.populations import Population
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class OnChips:
     """A population's neurons on their circuits, and where its synapses are.
@@ -101,12 +103,14 @@ def gather(
     Raises:
         ValueError: circuits do not hold the inputs, or a place is not on a chip.
     """
+    expect_chip(chips)
     if chips.offset.ndim == 2:
         chips = jax.tree.map(lambda a: a[None], chips)
     number, hemispheres, columns = chips.offset.shape
-    chip_of, members = jnp.asarray(chip_of, jnp.int32), jnp.asarray(circuits, jnp.int32)
+    chip_of, members = wholes(chip_of, "chip_of"), wholes(circuits, "circuits")
     _check_places(chip_of, members, number, hemispheres * columns)
-    rows = chips.synapse_gain.shape[-2]
+    rows, recurrent = chips.synapse_gain.shape[-2], count("recurrent", recurrent, 0)
+    inputs = None if inputs is None else count("inputs", inputs, 0)
     fan_in = (inputs or 0) + (recurrent if slots is None else slots_used)
     if fan_in > members.shape[1] * rows:
         raise ValueError(
@@ -162,6 +166,7 @@ def gather_place(chip: Chip, place: Population, inputs: int) -> OnChips:
         ValueError: the chip is another substrate's.
     """
     substrate = place.substrate
+    expect_chip(chip)
     expected = (substrate.hemispheres, 2, substrate.rows, substrate.columns)
     if chip.synapse_gain.shape != expected:
         raise ValueError(

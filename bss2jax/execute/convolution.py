@@ -6,25 +6,31 @@ References: hxtorch `perceptron/conv` (unfolding, expanded convolution).
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike
 
+from bss2jax.arrays import count, floats, wholes
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute import stripes
 from bss2jax.execute.products import matmul
 from bss2jax.execute.stripes import Place
+from bss2jax.kernels.mesh import axes_of, over_mesh
 from bss2jax.kernels.unfold import Padding, output_shape, pad, patches, window_of
 from bss2jax.mapping.plan import as_matrix
 from bss2jax.mapping.products import Grid
 
 
 def conv1d(
-    x: jax.Array,
-    w: jax.Array,
+    x: ArrayLike,
+    w: ArrayLike,
     chip: Chip | None,
     key: jax.Array | None = None,
     *,
@@ -58,8 +64,8 @@ def conv1d(
 
 
 def conv2d(
-    x: jax.Array,
-    w: jax.Array,
+    x: ArrayLike,
+    w: ArrayLike,
     chip: Chip | None,
     key: jax.Array | None = None,
     *,
@@ -87,8 +93,8 @@ def conv2d(
 
 
 def expanded_conv1d(
-    x: jax.Array,
-    w: jax.Array,
+    x: ArrayLike,
+    w: ArrayLike,
     chip: Chip | None,
     key: jax.Array | None = None,
     *,
@@ -114,10 +120,16 @@ def expanded_conv1d(
     Raises:
         ValueError: as `conv1d`, and where one copy of the kernel does not fit one block.
     """
-    vectors, matrix = expand(x, w, stride, padding, substrate)
-    y = matmul(vectors, matrix, chip, key, substrate=substrate, **settings)
+    x, w = floats(x, "x"), floats(w, "w")
     positions = output_shape(x.shape[-2:-1], w.shape[:1], stride, padding)[0]
-    return join_copies(y, positions, w.shape[-1])
+    sample = wholes(settings.pop("sample", 0), "sample")
+
+    def expanded(x: jax.Array, w: jax.Array, chip: Any, key: Any, sample: jax.Array) -> jax.Array:
+        vectors, matrix = expand(x, w, stride, padding, substrate)
+        y = matmul(vectors, matrix, chip, key, sample=sample, substrate=substrate, **settings)
+        return join_copies(y, positions, w.shape[-1])
+
+    return over_mesh(expanded, axes_of(x, *range(x.ndim - 2)), x, w, chip, key, sample)
 
 
 def num_expansions(
@@ -167,7 +179,7 @@ def unfold(
     window, _, outputs = window_of(x, w, groups)
     inputs = patches(x, window, stride, padding, dilation)
     # Channel is outermost, so a group is a contiguous share of it.
-    inputs = inputs.reshape(*inputs.shape[:-1], groups, -1)
+    inputs = inputs.reshape(*inputs.shape[:-1], groups, inputs.shape[-1] // groups)
     weights = w.reshape(*w.shape[:-1], groups, outputs // groups)
     return jnp.moveaxis(inputs, -2, 0), jax.vmap(as_matrix)(jnp.moveaxis(weights, -2, 0))
 
@@ -215,15 +227,14 @@ def run_groups(
     if len(inputs) == 1:
         one = jax.tree.map(lambda a: a[0], (inputs, weights, others))
         return jax.tree.map(lambda y: y[None], product(one[0], one[1], key, *one[2]))
-    numbers = jnp.arange(len(inputs))
-    keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
+    keys = None if key is None else draws.split(key, len(inputs))
     of_groups = (inputs, weights, keys, *others)
     return lax.scan(lambda _, group: (None, product(*group)), None, of_groups)[1]
 
 
 def join_groups(y: jax.Array) -> jax.Array:
     """Puts the outputs of groups side by side: `[groups, ..., N]` to `[..., groups * N]`."""
-    return jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], -1)
+    return jnp.moveaxis(y, 0, -2).reshape(*y.shape[1:-1], len(y) * y.shape[-1])
 
 
 def expand(
@@ -272,12 +283,14 @@ def join_copies(y: jax.Array, positions: int, outputs: int) -> jax.Array:
     Returns:
         `[..., positions, outputs]`.
     """
-    return y.reshape(*y.shape[:-2], -1, outputs)[..., :positions, :]
+    # Outputs of copies, all vectors in one axis; without outputs as many as there are positions.
+    each = y.shape[-2] * y.shape[-1] // outputs if outputs else positions
+    return y.reshape(*y.shape[:-2], each, outputs)[..., :positions, :]
 
 
 def _convolve(
-    x: jax.Array,
-    w: jax.Array,
+    x: ArrayLike,
+    w: ArrayLike,
     chip: Chip | None,
     key: jax.Array | None,
     axes: int,
@@ -286,16 +299,36 @@ def _convolve(
     place: Place = None,
     **settings: Any,
 ) -> Any:
+    x, w = floats(x, "x"), floats(w, "w")
+    stride, padding, groups, dilation = geometry
+    geometry = (stride, padding, count("groups", groups), dilation)
     if w.ndim != axes + 2:
         kernel = "[k, C, N]" if axes == 1 else "[kh, kw, C, N]"
         raise ValueError(f"w: expected a kernel {kernel}, got shape {w.shape}")
+    window_of(x, w, geometry[2])
+    run = partial(_by_groups, geometry, place, settings)
+    spread = axes_of(x, *range(x.ndim - axes - 1))
+    out = (spread, PartitionSpec()) if settings.get("observe") else spread
+    return over_mesh(run, out, x, w, chip, key, wholes(settings.pop("sample", 0), "sample"))
+
+
+def _by_groups(
+    geometry: tuple,
+    place: Place,
+    settings: dict[str, Any],
+    x: jax.Array,
+    w: jax.Array,
+    chip: Chip | None,
+    key: jax.Array | None,
+    sample: jax.Array,
+) -> Any:
     inputs, weights = unfold(x, w, *geometry)
     substrate, avg = settings.get("substrate", BSS2), settings.get("avg", 1)
     grid = Grid(weights.shape[1], weights.shape[2] * avg, substrate)
     tables = stripes.tables_of(place, grid, chip, groups=len(inputs))
 
     def product(x: jax.Array, w: jax.Array, key: jax.Array | None, place: Place = None) -> Any:
-        return matmul(x, w, chip, key, place=place, **settings)
+        return matmul(x, w, chip, key, sample=sample, place=place, **settings)
 
     y = run_groups(product, inputs, weights, key, *([] if tables is None else [tables]))
     if not settings.get("observe"):

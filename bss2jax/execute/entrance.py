@@ -1,55 +1,43 @@
-"""What products refuse at the door: values, counts and chips that make no sense."""
+"""What products refuse at the door: values and chips that make no sense."""
 
-import operator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.arrays import floats
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import Substrate
 
 
-def count(name: str, value: Any) -> int:
-    """Returns an integer >= 1 as one of Python's, also where it is NumPy's.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if isinstance(value, bool) or number < 1:
-        raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
-    return number
-
-
-def values(given: Any, name: str, low: int, high: int, *, clipped: bool = False) -> jax.Array:
+def values(
+    given: Any, name: str, low: int, high: int, *, clipped: bool = False, advice: str = ""
+) -> jax.Array:
     """Returns what is given as float32, `[...]`, of its own shape, whatever its type.
 
     Args:
         given: any array `[...]`, or nested sequence of numbers.
         name: by which an error calls it.
         low, high: the codes that there are.
+        advice: what else helps, for the error.
         clipped: whether values without a code are let through, to be clipped and counted.
 
     Raises:
         ValueError: the values are known, that is outside jit, and one rounds to no code.
     """
+    given = floats(given, name)
     if isinstance(given, jax.core.Tracer):
-        return jnp.asarray(given, jnp.float32)
+        return given
     # NumPy, as a constant inside jit is known but jax.numpy would trace its minimum.
-    known = np.asarray(given, np.float32)
+    known = np.asarray(given)
     least, most = (known.min(), known.max()) if known.size else (low, high)
     # Rounded as the codes are: 31.5 would be 32.
     if not clipped and not (low <= np.rint(least) and np.rint(most) <= high):
         raise ValueError(
             f"{name}: values from {least:g} to {most:g}, expected {low}..{high}; "
-            "scale or clip them first"
+            f"scale or clip them first{advice}"
         )
-    return jnp.asarray(given if isinstance(given, jax.Array) else known, jnp.float32)
+    return given
 
 
 def check_inner(x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> None:
@@ -64,6 +52,16 @@ def check_inner(x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> None:
         raise ValueError(f"x {x_shape} and w {w_shape} do not fit: the last of x must be K of w")
 
 
+def expect_chip(chip: Any, expected: str = "a Chip, such as sample_chip(key)") -> None:
+    """Refuses what is no chip.
+
+    Raises:
+        ValueError: as said.
+    """
+    if not isinstance(chip, Chip):
+        raise ValueError(f"chip: expected {expected}, got a {type(chip).__name__}")
+
+
 def check_chip(chip: Chip | None, substrate: Substrate, *, several: bool) -> None:
     """Refuses what is not a chip of the substrate, or several of them where one is expected.
 
@@ -72,8 +70,7 @@ def check_chip(chip: Chip | None, substrate: Substrate, *, several: bool) -> Non
     """
     if chip is None:
         return
-    if not isinstance(chip, Chip):
-        raise ValueError(f"chip: expected a Chip or None, got {type(chip).__name__}")
+    expect_chip(chip, "a Chip or None")
     expected = (substrate.hemispheres, 2, substrate.rows, substrate.columns)
     shape = chip.synapse_gain.shape
     if shape != expected and not (several and shape[1:] == expected):

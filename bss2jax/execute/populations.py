@@ -19,11 +19,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike
 
+from bss2jax.arrays import floats, pytree, wholes
 from bss2jax.execute.circuits import OnChips
 from bss2jax.execute.recording import Recording, check_observed, jitter_spikes, straight_through
 from bss2jax.kernels import noise
+from bss2jax.kernels.gradients.nominal import without_gradient
 from bss2jax.kernels.gradients.rules import Gradient, Surrogate
+from bss2jax.kernels.mesh import axes_of, over_mesh
 from bss2jax.kernels.neurons.base import as_float32
 from bss2jax.kernels.neurons.recorded import Trace, Trial
 from bss2jax.kernels.synapses.base import Sent
@@ -39,12 +44,12 @@ _THRESHOLD, _MEMBRANE, _JITTER, _START = range(4)  # numbers of the streams of n
 
 def population(
     sent: Spikes,
-    w: jax.Array,
+    w: ArrayLike,
     neuron: Any,
     circuits: OnChips | None = None,
     key: jax.Array | None = None,
     *,
-    recurrent: jax.Array | None = None,
+    recurrent: ArrayLike | None = None,
     delays: tuple[Delays | None, Delays | None] = (None, None),
     codes: Codes | None = None,
     gradient: Gradient = Surrogate(),
@@ -67,8 +72,8 @@ def population(
     Args:
         sent: `[T, B, K]` spikes, or `[T, B, P, K]` with receptive fields; or `Events` of K inputs,
             sorted here in each call; `SortedEvents`, where they stay the same; `Lazy` values, coded
-            where they are used; `Windows`, for shared weights; `Constant` values. No gradient flows
-            to events and to lazy values.
+            where they are used; `Windows`, for shared weights; `Constant` values. Events and lazy
+            values have no gradient.
         w: `[K, N]` weights in software units; 1 brings a membrane at rest near the threshold. With
             receptive fields `[K, C]` or `[P, K, C]`.
         neuron: `LIF`, `LI`, `ExactLIF` or a user's own; parameters a number, `[N]` or `[B, N]`.
@@ -84,22 +89,22 @@ def population(
 
     Raises:
         ValueError: shapes or names do not fit; circuits are given, and codes are not.
+        TypeError: circuits or coded values are differentiated, or the population twice.
     """
-    w = jnp.asarray(w, jnp.float32)
+    w, neuron = floats(w, "w", 2), as_float32(neuron)
     given = sent_of(sent, w.shape[-2], steps)
     check_observed(observe)
+    recurrent = None if recurrent is None else floats(recurrent, "recurrent")
     _check(given, w, recurrent, circuits, codes)
-    positions = given.positions
-    if _alone(given, circuits):
-        only: Any = given
-        given, w = only.alone(), w.reshape(w.shape[-2:])
-    return _population(
-        given, w, as_float32(neuron), circuits, key, recurrent, jnp.asarray(sample, jnp.int32),
-        delays, positions=positions, codes=codes, gradient=gradient, observe=tuple(observe),
+    run = partial(
+        _population, positions=given.positions, codes=codes, gradient=gradient,
+        observe=tuple(observe), alone=_alone(given, circuits),
     )  # fmt: skip
+    arguments = given, w, neuron, circuits, key, recurrent, wholes(sample, "sample"), delays
+    return over_mesh(run, _places(sent, neuron, observe), *arguments)
 
 
-@partial(jax.jit, static_argnames=("positions", "codes", "gradient", "observe"))
+@partial(jax.jit, static_argnames=("positions", "codes", "gradient", "observe", "alone"))
 def _population(
     sent: Sent,
     w: jax.Array,
@@ -114,7 +119,12 @@ def _population(
     codes: Codes | None,
     gradient: Gradient,
     observe: tuple[str, ...],
+    alone: bool,
 ) -> Recording:
+    if alone:
+        only: Any = sent
+        sent, w = only.alone(), w.reshape(w.shape[-2:])
+    circuits = without_gradient(circuits, "circuits: a chip's pattern")
     size = w.shape[-1] * (sent.positions or 1)
     whole = _Block(
         w, recurrent, _at_run_time(neuron, w), circuits, delays,
@@ -137,7 +147,7 @@ def _population(
     )
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class _Block:
     """Some of a population's neurons, or all.
@@ -179,7 +189,7 @@ def _run(
         strength = None if circuits is None else circuits.recurrent_strength
         own = synapses(block.recurrent, block.recurrent_unit, strength)
         recurrent = within(*own, block.delays[1])
-    drive = delayed(sent, w, lax.stop_gradient(shown), block.delays[0])
+    drive = delayed(sent, w, shown, block.delays[0])
     if neuron.apart:
         drive = by_sign(drive, sent.positions)
     # The neurons on their circuits, in one trial a sample.
@@ -206,6 +216,24 @@ def _run(
         moved = jitter_spikes(trace.spikes, u, jitter, neuron.dt)
         trace = trace._replace(spikes=straight_through(trace.spikes, moved))
     return trace
+
+
+def _places(sent: Any, neuron: Any, observe: tuple[str, ...]) -> Any:
+    """How a recording is spread over a mesh: by samples, as what is sent."""
+    given = getattr(sent, "raster", sent)
+    given = getattr(given, "spikes", given)
+    if hasattr(given, "ndim") and not hasattr(given, "values"):
+        samples = axes_of(given, 1)
+    else:  # events, values still to be coded, values that stay
+        first = jax.tree.leaves(given)[0]
+        samples = axes_of(first, 0) if getattr(first, "ndim", 0) > 1 else PartitionSpec()
+    over_time = PartitionSpec(None, *samples)
+    parts: Any = (
+        over_time if neuron.fires else None,
+        over_time if "membrane" in observe or not neuron.fires else None,
+        samples if "count" in observe and neuron.fires else None,
+    )
+    return Recording(*parts)
 
 
 def _alone(sent: Sent, circuits: OnChips | None) -> bool:
@@ -260,7 +288,7 @@ def _one_after_the_other(
 
     trace = lax.map(one, jnp.asarray(chosen, jnp.int32))
     return jax.tree.map(
-        lambda y: jnp.moveaxis(y, 0, 2).reshape(*y.shape[1:3], -1)[..., :size], trace
+        lambda y: jnp.moveaxis(y, 0, 2).reshape(*y.shape[1:3], blocks * width)[..., :size], trace
     )
 
 
@@ -293,6 +321,10 @@ def _check(
         raise ValueError(f"recurrent: expected {expected}, got {recurrent.shape}")
     if circuits is None:
         return
+    if not hasattr(circuits, "neurons"):
+        raise ValueError(
+            f"circuits: expected those of `on_chip` or `gather`, got a {type(circuits).__name__}"
+        )
     if codes is None:
         raise ValueError("codes: synapses on a chip hold codes; give Codes(), got None")
     want = (

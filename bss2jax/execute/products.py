@@ -13,12 +13,15 @@ from typing import Any
 import jax
 from jax.typing import ArrayLike
 
+from bss2jax import arrays
+from bss2jax.arrays import count
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute import entrance
 from bss2jax.execute.blocks import Settings
 from bss2jax.execute.stripes import Place
 from bss2jax.execute.weights import Programmed, floats, weight_of
+from bss2jax.kernels.gradients.nominal import without_gradient
 
 
 def matmul(
@@ -72,12 +75,14 @@ def matmul(
         ValueError: shapes do not match; outside jit, and unless `observe` counts them, values are
             out of range or not finite. Inside jit such values are clipped, and the gradient goes
             straight through.
+        TypeError: the chip, or the input of a `Programmed` weight, is differentiated; or, with
+            `mask_saturated`, the product twice; or in forward mode.
     """
-    num_sends, avg = entrance.count("num_sends", num_sends), entrance.count("avg", avg)
-    x = entrance.values(x, "x", 0, substrate.activation_max, clipped=observe)
+    num_sends, avg = count("num_sends", num_sends), count("avg", avg)
+    activations = entrance.values(x, "x", 0, substrate.activation_max, clipped=observe)
     settings = Settings(num_sends, mask_saturated, observe, substrate)
     held = weight_of(w, place, substrate, clipped=observe)
-    y, shares = held.analog_product(settings, x, chip, key, sample, avg)
+    y, shares = held.analog_product(settings, activations, chip, key, sample, avg)
     return (y, shares) if observe else y
 
 
@@ -122,4 +127,7 @@ def saturation(
         Shares 0..1, float32 scalars: `inputs` above 31 or below 0, `weights` at or beyond +-63,
         `outputs` of single readouts clipped by the CADC, `sums` clipped by the digital addition.
     """
+    if not hasattr(w, "analog_product"):
+        w = without_gradient(arrays.floats(w, "w"), "w of counts of what saturates")
+    x = without_gradient(arrays.floats(x, "x"), "x of counts of what saturates")
     return matmul(x, w, chip, key, observe=True, **settings)[1]

@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
+from bss2jax.arrays import floats, positive, pytree
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.dot import settled
 
 OBSERVED = ("membrane", "count")
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Recording:
     """What a population did; with receptive fields N is two axes, `[P, C]`.
@@ -48,7 +50,7 @@ def straight_through(z: jax.Array, seen: jax.Array) -> jax.Array:
     return seen
 
 
-straight_through.defvjp(lambda z, seen: (seen, None), lambda _, dz: (dz, None))
+straight_through.defvjp(lambda z, seen: (straight_through(z, seen), None), lambda _, dz: (dz, None))
 
 
 def jitter_spikes(z: jax.Array, u: jax.Array, jitter: jax.Array, dt: float) -> jax.Array:
@@ -64,14 +66,14 @@ def jitter_spikes(z: jax.Array, u: jax.Array, jitter: jax.Array, dt: float) -> j
         dt: s.
     """
     chance = jnp.minimum(jitter * (math.sqrt(2 / math.pi) / (2 * dt)), 0.5)
-    step = jnp.arange(len(z))[:, None, None]
+    step = jnp.arange(len(z), dtype=jnp.int32)[:, None, None]
     early = jnp.where((u < chance) & (step > 0), z, 0)
     late = jnp.where((u > 1 - chance) & (step < len(z) - 1), z, 0)
     shifted = jnp.roll(early, -1, axis=0) + jnp.roll(late, 1, axis=0)
     return jnp.minimum(z - early - late + shifted, 1.0)
 
 
-def cadc_trace(v: jax.Array, dt: float, scale: float, *, substrate: Substrate = BSS2) -> jax.Array:
+def cadc_trace(v: ArrayLike, dt: float, scale: float, *, substrate: Substrate = BSS2) -> jax.Array:
     """Reads membrane traces through the CADC: sampled, truncated to 8 bits, interpolated.
 
     Args:
@@ -84,6 +86,7 @@ def cadc_trace(v: jax.Array, dt: float, scale: float, *, substrate: Substrate = 
         `[T, B, N]` as the host sees it, software units. The gradient passes straight through,
         except where what is read is the limit of the range.
     """
+    v, dt, scale = floats(v, "v"), positive("dt", dt, "seconds"), positive("scale", scale)
     if v.size == 0:
         return v
     grid = np.arange(len(v)) * dt

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import pytree
 from bss2jax.chip.chip import Chip
 from bss2jax.kernels import readout as vmm
 from bss2jax.mapping.products import Grid, ProductPlace
@@ -21,7 +22,7 @@ Tables = tuple[jax.Array, jax.Array]
 Place = ProductPlace | Tables | None
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Stripes:
     """An array of a weight's shape, cut into row blocks, which are kept by parity.

@@ -10,6 +10,7 @@ number of its sample and of its row within it, on nothing else.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -17,8 +18,10 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
+from bss2jax.arrays import pytree, wholes
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import blocks, entrance, stripes
@@ -26,8 +29,18 @@ from bss2jax.execute.blocks import Clipped, Settings
 from bss2jax.execute.stripes import Place, Stripes, Tables
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.dot import dot
+from bss2jax.kernels.gradients.nominal import (
+    differentiated_once,
+    instantiated,
+    refuse_perturbed,
+    values_of,
+    without_gradient,
+)
+from bss2jax.kernels.mesh import alike, axes_of, over_mesh
 from bss2jax.mapping.products import Grid
 
+_KEPT = "; bss2jax.training.keep_in_range() behind an optimiser keeps weights there"
+_UNPROGRAMMED = "give `matmul` the weight itself"
 Multiplied = tuple[jax.Array, dict[str, jax.Array] | None]
 
 
@@ -59,7 +72,7 @@ class Weight(Protocol):
         ...
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Programmed:
     """A weight as it stands on the arrays: rounded, cut into row blocks, with the chip's strengths.
@@ -107,10 +120,8 @@ class Programmed:
             raise ValueError("avg: repeat the columns before `program`; what it made is fixed")
         entrance.check_chip(chip, settings.substrate, several=self.tables is not None)
         entrance.check_inner(x.shape, (self.inputs, self.outputs))
-        rows, numbers = _rows(lax.stop_gradient(x), sample)
-        y, clipped = self.run(settings, rows, chip, key, numbers)
-        shares = _shares(settings, x, clipped) if settings.observe else None
-        return y.reshape(*x.shape[:-1], self.outputs), shares
+        x = without_gradient(x, "x of a Programmed weight", _UNPROGRAMMED)
+        return _over_mesh(_programmed_product, settings, x, self, chip, key, sample)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,20 +150,12 @@ class Floats:
         entrance.check_chip(chip, substrate, several=self.place is not None)
         entrance.check_inner(x.shape, matrix.shape)
         tables = _tables(self.place, Grid(len(matrix), matrix.shape[1] * avg, substrate), chip)
-        rows, numbers = _rows(x, sample)
-        wide = jnp.repeat(matrix, avg, axis=1)
-        y, clipped = _product(settings, rows, wide, chip, key, numbers, tables)
-        y = y.reshape(*x.shape[:-1], matrix.shape[1], avg)
-        y = y.mean(-1) if avg > 1 else y[..., 0]
-        if not settings.observe:
-            return y, None
-        return y, _shares(settings, x, clipped) | {
-            "weights": _share(jnp.abs(matrix) >= substrate.weight_max)
-        }
+        product = partial(_floats_product, avg)
+        return _over_mesh(product, settings, x, matrix, chip, key, sample, tables)
 
     def programmed(self, chip: Chip | None, substrate: Substrate) -> Programmed:
         """Returns the weight as it stands on the arrays: see `program`."""
-        w = self.matrix
+        w, chip = without_gradient((self.matrix, chip), "what `program` is given", _UNPROGRAMMED)
         entrance.check_chip(chip, substrate, several=self.place is not None)
         entrance.check_inner(w.shape[:1], w.shape)
         tables = _tables(self.place, Grid(w.shape[0], w.shape[1], substrate), chip)
@@ -172,7 +175,47 @@ def floats(w: Any, place: Place, substrate: Substrate, *, clipped: bool = False)
         ValueError: as `matmul`.
     """
     limit = substrate.weight_max
-    return Floats(entrance.values(w, "w", -limit, limit, clipped=clipped), place)
+    matrix = entrance.values(w, "w", -limit, limit, clipped=clipped, advice=_KEPT)
+    return Floats(matrix, place)
+
+
+def _over_mesh(
+    product: Callable[..., Multiplied], settings: Settings, x: jax.Array, *others: Any
+) -> Multiplied:
+    """Calls a product, whose outputs are spread over devices as its inputs are."""
+    spread = axes_of(x, *range(x.ndim - 1))
+    out = spread, PartitionSpec() if settings.observe else None
+    return over_mesh(partial(product, settings), out, x, *others)
+
+
+def _programmed_product(
+    settings: Settings, x: jax.Array, w: Programmed, chip: Any, key: Any, sample: ArrayLike
+) -> Multiplied:
+    rows, numbers = _rows(x, sample)
+    y, clipped = w.run(settings, rows, chip, key, numbers)
+    shares = _shares(settings, x, clipped) if settings.observe else None
+    return y.reshape(*x.shape[:-1], w.outputs), shares
+
+
+def _floats_product(
+    avg: int,
+    settings: Settings,
+    x: jax.Array,
+    w: jax.Array,
+    chip: Any,
+    key: Any,
+    sample: ArrayLike,
+    tables: Tables | None,
+) -> Multiplied:
+    rows, numbers = _rows(x, sample)
+    wide = jnp.repeat(w, avg, axis=1)
+    y, clipped = _product(settings, *alike(rows, wide, chip, key, numbers, tables))
+    y = y.reshape(*x.shape[:-1], w.shape[1], avg)
+    y = y.mean(-1) if avg > 1 else y[..., 0]
+    if not settings.observe:
+        return y, None
+    at_limit = _share(jnp.abs(w) >= settings.substrate.weight_max)
+    return y, _shares(settings, x, clipped) | {"weights": at_limit}
 
 
 def weight_of(w: Any, place: Place, substrate: Substrate, *, clipped: bool = False) -> Weight:
@@ -195,23 +238,24 @@ def _product(
 
 
 def _product_forward(
-    settings: Settings,
-    x: jax.Array,
-    w: jax.Array,
-    chip: Chip | None,
-    key: jax.Array | None,
-    numbers: jax.Array,
-    tables: Tables | None,
+    settings: Settings, x: Any, w: Any, chip: Any, *others: Any
 ) -> tuple[tuple[jax.Array, Clipped], tuple]:
+    refuse_perturbed(chip, "chip: the pattern of one in a product")
+    x, w, chip, *others = values_of((x, w, chip, *others))
+    if not settings.mask_saturated:
+        # By itself, so that its own gradient is what another derivative finds.
+        return _product(settings, x, w, chip, *others), (x, w, None)
+    x, w = differentiated_once((x, w), "a product with mask_saturated")
+    key, numbers, tables = others
     programmed = _program(w, chip, tables, substrate=settings.substrate)
     y, clipped = programmed.run(settings, x, chip, key, numbers)
     # The masks stay inside: a primal output would be kept where nothing masks.
-    return (y, replace(clipped, each=None)), (x, w, clipped if settings.mask_saturated else None)
+    return (y, replace(clipped, each=None)), (x, w, clipped)
 
 
 def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
     x, w, clipped = residuals
-    scaled = dy[0] * vmm.nominal_scale(settings.num_sends, settings.substrate)
+    scaled = instantiated(dy[0]) * vmm.nominal_scale(settings.num_sends, settings.substrate)
     nothing = (None,) * 4
     if clipped is None or clipped.each is None:
         return dot(scaled, w.T), dot(x.T, scaled), *nothing
@@ -232,7 +276,7 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
     return dx, dw.reshape(count * rows, grid.outputs)[: grid.inputs], *nothing
 
 
-_product.defvjp(_product_forward, _product_backward)
+_product.defvjp(_product_forward, _product_backward, symbolic_zeros=True)
 
 
 @partial(jax.jit, static_argnames="substrate", inline=True)
@@ -256,7 +300,7 @@ def _rows(x: jax.Array, sample: ArrayLike) -> tuple[jax.Array, jax.Array]:
     samples, *within = x.shape[:-1] or (1,)
     per_sample = math.prod(within)
     count = samples * per_sample
-    first = jnp.asarray(sample).astype(jnp.uint32) * jnp.uint32(per_sample)
+    first = wholes(sample, "sample").astype(jnp.uint32) * jnp.uint32(per_sample)
     return x.reshape(count, x.shape[-1]), first + jnp.arange(count, dtype=jnp.uint32)
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from bss2jax.arrays import count, floats
 from bss2jax.chip.substrate import BSS2, Substrate
 
 
@@ -22,7 +23,7 @@ def relu(y: ArrayLike, *, substrate: Substrate = BSS2) -> jax.Array:
     Returns:
         `[..., N]` float32, integer-valued, 0..127. Gradient: 1[y > 0].
     """
-    return _relu(substrate, jnp.asarray(y, jnp.float32))
+    return _relu(substrate, floats(y, "y"))
 
 
 def converting_relu(y: ArrayLike, shift: int = 1, *, substrate: Substrate = BSS2) -> jax.Array:
@@ -36,7 +37,7 @@ def converting_relu(y: ArrayLike, shift: int = 1, *, substrate: Substrate = BSS2
     Returns:
         `[..., N]` activations 0..31, float32, integer-valued. Gradient: 1[y > 0] / 2^shift.
     """
-    return _converting_relu(substrate, shift, jnp.asarray(y, jnp.float32))
+    return _converting_relu(substrate, count("shift", shift, 0), floats(y, "y"))
 
 
 def add(a: ArrayLike, b: ArrayLike, *, substrate: Substrate = BSS2) -> jax.Array:
@@ -50,10 +51,13 @@ def add(a: ArrayLike, b: ArrayLike, *, substrate: Substrate = BSS2) -> jax.Array
     Returns:
         `[..., N]` float32, integer-valued, -128..127. Gradient: that of a + b.
     """
-    return _add(substrate, jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32))
+    a, b = floats(a, "a"), floats(b, "b")
+    axes = max(a.ndim, b.ndim)
+    a, b = (x.reshape((1,) * (axes - x.ndim) + x.shape) for x in (a, b))
+    return _add(substrate, a, b)
 
 
-def argmax(y: jax.Array, axis: int = -1) -> jax.Array:
+def argmax(y: ArrayLike, axis: int = -1) -> jax.Array:
     """Returns the index of the largest readout along `axis`, int32, as the processor finds it.
 
     Ties go to the lowest index. There is no gradient.
@@ -65,7 +69,7 @@ def argmax(y: jax.Array, axis: int = -1) -> jax.Array:
     Returns:
         `[...]` int32.
     """
-    return jax.lax.stop_gradient(jnp.argmax(y, axis=axis).astype(jnp.int32))
+    return jnp.argmax(floats(y, "y"), axis=axis).astype(jnp.int32)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

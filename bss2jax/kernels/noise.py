@@ -29,6 +29,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from bss2jax.chip import draws
+
 _GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio, odd
 
 _LOG = (
@@ -48,10 +50,8 @@ def stream(key: jax.Array, *ids: ArrayLike) -> jax.Array:
         ids: integers that number the stream among those of the key, such as a layer's row block;
             traced or not.
     """
-    for i in ids:
-        key = jax.random.fold_in(key, i)
-    # Of fold_in, not of bits: those depend on how JAX is set to make them.
-    halves = [jax.random.key_data(jax.random.fold_in(key, half))[:2] for half in (0, 1)]
+    key = draws.folded(key, *ids)
+    halves = [jax.random.key_data(jax.random.fold_in(key, half)) for half in (0, 1)]
     return jnp.concatenate(halves)
 
 
@@ -111,7 +111,9 @@ def _rows(
     words: jax.Array, address: tuple[ArrayLike, ...]
 ) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """Hashes all axes of an address but the last into words; returns these and the last axis."""
-    *rows, last = (jnp.asarray(axis).astype(jnp.uint32) for axis in address or (0,))
+    axes = [jnp.asarray(axis).astype(jnp.uint32) for axis in address or (0,)]
+    most = max(axis.ndim for axis in axes)
+    *rows, last = (axis.reshape((1,) * (most - axis.ndim) + axis.shape) for axis in axes)
     mixed = tuple(words[i] for i in range(4))
     for row in rows:
         # A bijection of the row for each of the four: no two rows of a stream share a word.

@@ -19,15 +19,19 @@ from typing import Literal, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
+from bss2jax.arrays import floats
 from bss2jax.kernels import noise as numbers
+from bss2jax.kernels.gradients.surrogate import Positive
+from bss2jax.settings import Checked
 
 # Where e^y is below float32's resolution beside 1, ln(1 + e^y) is e^y.
 _FAR_BELOW = -16.0
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(Checked):
     """A neuron's rate curve, and its units in a network.
 
     Attributes:
@@ -41,45 +45,48 @@ class Curve:
         ValueError: a value is not above 0 and finite.
     """
 
-    tau_ref: float = 2e-3
-    tau_rc: float = 22e-3
-    gamma: float = 0.02
-    amplitude: float = 0.063
-    gain: float = 1.0
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name}: expected a finite number > 0, got {value}")
+    tau_ref: Positive = 2e-3
+    tau_rc: Positive = 22e-3
+    gamma: Positive = 0.02
+    amplitude: Positive = 0.063
+    gain: Positive = 1.0
 
 
 MNIST = SVHN = Curve()
 CIFAR10 = IMAGENET = Curve(tau_ref=1e-3, tau_rc=50e-3, gain=0.825)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def lif_rate(j: jax.Array, curve: Curve = MNIST) -> jax.Array:
+def lif_rate(j: ArrayLike, curve: Curve = MNIST) -> jax.Array:
     """Returns the rate of LIF neurons, Hz, at currents `[...]`; 0 up to the threshold."""
+    return _lif_rate(floats(j, "j"), curve)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _lif_rate(j: jax.Array, curve: Curve) -> jax.Array:
     return _lif(j, curve)[0]
 
 
-@lif_rate.defjvp
+@_lif_rate.defjvp
 def _lif_rate_jvp(curve, primals, tangents):
     rate, slope = _lif(*primals, curve)
     return rate, slope * tangents[0]
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def soft_lif_rate(j: jax.Array, curve: Curve = MNIST) -> jax.Array:
+def soft_lif_rate(j: ArrayLike, curve: Curve = MNIST) -> jax.Array:
     """Returns the rate of soft LIF neurons, Hz, at currents `[...]`.
 
     Far below the threshold it falls as gamma / (tau_rc (1 - j)), no faster; rho itself would be
     lost to underflow there, so its logarithm is used.
     """
+    return _soft_lif_rate(floats(j, "j"), curve)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _soft_lif_rate(j: jax.Array, curve: Curve) -> jax.Array:
     return _soft_lif(j, curve)[0]
 
 
-@soft_lif_rate.defjvp
+@_soft_lif_rate.defjvp
 def _soft_lif_rate_jvp(curve, primals, tangents):
     rate, slope = _soft_lif(*primals, curve)
     return rate, slope * tangents[0]
@@ -146,7 +153,7 @@ class AlphaMembrane:
 
 
 def noisy_rate(
-    j: jax.Array,
+    j: ArrayLike,
     curve: Curve = MNIST,
     noise: Noise = Quiet(),
     key: jax.Array | None = None,
@@ -164,6 +171,7 @@ def noisy_rate(
         key: key of the noise; None: no noise.
         sample: number of the first sample, on which its noise depends.
     """
+    j = floats(j, "j")
     rate = soft_lif_rate(j, curve)
     if key is None:
         return rate

@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
+
+from bss2jax.arrays import count, floats, plain
 
 Padding = int | str | Sequence[int | tuple[int, int]]
 
@@ -32,7 +35,7 @@ def output_shape(
     Raises:
         ValueError: the window does not fit, or padding makes no sense.
     """
-    window = tuple(window)
+    window = taps_of(window)
     strides, dilations = each_axis(stride, window), each_axis(dilation, window)
     pads = _pads(size, window, strides, padding, dilations)
     return tuple(
@@ -68,7 +71,7 @@ def convolve(
 
 
 def patches(
-    x: jax.Array,
+    x: ArrayLike,
     window: Sequence[int],
     stride: int | Sequence[int] = 1,
     padding: Padding = 0,
@@ -87,7 +90,7 @@ def patches(
     Raises:
         ValueError: the window does not fit.
     """
-    window = tuple(window)
+    x, window = floats(x, "x"), taps_of(window)
     strides, dilations = each_axis(stride, window), each_axis(dilation, window)
     lead = x.ndim - len(window) - 1
     x = pad(x, window, strides, padding, dilations)
@@ -136,16 +139,25 @@ def pad(
     return jnp.pad(x, [(0, 0)] * lead + list(pads) + [(0, 0)])
 
 
+def taps_of(window: Any) -> tuple[int, ...]:
+    """Returns the taps of a window along each axis.
+
+    Raises:
+        ValueError: they are no whole numbers >= 1.
+    """
+    return tuple(count("window", taps) for taps in np.atleast_1d(np.asarray(window)))
+
+
 def each_axis(value: int | Sequence[int], window: Sequence[int]) -> tuple[int, ...]:
     """Returns one number for each axis of a window.
 
     Raises:
         ValueError: there are neither one nor as many.
     """
-    values = (value,) * len(window) if np.ndim(value) == 0 else tuple(value)  # type: ignore[arg-type]
+    values = plain(value) if np.ndim(value) else (value,) * len(window)
     if len(values) != len(window):
         raise ValueError(f"expected one number or {len(window)}, got {value!r}")
-    return values  # type: ignore[return-value]
+    return tuple(count("stride or dilation", each) for each in values)
 
 
 def _pads(
@@ -160,13 +172,14 @@ def _pads(
             raise ValueError(f'padding: expected "SAME", "VALID" or numbers, got {padding!r}')
         reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
         return lax.padtype_to_pads(size, reach, stride, padding.upper())
-    each = (padding,) * len(window) if np.ndim(padding) == 0 else tuple(padding)  # type: ignore[arg-type]
+    given: Any = plain(padding)
+    each = given if isinstance(given, tuple) else (given,) * len(window)
     if len(each) != len(window):
         raise ValueError(f"padding: expected one number or {len(window)}, got {padding!r}")
-    pads: Any = [(p, p) if np.ndim(p) == 0 else tuple(p) for p in each]  # type: ignore[arg-type]
-    if any(len(p) != 2 or min(p) < 0 for p in pads):
+    pads = [p if isinstance(p, tuple) else (p, p) for p in each]
+    if any(len(p) != 2 for p in pads):
         raise ValueError(f"padding: expected numbers >= 0 or pairs of them, got {padding!r}")
-    return pads
+    return [(count("padding", p[0], 0), count("padding", p[1], 0)) for p in pads]
 
 
 def _taps(x: jax.Array, axis: int, k: int, s: int, d: int) -> jax.Array:
@@ -181,7 +194,8 @@ def _taps(x: jax.Array, axis: int, k: int, s: int, d: int) -> jax.Array:
     size = (positions + runs - 1) * s
     missing = [(0, max(0, size - x.shape[axis]) if i == axis else 0) for i in range(x.ndim)]
     x = lax.slice_in_dim(jnp.pad(x, missing), 0, size, axis=axis)
-    x = jnp.moveaxis(x.reshape(*x.shape[:axis], -1, s, *x.shape[axis + 1 :]), axis + 1, -1)
+    x = x.reshape(*x.shape[:axis], size // s, s, *x.shape[axis + 1 :])
+    x = jnp.moveaxis(x, axis + 1, -1)
     shifted = [lax.slice_in_dim(x, i, i + positions, axis=axis) for i in range(runs)]
     return jnp.concatenate(shifted, axis=-1)[..., :k]
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip, Mismatch, sample_chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.chip.system import System
@@ -157,5 +158,5 @@ def specimens(
     if network.mapped is None:
         return sample_chip(key, spreads, substrate=substrate)
     numbers = jnp.arange(network.mapped.chips)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
+    keys = jax.vmap(lambda i: draws.folded(key, i))(numbers)
     return jax.jit(jax.vmap(lambda k: sample_chip(k, spreads, substrate=substrate)))(keys)

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
+from bss2jax.arrays import along_last
+from bss2jax.chip import draws
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import convolution
 from bss2jax.execute.products import matmul
@@ -67,7 +69,7 @@ class AnalogLayer(Layer):
 
     def biased(self, y: jax.Array, bias: jax.Array, how: How) -> jax.Array:
         """Adds a bias `[N]` to readouts `[B, ..., N]`."""
-        return y + bias
+        return y + along_last(bias, y)
 
     def sends(self, before: Signal) -> tuple[float, int]:
         """Returns the standard deviation of the initial weights, LSB, and num_sends."""
@@ -79,7 +81,7 @@ class AnalogLayer(Layer):
         std, _ = self.sends(before[0])
         limit = before[0].substrate.weight_max
         shape = self.weight_shape(before[0])
-        normal = jax.random.truncated_normal(key, -limit / std, limit / std, shape, jnp.float32)
+        normal = draws.truncated_normal(key, -limit / std, limit / std, shape)
         params = {"weight": std * normal}
         return params | ({"bias": jnp.zeros(self.outputs, jnp.float32)} if self.bias else {})
 
@@ -168,7 +170,7 @@ class Dense(AnalogLayer):
 
     def biased(self, y: jax.Array, bias: jax.Array, how: How) -> jax.Array:
         if how.execution == "float":
-            return y + bias
+            return y + along_last(bias, y)
         return digital.add(y, bias, substrate=how.before[0].substrate)
 
     def demand(self, *before: Signal) -> Demand | None:

@@ -7,7 +7,6 @@ them, and when. Codes of several spikes make a raster, and pass a gradient: that
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import jax
@@ -78,8 +77,8 @@ class OneSpike(Code):
 
     def __call__(self, values: jax.Array) -> jax.Array:
         """Returns the raster `[T, ...]` of values `[...]`."""
-        steps = jnp.arange(self.steps).reshape(-1, *(1,) * values.ndim)
-        return (self.time(values) == steps).astype(jnp.float32)
+        steps = jnp.arange(self.steps, dtype=jnp.int32).reshape(-1, *(1,) * values.ndim)
+        return (self.time(values)[None] == steps).astype(jnp.float32)
 
     def prepared(self, values: jax.Array) -> jax.Array:
         """Returns the values `[B, *size]` of all inputs, of those of the layer before."""
@@ -166,7 +165,7 @@ class SpikeTime(OneSpike):
         return 1.0  # the value 0 spikes, too
 
     def prepared(self, values: jax.Array) -> jax.Array:
-        return jnp.pad(values.reshape(len(values), -1), ((0, 0), (0, 1)))
+        return jnp.pad(values.reshape(len(values), math.prod(values.shape[1:])), ((0, 0), (0, 1)))
 
     def time(self, values: jax.Array) -> jax.Array:
         time = coding.spike_time(values, self.dt, self.early, self.late).time
@@ -205,7 +204,7 @@ class _Train(Code):
         before = how.before[0]
         values = before.flat(jnp.clip(before.fraction(x[0]), 0, 1))
         z = lax.stop_gradient(self.draw(lax.stop_gradient(values), how))
-        z = _with_mean_gradient(values, z, self.most / self.steps)
+        z = coding.with_mean_gradient(values, z, self.most / self.steps)
         return before.shaped(z), state, {}
 
 
@@ -235,7 +234,7 @@ class Rate(_Train):
             how.sample + jnp.arange(samples)[:, None],
             jnp.arange(inputs),
         )
-        return (u < values * (self.most / self.steps)).astype(jnp.float32)
+        return (u < (values * (self.most / self.steps))[None]).astype(jnp.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,19 +282,3 @@ class Delta(Code):
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         signals = how.before[0].fraction(x[0])
         return coding.delta(signals, self.steps, self.theta), state, {}
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _with_mean_gradient(values: jax.Array, z: jax.Array, share: float) -> jax.Array:
-    """Returns spikes `[T, B, K]`; backward each step is `share` times the values `[B, K]`.
-
-    A host that sends the spikes knows their mean, so a chip in the loop can do the same.
-    """
-    return z
-
-
-@_with_mean_gradient.defjvp
-def _mean_gradient(share: float, primals: tuple, tangents: tuple) -> tuple:
-    _, z = primals
-    dvalues, _ = tangents
-    return z, jnp.broadcast_to(share * dvalues, z.shape)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from bss2jax.arrays import along_last
 from bss2jax.execute.populations import population
 from bss2jax.execute.recording import Recording, cadc_trace
 from bss2jax.kernels.neurons.base import Neuron
@@ -83,7 +84,7 @@ class Units(_Converted):
         if self.via.constant:
             # A current that stays is multiplied once, and needs no synapse: it adds to the leak.
             leak = leak + rate.gain * rate.sums(x[0][0], w, self.via.before)
-            leak = leak.reshape(len(leak), -1)
+            leak = leak.reshape(len(leak), math.prod(how.after.size))
         elif self.via.on_chip:
             leak = jnp.clip(leak, *_LEAK)
         synapse: Literal["exponential", "alpha"]
@@ -130,7 +131,7 @@ class Readout(_Converted):
         v: Any = self.run(x[0], gain * params["weight"], neuron, how).membrane
         if self.via.on_chip:
             v = cadc_trace(v, before.dt, conversion.readout_scale, substrate=before.substrate)
-        v = v + params["bias"]
+        v = v + along_last(params["bias"], v)
         return v, state, {"sent": v[conversion.warm_up :].mean(axis=0)}
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.arrays import floats
 from bss2jax.chip.chip import Chip
 from bss2jax.kernels.coding import normalise
 from bss2jax.kernels.synapses.delays import Delays
@@ -193,7 +194,7 @@ class Network(Shown):
         Raises:
             ValueError: shapes do not match, `on` does not fit, or a chip is missing.
         """
-        each = executions(self, on)
+        each, params, x = executions(self, on), jax.tree.map(floats, params), floats(x, "x")
         self._check(x, chip, each, observe)
         if self.twin is not None and (execution := _one(each)) != "float":
             here = chip if execution == "chip" else None

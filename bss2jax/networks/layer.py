@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.extras import named
 from bss2jax.kernels.synapses.delays import Delays
@@ -229,7 +230,7 @@ def folded(key: jax.Array, name: str) -> jax.Array: ...
 def folded(key: jax.Array | None, name: str) -> jax.Array | None: ...
 def folded(key: jax.Array | None, name: str) -> jax.Array | None:
     """Returns the key of something by its name, `[]`; None where there is no key."""
-    return None if key is None else jax.random.fold_in(key, zlib.crc32(name.encode()))
+    return None if key is None else draws.folded(key, zlib.crc32(name.encode()))
 
 
 def dropped(z: jax.Array, share: float, how: How) -> jax.Array:
@@ -242,8 +243,9 @@ def dropped(z: jax.Array, share: float, how: How) -> jax.Array:
     """
     if not (how.training and share and how.key is not None):
         return z
-    kept = jax.random.bernoulli(folded(how.key, "dropout"), 1 - share, how.after.size)
-    return z * jnp.where(kept, jnp.float32(1 / (1 - share)), 0)
+    kept = draws.bernoulli(folded(how.key, "dropout"), 1 - share, how.after.size)
+    scale = jnp.where(kept, jnp.float32(1 / (1 - share)), 0)
+    return z * scale.reshape((1,) * (z.ndim - scale.ndim) + scale.shape)
 
 
 def per_axis(value: int | Sequence[int], axes: int) -> tuple[int, ...]:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Lt
 
+from bss2jax.arrays import along_last
+from bss2jax.chip import draws
 from bss2jax.kernels import rates
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.synapses.codes import Codes
@@ -71,7 +73,7 @@ class RateLayer(Layer):
         shape = self.weight_shape(before[0])
         std = self.init_scale / math.sqrt(math.prod(shape[:-1]))
         return {
-            "weight": std * jax.random.normal(key, shape, jnp.float32),
+            "weight": std * draws.normal(key, shape),
             "bias": jnp.full(self.outputs, self.init_bias, jnp.float32),
         }
 
@@ -127,7 +129,8 @@ class SoftLIF(RateLayer):
         return rates.Curve(self.tau_ref, self.tau_rc, self.gamma, self.amplitude, self.gain)
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        y = self.sums(x[0], params["weight"], how.before[0]) + params["bias"]
+        y = self.sums(x[0], params["weight"], how.before[0])
+        y = y + along_last(params["bias"], y)
         if self.units == "relu":
             return dropped(jnp.maximum(self.gain * y, 0), self.dropout, how), state, {}
         key = folded(how.key, "noise") if how.training else None
@@ -178,7 +181,8 @@ class Linear(RateLayer):
     kind: Literal["linear"] = "linear"
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        return self.sums(x[0], params["weight"], how.before[0]) + params["bias"], state, {}
+        y = self.sums(x[0], params["weight"], how.before[0])
+        return y + along_last(params["bias"], y), state, {}
 
     def spiking(self, via: Via) -> tuple[Layer, Via]:
         return Readout(rate=self, via=via), via

@@ -87,7 +87,8 @@ class ConvLIF(SpikingPopulation):
         """Returns what each position sees of `[..., *before]`: `[..., P, K]`."""
         seen = patches(x, self.taps(before), self.stride, self.padding)
         lead = x.shape[: x.ndim - len(before.size)]
-        return seen.reshape(*lead, -1, self.fan_in(before))
+        positions = math.prod(self.after(before).size[:-1])
+        return seen.reshape(*lead, positions, self.fan_in(before))
 
     def demand(self, *before: Signal) -> PopulationDemand:
         (spikes,) = before

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Lt
 
+from bss2jax.chip import draws
 from bss2jax.execute.circuits import OnChips, gather
 from bss2jax.execute.populations import population
 from bss2jax.execute.recording import Recording, cadc_trace
@@ -199,11 +200,9 @@ class Population(Layer):
         """Returns the standard deviation of the initial weights, software units."""
         return 0.2 if self.init_std is None else self.init_std
 
-    def _drawn(
-        self, key: jax.Array, mean: float, shape: tuple[int, ...], before: Signal
-    ) -> jax.Array:
-        normal = self.initial_std(before) * jax.random.normal(key, shape, jnp.float32)
-        return jnp.clip(mean + normal, -self.limit(before), self.limit(before))
+    def _drawn(self, key: jax.Array, mean: float, shape: Any, before: Signal) -> jax.Array:
+        limit, normal = self.limit(before), draws.normal(key, shape)
+        return jnp.clip(mean + self.initial_std(before) * normal, -limit, limit)
 
     def _check_times(self, dt: float) -> None:
         for name in ("tau_mem", "tau_syn"):

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bss2jax.chip import draws
 from bss2jax.config import ConfigError
 from bss2jax.experiment import Experiment
 from bss2jax.training import loop
@@ -87,7 +88,7 @@ def _working(experiment: Experiment, number: int) -> int:
     phase, key = experiment.config.phases[number], experiment.phase_key(number)
     task, chip, state = experiment.task, experiment.chip, progress_like(experiment, number).state
     step = compiled_step(task, phase, state, experiment.training, chip, key)
-    noise = jax.random.fold_in(key, VALIDATION) if phase.noise else None
+    noise = draws.folded(key, VALIDATION) if phase.noise else None
     x, y = experiment.validation.x, experiment.validation.y
     batch = min(BATCH, len(y))
     part = (

@@ -4,6 +4,7 @@ from bss2jax.training.diagnose import NonFinite
 from bss2jax.training.evaluate import Result, accuracy_over_chips, evaluate
 from bss2jax.training.loop import Epoch, Progress, train
 from bss2jax.training.phase import Augmentation, Objective, Phase
+from bss2jax.training.range import keep_in_range
 from bss2jax.training.task import Samples, Task, Variables
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Variables",
     "accuracy_over_chips",
     "evaluate",
+    "keep_in_range",
     "train",
 ]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from bss2jax.chip import draws
 from bss2jax.training.phase import Augmentation
 
 
@@ -19,7 +20,7 @@ def augment(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
         rotations, which interpolate linearly. What comes from outside the image is 0.
     """
     if settings.flip or settings.quarter_turns:
-        x = _flip_and_turn(x, jax.random.fold_in(key, 0), settings)
+        x = _flip_and_turn(x, draws.folded(key, 0), settings)
     if settings.shift or settings.rotation:
         x = _rotate_and_shift(x, key, settings)
     return x
@@ -27,7 +28,7 @@ def augment(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
 
 def _flip_and_turn(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
     """One of the square's eight symmetries, or of the rectangle's four, for each image."""
-    leftright, updown, turn = jax.random.bernoulli(key, 0.5, (3, len(x), 1, 1, 1))
+    leftright, updown, turn = draws.bernoulli(key, 0.5, (3, len(x), 1, 1, 1))
     if not settings.flip:
         # By 0 or 180 degrees; with the turn by 90 below, by any of the four.
         leftright = updown
@@ -40,9 +41,9 @@ def _flip_and_turn(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.
 
 def _rotate_and_shift(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
     batch, height, width, _ = x.shape
-    k_angle, k_shift = jax.random.split(key)
-    angle = jnp.deg2rad(settings.rotation) * jax.random.uniform(k_angle, (batch, 1, 1), minval=-1)
-    shift = settings.shift * jax.random.uniform(k_shift, (2, batch, 1, 1), minval=-1)
+    k_angle, k_shift = draws.split(key, 2)
+    angle = jnp.deg2rad(settings.rotation) * draws.uniform(k_angle, (batch, 1, 1), low=-1)
+    shift = settings.shift * draws.uniform(k_shift, (2, batch, 1, 1), low=-1)
     row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
     row, column = row - (height - 1) / 2, column - (width - 1) / 2
     cosine, sine = jnp.cos(angle), jnp.sin(angle)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.networks.layer import Execution
 from bss2jax.training import objective as objectives
@@ -76,7 +77,7 @@ def evaluate(
     samples = taken(samples, task.network, "samples")
     count = len(samples.y)
     batch = min(BATCH, count)
-    keys = None if key is None else jax.random.split(key, -(-count // batch))
+    keys = None if key is None else draws.split(key, -(-count // batch))
     sums = []
     for i, first in enumerate(range(0, count, batch)):
         # The last batch is filled with samples that do not count.
@@ -129,7 +130,7 @@ def accuracy_over_chips(
     Returns:
         `[chips]` accuracies, 0..1.
     """
-    keys = jax.random.split(key, len(chips.offset))
+    keys = draws.split(key, len(chips.offset))
     # One chip after the other: batched products are several times slower on a CPU.
     of_each = (jax.tree.map(lambda leaf, i=i: leaf[i], chips) for i in range(len(keys)))
     found: list[float] = []
@@ -189,5 +190,5 @@ def _batch(
         return one((x, y, counted, 0))
     tiles = len(y) // tile
     parts = jax.tree.map(lambda a: a.reshape(tiles, tile, *a.shape[1:]), (x, y, counted))
-    losses, confusion, records = lax.map(one, (*parts, tile * jnp.arange(tiles)))
+    losses, confusion, records = lax.map(one, (*parts, tile * jnp.arange(tiles, dtype=jnp.int32)))
     return losses.sum(), confusion.sum(axis=0), jax.tree.map(jnp.mean, records)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, Lt
 
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.networks.layer import Execution
 from bss2jax.training.diagnose import NonFinite, diagnose
@@ -189,7 +190,7 @@ def _end_epoch(
     Raises:
         NonFinite: the loss of the validation data is no number.
     """
-    noise = jax.random.fold_in(key, VALIDATION) if phase.noise else None
+    noise = draws.folded(key, VALIDATION) if phase.noise else None
     result = evaluate(task, progress.state.variables, validation, chip, noise, on=phase.on)
     if not math.isfinite(result.loss):
         reason = f"the validation loss is {result.loss:g}"

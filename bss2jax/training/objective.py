@@ -9,14 +9,19 @@ from bss2jax.training.phase import Objective
 
 
 def loss(scores: jax.Array, labels: jax.Array, objective: Objective) -> jax.Array:
-    """Returns the cross entropy of each sample, `[B]`, in nats.
+    """Returns the cross entropy of each sample, `[B]`, in nats, times the weight of its class.
 
     Args:
         scores: `[B, classes]` readout, LSB.
         labels: `[B]` int32.
-        objective: scales scores to logits.
+        objective: scales scores to logits, and may weigh classes.
     """
-    return optax.softmax_cross_entropy_with_integer_labels(objective.scale * scores, labels)
+    # Optax counts on JAX's usual promotion of types and ranks, whatever is set.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        losses = optax.softmax_cross_entropy_with_integer_labels(objective.scale * scores, labels)
+    if not objective.class_weights:
+        return losses
+    return jnp.asarray(objective.class_weights, jnp.float32)[labels] * losses
 
 
 def penalty(
@@ -34,12 +39,13 @@ def penalty(
     def fourth(values: jax.Array) -> jax.Array:
         return jnp.mean(jnp.square(jnp.square(values)))
 
-    total = jnp.zeros(())
+    total = jnp.zeros((), jnp.float32)
     for layer in stats.values():
         if objective.readout and "amplitude" in layer:
             total += objective.readout * fourth(layer["amplitude"])
         if objective.bursts and "spikes" in layer:
-            weight = objective.bursts * objective.bursts_decay**epoch
+            decay = objective.bursts_decay ** jnp.asarray(epoch, jnp.float32)
+            weight = objective.bursts * decay
             total += weight * fourth(jnp.maximum(layer["spikes"] - 1, 0))
         if objective.rate and "spikes" in layer:
             mean = layer["spikes"].mean(axis=0)
@@ -64,4 +70,4 @@ def confusion(scores: jax.Array, labels: jax.Array, counted: jax.Array) -> jax.A
     """
     classes = scores.shape[-1]
     counts = jnp.zeros((classes, classes), jnp.int32)
-    return counts.at[labels, jnp.argmax(scores, axis=-1)].add(counted)
+    return counts.at[labels, jnp.argmax(scores, axis=-1)].add(counted.astype(jnp.int32))

@@ -50,6 +50,8 @@ class Objective(Checked):
         rate_target: spikes a neuron and sample.
         weights: weight of a penalty on large weights, mean of the fourth power (spiking networks,
             software units).
+        class_weights: factor on the cross entropy of each class's samples, where some are rarer or
+            matter more; (): 1 for all.
     """
 
     scale: Rate = 0.1
@@ -59,6 +61,7 @@ class Objective(Checked):
     rate: Annotated[float, Ge(0)] = 0.0
     rate_target: Annotated[float, Ge(0)] = 0.5
     weights: Annotated[float, Ge(0)] = 0.0
+    class_weights: tuple[Annotated[float, Ge(0), Lt(float("inf"))], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.networks import graph as networks
 from bss2jax.networks.across import specimens
@@ -29,7 +30,7 @@ ORDER, STEP, VALIDATION = 0, 1, 2
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
     """What a step changes.
 
@@ -68,12 +69,13 @@ class Gradient(NamedTuple):
 
 def fresh(variables: Variables, optimizer: Any) -> State:
     """Returns the state at the start of an epoch."""
-    return State(variables, optimizer, jnp.zeros(()), jnp.zeros(()), jnp.zeros((), jnp.int32))
+    nothing = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+    return State(variables, optimizer, *nothing)
 
 
 def epoch_order(key: jax.Array, epoch: int, samples: int) -> jax.Array:
     """Returns the order `[samples]` of the training samples in an epoch of a phase with a key."""
-    return _permutation(jax.random.fold_in(jax.random.fold_in(key, ORDER), epoch), samples)
+    return draws.permutation(draws.folded(key, ORDER, epoch), samples)
 
 
 def compiled_step(
@@ -148,12 +150,10 @@ def gradient(
         return (state, mean + more, jax.tree.map(jnp.add, slope, steeper)), (scores, found)
 
     tiles = batch // tile
-    parts = (
-        values.reshape(tiles, tile, *values.shape[1:]),
-        y.reshape(tiles, tile),
-        tile * jnp.arange(tiles),
-    )
-    none = variables.state, jnp.zeros(()), jax.tree.map(jnp.zeros_like, variables.params)
+    first = tile * jnp.arange(tiles, dtype=jnp.int32)
+    parts = values.reshape(tiles, tile, *values.shape[1:]), y.reshape(tiles, tile), first
+    flat = jax.tree.map(jnp.zeros_like, variables.params)
+    none = variables.state, jnp.zeros((), jnp.float32), flat
     (state, mean, slope), (scores, found) = lax.scan(add, none, parts)
     slope, found = jax.tree.map(lambda g: g / tiles, slope), jax.tree.map(jnp.mean, found)
     return Gradient(mean / tiles, scores.reshape(batch, -1), y, state, found, slope)
@@ -171,8 +171,11 @@ def update(
         slope: the gradient.
     """
     params = state.variables.params
-    updates, optimizer = make_optimizer(phase, samples).update(slope, state.optimizer, params)
-    return task.network.project(optax.apply_updates(params, updates)), optimizer
+    # Optax counts on JAX's usual promotion of types and ranks, whatever is set.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        updates, optimizer = make_optimizer(phase, samples).update(slope, state.optimizer, params)
+        params = optax.apply_updates(params, updates)
+    return task.network.project(params), optimizer
 
 
 def finite(tree: Any) -> jax.Array:
@@ -191,8 +194,7 @@ def _drawn(
 ) -> tuple[jax.Array, jax.Array, Chip, jax.Array | None]:
     """A step's batch, changed at random and encoded, its labels, chip and key of the noise."""
     batch = min(phase.batch_size, len(training.y))
-    key = jax.random.fold_in(jax.random.fold_in(key, STEP), done)
-    k_augment, k_noise, k_chip = jax.random.split(key, 3)
+    k_augment, k_noise, k_chip = draws.split(draws.folded(key, STEP, done), 3)
     first = done % _per_epoch(phase, training) * batch
     index = lax.dynamic_slice_in_dim(order, first, batch)
     x, y = training.x[index], training.y[index]
@@ -232,7 +234,7 @@ def _step(
         Variables(params, of.state),
         optimizer,
         state.loss + len(of.labels) * of.loss,
-        state.correct + objectives.correct(of.scores, of.labels).sum(),
+        state.correct + objectives.correct(of.scores, of.labels).sum(dtype=jnp.float32),
         state.taken + 1,
     )
     return jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state)
@@ -244,8 +246,3 @@ def _parts(variables: Variables) -> tuple[Params, networks.State]:
 
 def _per_epoch(phase: Phase, training: Samples) -> int:
     return steps_per_epoch(phase, len(training.y))
-
-
-@partial(jax.jit, static_argnums=1)
-def _permutation(key: jax.Array, samples: int) -> jax.Array:
-    return jax.random.permutation(key, samples)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.arrays import Compared
 from bss2jax.chip.chip import Mismatch
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.networks.graph import Network, Params, State
@@ -20,8 +21,8 @@ Offset = Finite | tuple[Finite, ...]
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Samples:
+@dataclass(frozen=True, eq=False)
+class Samples(Compared):
     """Data on the device: `x [S, ...]` in the set's own type, `y [S]` int32 labels."""
 
     x: jax.Array
@@ -29,8 +30,8 @@ class Samples:
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Variables:
+@dataclass(frozen=True, eq=False)
+class Variables(Compared):
     """What a network has learned.
 
     Attributes:
@@ -75,6 +76,9 @@ class Task:
         for name, kind in (("full_scale", FullScale), ("offset", Offset)):
             value = reader_of(kind).take(getattr(self, name), (name,))
             object.__setattr__(self, name, value)
+        given, classes = len(self.objective.class_weights), self.network.shapes[-1]
+        if given and (given,) != classes:
+            raise ValueError(f"class_weights: got {given}, the network has {classes} outputs")
 
     def initial(self, key: jax.Array) -> Variables:
         """Returns what a training starts from, parameters drawn with a key."""

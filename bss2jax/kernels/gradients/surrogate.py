@@ -12,10 +12,17 @@ snnTorch `surrogate`.
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt, Lt
+from jax.typing import ArrayLike
+
+from bss2jax.arrays import floats
+from bss2jax.settings import Checked
+
+Positive = Annotated[float, Gt(0), Lt(math.inf)]
 
 
 @runtime_checkable
@@ -28,10 +35,10 @@ class SpikeFunction(Protocol):
 
 
 @dataclass(frozen=True)
-class SuperSpike:
+class SuperSpike(Checked):
     """1 / (alpha |x| + 1)^2, the reference's default."""
 
-    alpha: float = 50.0
+    alpha: Positive = 50.0
     kind: Literal["superspike"] = field(default="superspike", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
@@ -39,10 +46,10 @@ class SuperSpike:
 
 
 @dataclass(frozen=True)
-class Arctan:
+class Arctan(Checked):
     """(alpha / 2) / (1 + (pi alpha x / 2)^2), the derivative of arctan(pi alpha x / 2) / pi."""
 
-    alpha: float = 2.0
+    alpha: Positive = 2.0
     kind: Literal["arctan"] = field(default="arctan", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
@@ -50,11 +57,11 @@ class Arctan:
 
 
 @dataclass(frozen=True)
-class Triangle:
+class Triangle(Checked):
     """height max(0, 1 - |x| / width)."""
 
-    width: float = 1.0
-    height: float = 0.3
+    width: Positive = 1.0
+    height: Positive = 0.3
     kind: Literal["triangle"] = field(default="triangle", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
@@ -62,10 +69,10 @@ class Triangle:
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Checked):
     """The normal density exp(-x^2 / (2 sigma^2)) / (sigma sqrt(2 pi))."""
 
-    sigma: float = 0.5
+    sigma: Positive = 0.5
     kind: Literal["gaussian"] = field(default="gaussian", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
@@ -74,18 +81,17 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Box:
+class Box(Checked):
     """1[|x| < width / 2]: straight through near the threshold, nothing elsewhere."""
 
-    width: float = 1.0
+    width: Positive = 1.0
     kind: Literal["box"] = field(default="box", kw_only=True, repr=False)
 
     def derivative(self, x: jax.Array) -> jax.Array:
         return (jnp.abs(x) < self.width / 2).astype(x.dtype)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def spike(x: jax.Array, surrogate: SpikeFunction = SuperSpike()) -> jax.Array:
+def spike(x: ArrayLike, surrogate: SpikeFunction = SuperSpike()) -> jax.Array:
     """Returns 1 where the membrane is above threshold, else 0.
 
     Args:
@@ -93,14 +99,19 @@ def spike(x: jax.Array, surrogate: SpikeFunction = SuperSpike()) -> jax.Array:
         surrogate: what the gradient pretends the step's derivative is.
 
     Returns:
-        `[...]` 0.0 or 1.0, of x's type.
+        `[...]` 0.0 or 1.0, float32.
     """
+    return _spike(floats(x, "x"), surrogate)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _spike(x: jax.Array, surrogate: SpikeFunction) -> jax.Array:
     return (x > 0).astype(x.dtype)
 
 
-@spike.defjvp
+@_spike.defjvp
 def _spike_jvp(
     surrogate: SpikeFunction, primals: tuple, tangents: tuple
 ) -> tuple[jax.Array, jax.Array]:
     (x,), (dx,) = primals, tangents
-    return spike(x, surrogate), surrogate.derivative(x) * dx
+    return _spike(x, surrogate), surrogate.derivative(x) * dx

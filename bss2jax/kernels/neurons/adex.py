@@ -38,6 +38,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import as_arrays, positive, pytree
 from bss2jax.kernels.dot import settled
 from bss2jax.kernels.neurons.base import Neuron, Value
 from bss2jax.kernels.neurons.membrane import decay, membrane_like, no_current
@@ -49,7 +50,7 @@ _LARGEST = 80.0  # of an exponent: float32 ends at 88
 _NEVER = -1.0  # steps since a crossing that was not
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class AdExState:
     """What a population carries from step to step, each `[..., N]`.
@@ -72,8 +73,8 @@ class AdExState:
     late: jax.Array | None
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
+@dataclass(frozen=True, eq=False)
 class AdEx(Neuron):
     """An adaptive exponential neuron: see the module. Parameters may be trained.
 
@@ -126,8 +127,8 @@ class AdEx(Neuron):
     substeps: int | None = field(default=None, metadata={"static": True})
 
     def __post_init__(self) -> None:
-        if not self.dt > 0:
-            raise ValueError(f"dt: expected seconds > 0, got {self.dt}")
+        as_arrays(self)
+        object.__setattr__(self, "dt", positive("dt", self.dt, "seconds"))
         if not 0 <= self.t_ref < math.inf:
             raise ValueError(f"t_ref: expected seconds >= 0, got {self.t_ref}")
         if self.integrator not in INTEGRATORS:
@@ -190,7 +191,7 @@ class AdEx(Neuron):
         """Returns v - threshold; of a neuron that is held at reset -inf."""
         over = state.v - self.threshold
         if state.late is not None:  # a membrane that crossed stands on the threshold
-            over = over + jnp.where(state.late >= 0, 1e-20, 0.0)
+            over = over + jnp.where(state.late >= 0, jnp.asarray(1e-20, over.dtype), 0)
         return over if state.wait is None else jnp.where(self._held(state), -jnp.inf, over)
 
     def after(self, state: AdExState, fired: jax.Array) -> AdExState:
@@ -199,7 +200,7 @@ class AdEx(Neuron):
         if self.tau_reset is None:
             v = jnp.where(fired, self.reset, v)
         if w is not None and self.spike_triggered:
-            w = w + jnp.where(fired, self.b, 0.0)
+            w = w + jnp.where(fired, jnp.asarray(self.b, w.dtype), 0)
         if wait is not None:
             left, owed = jnp.maximum(wait - 1, 0), jnp.zeros_like(wait)
             if late is not None:
@@ -326,7 +327,7 @@ class AdEx(Neuron):
         late = jnp.full_like(v, _NEVER)
         substep = partial(self._substep, i, h)
         if parts == 1:
-            v, w, late = substep((v, w, late), jnp.float32(1))[0]
+            v, w, late = substep((v, w, late), jnp.ones((), v.dtype))[0]
         else:
             left = jnp.arange(parts, 0, -1, dtype=v.dtype)
             v, w, late = lax.scan(substep, (v, w, late), left)[0]

@@ -9,20 +9,23 @@ Backward its gradient is that of the nominal equations at the states that the ac
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import Compared, floats
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike, spike
+from bss2jax.kernels.mesh import alike
+from bss2jax.kernels.neurons.membrane import check_values
 from bss2jax.kernels.neurons.recorded import Trace, Trial, recorded, run
 from bss2jax.kernels.synapses.recurrent import Within
 
 Value = float | jax.Array
 
 
-class Neuron:
+class Neuron(Compared):
     """A neuron: a frozen dataclass and pytree of its parameters, with the three equations.
 
     Parameters are a number, `[N]` or `[B, N]`; dt and other settings are static fields. The state
@@ -88,7 +91,7 @@ class Neuron:
         Returns:
             The next state, and spikes `[..., N]`, 0.0 or 1.0.
         """
-        state = self.flow(state, current)
+        state = self.flow(state, floats(current, "current"))
         z = spike(self.over(state), surrogate)
         return self.after(state, lax.stop_gradient(z) > 0), z
 
@@ -112,7 +115,8 @@ class Neuron:
             surrogate: the surrogate of the spike's derivative.
             membrane: whether membranes are wanted, too.
         """
-        return recorded(surrogate, membrane, nominal, self, drive, recurrent, trial)
+        given = alike(nominal, self, drive, recurrent, trial)
+        return recorded(surrogate, membrane, *given)
 
     def differentiated(
         self,
@@ -137,5 +141,14 @@ class Neuron:
 
 
 def as_float32(neuron: Any) -> Any:
-    """Returns a neuron whose parameters are float32 arrays: a jitted function meets one type."""
-    return jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), neuron)
+    """Returns a neuron whose parameters are float32 arrays: a jitted function meets one type.
+
+    Raises:
+        ValueError: it is no neuron, or its parameters are impossible.
+    """
+    if not hasattr(neuron, "sequence"):
+        raise ValueError(
+            f"neuron: expected one such as LIF() or LI(), got a {type(neuron).__name__}"
+        )
+    check_values(neuron)
+    return jax.tree.map(partial(floats, name=type(neuron).__name__), neuron)

@@ -20,13 +20,15 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from bss2jax.arrays import positive, pytree
 from bss2jax.kernels.dot import settled
 from bss2jax.kernels.neurons.base import Neuron, Value
+from bss2jax.kernels.neurons.membrane import check_dynamics
 
 Synapse = Literal["exponential", "alpha"]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class ExactState:
     """What exact neurons carry from step to step, each `[..., N]`.
@@ -44,8 +46,8 @@ class ExactState:
     a: jax.Array | None
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
+@dataclass(frozen=True, eq=False)
 class ExactLIF(Neuron):
     """A LIF neuron with exact times of spikes, at most one a step: see the module.
 
@@ -79,6 +81,8 @@ class ExactLIF(Neuron):
     starts_anywhere: bool = field(default=False, metadata={"static": True})
 
     def __post_init__(self) -> None:
+        check_dynamics(self, "tau_rc", *(["tau_syn"] if self.tau_syn is not None else []))
+        object.__setattr__(self, "tau_ref", positive("tau_ref", self.tau_ref, "seconds"))
         if not 0 < self.dt * (1 - 1e-6) <= self.tau_ref:
             raise ValueError(
                 f"dt: {self.dt} s is longer than the refractory time, {self.tau_ref} s: several "

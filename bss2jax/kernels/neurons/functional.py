@@ -3,23 +3,29 @@
 What `LIF` and `LI` do, for those who bring their own loop.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from bss2jax.arrays import Compared, as_arrays, floats, pytree, wholes
 from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
+from bss2jax.kernels.mesh import axes_of, over_mesh
 from bss2jax.kernels.neurons.base import Value, as_float32
 from bss2jax.kernels.neurons.li import LI, LIState
 from bss2jax.kernels.neurons.lif import LIF, LIFState
 from bss2jax.kernels.neurons.membrane import Integrator, groups_of, no_current
+from bss2jax.kernels.neurons.recorded import Trace
 from bss2jax.kernels.synapses.recurrent import Recurrent
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LIFParams:
+@pytree
+@dataclass(frozen=True, eq=False)
+class LIFParams(Compared):
     """A population's parameters: scalars, or `[N]` where neurons differ. All may be trained.
 
     Attributes:
@@ -36,6 +42,9 @@ class LIFParams:
     reset: Value = 0.0
     threshold: Value = 1.0
 
+    def __post_init__(self) -> None:
+        as_arrays(self)
+
     def neuron(
         self, dt: float = 1e-6, t_ref: float = 0.0, integrator: Integrator = "exponential"
     ) -> LIF:
@@ -50,13 +59,14 @@ def lif_state(params: LIFParams, shape: tuple[int, ...]) -> LIFState:
     """Returns the state of a population at rest: v = leak, no current. `shape` is `[..., N]`."""
     zero = jnp.zeros(shape, jnp.float32)
     current = no_current(groups_of(params.tau_syn), zero)
-    return LIFState(zero + params.leak, current, jnp.zeros(shape, jnp.int32))
+    v = zero + jnp.broadcast_to(floats(params.leak, "leak"), shape)
+    return LIFState(v, current, jnp.zeros(shape, jnp.int32))
 
 
 def lif_step(
     params: LIFParams,
     state: LIFState,
-    current: jax.Array,
+    current: ArrayLike,
     *,
     dt: float = 1e-6,
     t_ref: float = 0.0,
@@ -77,13 +87,17 @@ def lif_step(
     Returns:
         The next state, and spikes `[..., N]`, 0.0 or 1.0.
     """
-    return params.neuron(dt, t_ref, integrator).step(state, current, surrogate)
+    current = floats(current, "current")
+    neuron = _aligned(params, current.ndim, dt=dt, t_ref=t_ref, integrator=integrator)
+    waiting = None if state.refractory is None else wholes(state.refractory, "refractory")
+    state = LIFState(floats(state.v, "v"), floats(state.i, "i"), waiting)
+    return neuron.step(state, current, surrogate)
 
 
 def lif(
     params: LIFParams,
-    current: jax.Array,
-    recurrent: jax.Array | None = None,
+    current: ArrayLike,
+    recurrent: ArrayLike | None = None,
     *,
     dt: float = 1e-6,
     t_ref: float = 0.0,
@@ -111,14 +125,15 @@ def lif(
     Raises:
         ValueError: synapses in groups, and the current has no axis for them.
     """
-    neuron = as_float32(params.neuron(dt, t_ref, integrator))
-    back = None if recurrent is None else Recurrent(recurrent)
-    return Surrogate(surrogate).run(neuron, neuron, current, back).spikes
+    current = floats(current, "current")
+    neuron = _aligned(params, current.ndim - 1, dt=dt, t_ref=t_ref, integrator=integrator)
+    back = None if recurrent is None else Recurrent(floats(recurrent, "recurrent"))
+    return _over_mesh(Surrogate(surrogate), neuron, current, back).spikes
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LIParams:
+@pytree
+@dataclass(frozen=True, eq=False)
+class LIParams(Compared):
     """A leaky integrator's parameters: scalars, or `[N]` where they differ. All may be trained.
 
     Attributes:
@@ -131,6 +146,9 @@ class LIParams:
     tau_syn: Value = 5.7e-6
     leak: Value = 0.0
 
+    def __post_init__(self) -> None:
+        as_arrays(self)
+
     def neuron(self, dt: float = 1e-6, integrator: Integrator = "exponential") -> LI:
         """Returns the integrator that has them: see `LI`."""
         return LI(
@@ -142,13 +160,14 @@ class LIParams:
 def li_state(params: LIParams, shape: tuple[int, ...]) -> LIState:
     """Returns leaky integrators at rest: v = leak, no current. `shape` is `[..., N]`."""
     zero = jnp.zeros(shape, jnp.float32)
-    return LIState(zero + params.leak, no_current(groups_of(params.tau_syn), zero))
+    v = zero + jnp.broadcast_to(floats(params.leak, "leak"), shape)
+    return LIState(v, no_current(groups_of(params.tau_syn), zero))
 
 
 def li_step(
     params: LIParams,
     state: LIState,
-    current: jax.Array,
+    current: ArrayLike,
     *,
     dt: float = 1e-6,
     integrator: Integrator = "exponential",
@@ -165,12 +184,14 @@ def li_step(
     Returns:
         The next state, and v `[..., N]`, in units of potential.
     """
-    return params.neuron(dt, integrator).step(state, current)
+    current = floats(current, "current")
+    neuron = _aligned(params, current.ndim, dt=dt, integrator=integrator)
+    return neuron.step(LIState(floats(state.v, "v"), floats(state.i, "i")), current)
 
 
 def li(
     params: LIParams,
-    current: jax.Array,
+    current: ArrayLike,
     *,
     dt: float = 1e-6,
     integrator: Integrator = "exponential",
@@ -189,5 +210,36 @@ def li(
     Raises:
         ValueError: synapses in groups, and the current has no axis for them.
     """
-    neuron = as_float32(params.neuron(dt, integrator))
-    return Surrogate().run(neuron, neuron, current).membrane
+    current = floats(current, "current")
+    neuron = _aligned(params, current.ndim - 1, dt=dt, integrator=integrator)
+    return _over_mesh(Surrogate(), neuron, current).membrane
+
+
+def _over_mesh(rule: Surrogate, neuron: Any, *given: Any) -> Any:
+    """Runs neurons in themselves, on whatever mesh their current is."""
+    current = given[0]
+    axes = [i for i in range(current.ndim) if not (neuron.groups and i == current.ndim - 2)]
+    place = axes_of(current, *axes)
+    spikes, membrane = (place, None) if neuron.fires else (None, place)
+    out = Trace(spikes, membrane)  # type: ignore[arg-type] # where arrays are, not arrays
+    return over_mesh(lambda neuron, *given: rule.run(neuron, neuron, *given), out, neuron, *given)
+
+
+def _aligned(params: Any, axes: int, **settings: Any) -> Any:
+    """The neuron that has parameters, each with as many axes as what it meets in a step.
+
+    Args:
+        params: `LIFParams` or `LIParams`.
+        axes: of the current of a step.
+        settings: of the neuron.
+    """
+    if not hasattr(params, "neuron"):
+        raise ValueError(f"params: expected LIFParams or LIParams, got a {type(params).__name__}")
+    neuron = as_float32(params.neuron(**settings))
+
+    def aligned(p: jax.Array, axes: int) -> jax.Array:
+        return p.reshape((1,) * (axes - p.ndim) + p.shape) if 0 < p.ndim < axes else p
+
+    grouped = bool(neuron.groups)
+    of_membranes = jax.tree.map(partial(aligned, axes=axes - grouped), neuron)
+    return replace(of_membranes, tau_syn=aligned(neuron.tau_syn, axes))

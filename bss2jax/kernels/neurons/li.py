@@ -14,8 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import floats, pytree
 from bss2jax.kernels.dot import settled
+from bss2jax.kernels.gradients.nominal import any_perturbed, differentiated_once, values_of
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
+from bss2jax.kernels.mesh import alike
 from bss2jax.kernels.neurons.base import Neuron, Value
 from bss2jax.kernels.neurons.membrane import (
     Integrator,
@@ -30,17 +33,15 @@ from bss2jax.kernels.neurons.membrane import (
 from bss2jax.kernels.neurons.recorded import (
     Trace,
     Trial,
-    any_perturbed,
     first_step,
     recorded_backward,
     recorded_forward,
     run,
-    values_of,
 )
 from bss2jax.kernels.synapses.recurrent import Within
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class LIState:
     """What leaky integrators carry from step to step.
@@ -54,8 +55,8 @@ class LIState:
     i: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
+@dataclass(frozen=True, eq=False)
 class LI(Neuron):
     """A leaky integrator: see the module. Parameters may be trained.
 
@@ -80,7 +81,7 @@ class LI(Neuron):
     integrator: Integrator = field(default="exponential", metadata={"static": True})
 
     def __post_init__(self) -> None:
-        check_dynamics(self.dt, self.integrator)
+        check_dynamics(self, "tau_mem", "tau_syn")
 
     def rest(self, like: jax.Array) -> LIState:
         """Returns the state at rest, v = leak and no current: see `Neuron.rest`."""
@@ -95,7 +96,7 @@ class LI(Neuron):
         self, state: LIState, current: jax.Array, surrogate: SpikeFunction = SuperSpike()
     ) -> tuple[LIState, jax.Array]:
         """Advances by one step: the next state, and v `[..., N]`."""
-        state = self.flow(state, current)
+        state = self.flow(state, floats(current, "current"))
         return state, state.v
 
     def on(self, circuits: Any, normal: jax.Array | None = None) -> tuple["LI", Any]:
@@ -125,7 +126,8 @@ class LI(Neuron):
         check_groups(self.groups, drive)
         if recurrent is not None:
             raise ValueError("recurrent: integrators send no spikes; expected None")
-        return _by_hand(surrogate, membrane, nominal, self, drive, None, trial)
+        given = alike(nominal, self, drive, None, trial)
+        return _by_hand(surrogate, membrane, *given)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -148,7 +150,8 @@ def _trace(actual: LI, drive: jax.Array, trial: Trial | None) -> Trace:
 def _forward(surrogate: SpikeFunction, membrane: bool, nominal: Any, *args: Any) -> Any:
     if any_perturbed(nominal):  # parameters are trained
         return recorded_forward(surrogate, membrane, nominal, *args)
-    nominal, actual, drive, _, trial = values_of((nominal, *args))
+    args = differentiated_once(values_of((nominal, *args)), "a population")
+    nominal, actual, drive, _, trial = args
     return _trace(actual, drive, trial), (nominal,)
 
 

@@ -30,8 +30,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import as_number, pytree
 from bss2jax.kernels.dot import settled
+from bss2jax.kernels.gradients.nominal import any_perturbed, differentiated_once, values_of
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
+from bss2jax.kernels.mesh import alike
 from bss2jax.kernels.neurons.base import Neuron, Value
 from bss2jax.kernels.neurons.membrane import (
     Integrator,
@@ -48,18 +51,16 @@ from bss2jax.kernels.neurons.membrane import (
 from bss2jax.kernels.neurons.recorded import (
     Trace,
     Trial,
-    any_perturbed,
     cotangent_of,
     first_step,
     recorded_backward,
     recorded_forward,
     run,
-    values_of,
 )
 from bss2jax.kernels.synapses.recurrent import Within
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class LIFState:
     """What a population carries from step to step, each `[..., N]`.
@@ -75,8 +76,8 @@ class LIFState:
     refractory: jax.Array | None
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
+@dataclass(frozen=True, eq=False)
 class LIF(Neuron):
     """A leaky integrate-and-fire neuron: see the module. Parameters may be trained.
 
@@ -103,9 +104,11 @@ class LIF(Neuron):
     integrator: Integrator = field(default="exponential", metadata={"static": True})
 
     def __post_init__(self) -> None:
-        check_dynamics(self.dt, self.integrator)
-        if not 0 <= self.t_ref < math.inf:
+        check_dynamics(self, "tau_mem", "tau_syn")
+        t_ref = as_number(self.t_ref)
+        if t_ref is None or not 0 <= t_ref < math.inf:
             raise ValueError(f"t_ref: expected seconds >= 0, got {self.t_ref}")
+        object.__setattr__(self, "t_ref", t_ref)
 
     @property
     def waits(self) -> int:
@@ -184,7 +187,8 @@ class LIF(Neuron):
     ) -> Trace:
         """Runs from rest through a sequence: see `Neuron.sequence`; the pass is by hand."""
         check_groups(self.groups, drive)
-        return _by_hand(surrogate, membrane, nominal, self, drive, recurrent, trial)
+        given = alike(nominal, self, drive, recurrent, trial)
+        return _by_hand(surrogate, membrane, *given)
 
 
 # --- the pass by hand: it keeps the membrane before reset and nothing else
@@ -235,7 +239,8 @@ def _over_time(p: Value, u: jax.Array) -> jax.Array:
 def _forward(surrogate: SpikeFunction, membrane: bool, nominal: Any, *args: Any) -> Any:
     if any_perturbed(nominal):  # parameters are trained
         return recorded_forward(surrogate, membrane, nominal, *args)
-    nominal, actual, drive, recurrent, trial = values_of((nominal, *args))
+    args = differentiated_once(values_of((nominal, *args)), "a population")
+    nominal, actual, drive, recurrent, trial = args
     u = _membranes(actual, drive, recurrent, trial)
     return _trace(actual, u, membrane), (nominal, actual.threshold, u, recurrent)
 

@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from bss2jax.arrays import as_arrays, positive
 from bss2jax.kernels.dot import settled
 
 Integrator = Literal["exponential", "euler"]
@@ -12,16 +14,53 @@ INTEGRATORS = ("exponential", "euler")
 Value = float | jax.Array
 
 
-def check_dynamics(dt: float, integrator: str) -> None:
-    """Refuses settings that no neuron can have.
+def check_dynamics(neuron: Any, *times: str) -> None:
+    """Refuses settings that no neuron can have, and makes dt Python's own.
+
+    Args:
+        neuron: with dt, and perhaps an integrator.
+        times: names of its time constants, which are looked at where they are numbers.
 
     Raises:
-        ValueError: dt is not above 0, or the integrator is unknown.
+        ValueError: dt or a time constant is not above 0, the integrator is unknown, or a step of
+            it longer than a time constant.
     """
-    if not dt > 0:
-        raise ValueError(f"dt: expected seconds > 0, got {dt}")
+    as_arrays(neuron)
+    object.__setattr__(neuron, "dt", positive("dt", neuron.dt, "seconds"))
+    integrator = getattr(neuron, "integrator", "exponential")
     if integrator not in INTEGRATORS:
         raise ValueError(f"integrator: expected one of {INTEGRATORS}, got {integrator!r}")
+    for name in times:
+        tau = getattr(neuron, name)
+        if isinstance(tau, int | float | np.generic | np.ndarray):
+            _check_time(name, np.asarray(tau), neuron.dt, integrator)
+
+
+def check_values(neuron: Any) -> None:
+    """Refuses parameters that are known, that is outside jit, and no neuron can have.
+
+    Args:
+        neuron: whose parameters are arrays.
+
+    Raises:
+        ValueError: a time constant is not above 0, or below a step that it has to last.
+    """
+    integrator = getattr(neuron, "integrator", "exponential")
+    for name in ("tau_mem", "tau_syn", "tau_rc"):
+        tau = getattr(neuron, name, None)
+        if tau is not None and not isinstance(tau, jax.core.Tracer):
+            _check_time(name, np.asarray(tau), neuron.dt, integrator)
+
+
+def _check_time(name: str, tau: np.ndarray, dt: float, integrator: str) -> None:
+    least, most = (tau.min(), tau.max()) if tau.size else (1.0, 1.0)
+    if not (least > 0 and most < np.inf):
+        raise ValueError(f"{name}: expected seconds > 0, got {least:g}")
+    if integrator == "euler" and dt * (1 - 1e-6) > least:
+        raise ValueError(
+            f"dt: a step of {dt:g} s is longer than {name}, {least:g} s, which the euler "
+            "integrator cannot follow; take shorter steps, or exponential"
+        )
 
 
 def decay(tau: Value, dt: float, integrator: str) -> Value:

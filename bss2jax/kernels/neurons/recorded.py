@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from bss2jax.arrays import pytree
 from bss2jax.kernels import noise
 from bss2jax.kernels.dot import settled
+from bss2jax.kernels.gradients.nominal import any_perturbed, differentiated_once, values_of
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, spike
 from bss2jax.kernels.synapses.recurrent import Within
 
@@ -23,7 +25,7 @@ class Trace(NamedTuple):
     membrane: jax.Array | None
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Trial:
     """What is random in one trial, beside the thresholds.
@@ -165,7 +167,7 @@ def recorded_forward(
 ) -> tuple[Trace, Any]:
     """The forward rule of `recorded`, of arguments as custom_vjp's symbolic zeros wrap them."""
     trained = any_perturbed(nominal)
-    nominal, *args = values_of((nominal, *args))
+    nominal, *args = differentiated_once(values_of((nominal, *args)), "a population")
     trace, record = _forward(surrogate, membrane, *args)
     # A structure, not a flag: residuals are arrays.
     return trace, (() if trained else None, nominal, args, record)
@@ -222,25 +224,11 @@ def recorded_backward(
 recorded.defvjp(recorded_forward, recorded_backward, symbolic_zeros=True)
 
 
-def any_perturbed(tree: Any) -> bool:
-    """Tells whether anything is differentiated with respect to, in a rule with symbolic zeros."""
-    return any(leaf.perturbed for leaf in jax.tree.leaves(tree, is_leaf=_is_primal))
-
-
-def values_of(tree: Any) -> Any:
-    """Returns the arguments of a rule with symbolic zeros as they were."""
-    return jax.tree.map(lambda leaf: leaf.value, tree, is_leaf=_is_primal)
-
-
 def cotangent_of(cotangent: Any, like: Any) -> Any:
     """Returns a cotangent; where nothing flows back zeros like an array, or None without one."""
     if not isinstance(cotangent, SymbolicZero):
         return cotangent
     return None if like is None else jnp.zeros_like(like)
-
-
-def _is_primal(leaf: Any) -> bool:
-    return hasattr(leaf, "perturbed")
 
 
 def _floats(tree: Any) -> list:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from bss2jax.kernels.dot import dot
+from bss2jax.kernels.mesh import alike
 
 
 class Sent(Protocol):
@@ -90,6 +90,10 @@ class Seen(Protocol):
         """What the raster comes from, `[B, ...]` or itself, and what makes spikes of it."""
         ...
 
+    def given(self) -> "Seen":
+        """Returns the same of float32 arrays; values that are still to be coded lose gradients."""
+        ...
+
     def decoded(self) -> jax.Array:
         """Returns the raster `[T, B, ...]`."""
         ...
@@ -115,7 +119,6 @@ class Shown(Protocol):
         ...
 
 
-@jax.custom_vjp
 def product(sent: Sent, w: jax.Array, shown: Shown | None = None) -> jax.Array:
     """Multiplies what is sent with weights: forward as shown, backward as they are.
 
@@ -130,11 +133,16 @@ def product(sent: Sent, w: jax.Array, shown: Shown | None = None) -> jax.Array:
     Returns:
         `[T, B, N]` what the synapses add in each step, software units.
     """
+    return _product(*alike(sent, w, lax.stop_gradient(shown)))
+
+
+@jax.custom_vjp
+def _product(sent: Sent, w: jax.Array, shown: Shown | None) -> jax.Array:
     return sent.drive(w) if shown is None else shown.of(sent)
 
 
-product.defvjp(
-    lambda sent, w, shown: (product(sent, w, shown), (sent, w)),
+_product.defvjp(
+    lambda sent, w, shown: (_product(sent, w, shown), (sent, w)),
     lambda residuals, dy: (*residuals[0].gradient(residuals[1], dy), None),
 )
 
@@ -152,8 +160,3 @@ def dense_gradient(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array
     lead = tuple(range(x.ndim - 1))
     dw = lax.dot_general(dy, x, ((lead, lead), ((), ())), precision=lax.Precision.HIGHEST).T
     return dot(dy, w.T), dw
-
-
-def as_float32(x: Any) -> jax.Array:
-    """Returns an array `[...]` as float32, also one whose bytes are in another machine's order."""
-    return jnp.asarray(x, jnp.float32)

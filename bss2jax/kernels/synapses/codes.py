@@ -13,16 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.arrays import pytree
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.dot import settled
+from bss2jax.kernels.gradients.surrogate import Positive
 from bss2jax.kernels.synapses.base import Sent
+from bss2jax.settings import Checked
 
 _STRONGEST = 2.0  # of a synapse, over the nominal one; all of five deviations lie below
 _FINEST = 5  # bits behind the point: 1/32 LSB moves .4 % of the mismatch
 
 
 @dataclass(frozen=True)
-class Codes:
+class Codes(Checked):
     """6-bit codes of weights: round(clip(scale w, +-63)).
 
     Attributes:
@@ -33,12 +36,8 @@ class Codes:
         ValueError: the scale is not above 0.
     """
 
-    scale: float | None = 60.0
+    scale: Positive | None = 60.0
     substrate: Substrate = BSS2
-
-    def __post_init__(self) -> None:
-        if self.scale is not None and not self.scale > 0:
-            raise ValueError(f"Codes.scale: expected a number > 0, got {self.scale}")
 
     def unit(self, w: jax.Array) -> jax.Array:
         """Returns the software units of an LSB, `[]`; w are all of a population's weights."""
@@ -64,7 +63,7 @@ class Codes:
         return jnp.clip(jnp.round(lsb), -most, most)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Weights:
     """Weights as synapses show them, one strength a synapse.
@@ -86,7 +85,7 @@ class Weights:
         return Weights(self.lsb * mask, self.unit)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class SharedWeights:
     """Weights that all positions share, whose synapses have the strength of their neuron.
@@ -105,10 +104,12 @@ class SharedWeights:
         """Multiplies what is sent: `[T, B, N]`, software units."""
         signs = jnp.concatenate([jnp.maximum(self.codes, 0), jnp.minimum(self.codes, 0)], axis=-1)
         both = sent.drive(signs)  # [T, B, P of excitatory and inhibitory C]
-        both = both.reshape(*both.shape[:2], -1, 2, self.codes.shape[-1])
-        strength = self.strength.reshape(2, *both.shape[2:3], both.shape[-1])
+        channels, neurons = self.codes.shape[-1], self.strength.shape[-1]
+        positions = neurons // max(1, channels)
+        both = both.reshape(*both.shape[:2], positions, 2, channels)
+        strength = self.strength.reshape(2, 1, 1, positions, channels)
         y = strength[0] * both[:, :, :, 0] + strength[1] * both[:, :, :, 1]
-        return settled(y.reshape(*y.shape[:2], -1) * self.unit)
+        return settled(y.reshape(*y.shape[:2], neurons) * self.unit)
 
 
 def effective(codes: jax.Array, strength: jax.Array, inputs: int, largest: int) -> jax.Array:

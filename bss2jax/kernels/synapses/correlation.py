@@ -23,16 +23,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import Compared, floats, pytree
 from bss2jax.chip import draws
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.dot import settled
+from bss2jax.kernels.gradients.nominal import without_gradient
 
 Value = float | jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Sensors:
+@pytree
+@dataclass(frozen=True, eq=False)
+class Sensors(Compared):
     """The sensors of an array of synapses.
 
     Parameters are a number, `[K, N]` of each synapse, or `[2, K, N]`, the two branches (causal,
@@ -104,9 +106,14 @@ class Sensors:
                 f"pre and post: expected the same steps and samples, got {pre.shape}, {post.shape}"
             )
         first = self.rest(pre.shape[-1], post.shape[-1], pre.shape[1:-1])
-        spikes = jnp.asarray(pre), jnp.asarray(post)
+        pre, post = (without_gradient(floats(z, "spikes"), "spikes") for z in (pre, post))
+        if not len(pre):
+            return first if state is None else state
+        # On as many devices as the spikes are.
+        charge = first.causal + 0 * pre[0][..., :, None] * post[0][..., None, :]
+        first = Correlation(first.pre + 0 * pre[0], first.post + 0 * post[0], charge, charge)
         one = lambda state, at: (self.step(state, *at), None)  # noqa: E731
-        return lax.scan(one, first if state is None else state, spikes)[0]
+        return lax.scan(one, first if state is None else state, (pre, post))[0]
 
     def read(self, state: "Correlation", key: jax.Array | None = None) -> jax.Array:
         """Reads the capacitors: `[2, ..., K, N]`, 0 to 255 LSB, causal and acausal.
@@ -118,7 +125,7 @@ class Sensors:
         charge = jnp.stack([state.causal, state.acausal])
         level = self.baseline - charge
         if key is not None:
-            level = level + self.noise * jax.random.normal(key, charge.shape, jnp.float32)
+            level = level + self.noise * draws.normal(key, charge.shape)
         return jnp.clip(jnp.floor(level), 0, 255)
 
     def correlation(self, reading: jax.Array) -> jax.Array:
@@ -135,7 +142,7 @@ class Sensors:
         return jnp.where(pairs, settled(amplitude * jnp.exp(-steps * (self.dt / tau))), 0.0)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Correlation:
     """What sensors carry from step to step.

@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bss2jax.arrays import pytree
 from bss2jax.kernels.synapses.base import Sent, product
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Delays:
     """How many steps later spikes of each input reach each neuron.

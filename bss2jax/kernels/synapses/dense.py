@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 
+from bss2jax.arrays import floats, pytree
 from bss2jax.kernels.dot import dot
-from bss2jax.kernels.synapses.base import Seen, Sent, as_float32, dense_gradient
+from bss2jax.kernels.synapses.base import Seen, Sent, dense_gradient
 from bss2jax.kernels.synapses.delays import later
 from bss2jax.kernels.synapses.fields import by_axes
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Raster:
     """Spikes as an array.
@@ -58,7 +59,11 @@ class Raster:
 
     def sent(self, inputs: int, steps: int | None) -> Sent:
         """Returns it as something that can be multiplied: see `Given.sent`."""
-        return by_axes(self)
+        return by_axes(self.given())
+
+    def given(self) -> "Raster":
+        """Returns the same as float32: see `Seen.given`."""
+        return Raster(floats(self.spikes, "spikes"))
 
     def later(self, steps: int) -> "Raster":
         """Returns the same spikes, so many steps later."""
@@ -84,4 +89,4 @@ class Raster:
 
 def as_seen(raster: Any) -> Seen:
     """Returns what stands for a raster: itself, or `Raster` of an array `[T, B, ...]`."""
-    return raster if hasattr(raster, "decoded") else Raster(as_float32(raster))
+    return (raster if hasattr(raster, "decoded") else Raster(raster)).given()

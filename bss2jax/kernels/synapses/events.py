@@ -5,13 +5,20 @@ only the entries that are there is several times faster than the dense product, 
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike
+
+from bss2jax.arrays import count, floats, pytree, wholes
+from bss2jax.kernels.gradients.nominal import without_gradient
+from bss2jax.kernels.mesh import axes_of, over_mesh
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Events:
     """Spikes of a batch, as many entries for every sample.
@@ -43,26 +50,40 @@ def to_raster(events: Events, steps: int, inputs: int) -> jax.Array:
         steps: T.
         inputs: K.
     """
-    batch = events.time.shape[0]
-    sample = jnp.arange(batch)[:, None]
-    time = jnp.where(_real(events, steps, inputs), events.time, steps)
+    steps, inputs = count("steps", steps, 0), count("inputs", inputs, 0)
+    time, index = _known(events)
+    out = PartitionSpec(None, *axes_of(time, 0))
+    return over_mesh(partial(_scattered, steps, inputs), out, time, index)
+
+
+def _scattered(steps: int, inputs: int, time: jax.Array, index: jax.Array) -> jax.Array:
+    batch = len(time)
+    if 0 in (steps, inputs, *time.shape):
+        return jnp.zeros((steps, batch, inputs), jnp.float32)
+    sample = jnp.arange(batch, dtype=jnp.int32)[:, None]
+    time = jnp.where(_real(time, index, steps, inputs), time, steps)
     raster = jnp.zeros((steps, batch, inputs), jnp.float32)
-    return raster.at[time, sample, events.index].add(1.0, mode="drop")
+    return raster.at[time, sample, index].add(1.0, mode="drop")
 
 
-def to_events(raster: jax.Array, most: int) -> Events:
+def to_events(raster: ArrayLike, most: int) -> Events:
     """Returns the events of a raster `[T, B, K]`, at most `most` a sample, the earliest first.
 
     A raster entry counts as one event if it is not zero.
     """
+    raster, most = floats(raster, "raster"), count("most", most, 0)
+    if raster.ndim != 3:
+        raise ValueError(f"raster: expected [T, B, K], got {raster.shape}")
     steps, batch, inputs = raster.shape
-    flat = raster.swapaxes(0, 1).reshape(batch, -1)
-    place = jnp.where(flat != 0, jnp.arange(steps * inputs), steps * inputs)
+    flat = without_gradient(raster, "a raster that is written as events")
+    flat = flat.swapaxes(0, 1).reshape(batch, steps * inputs)
+    places = jnp.arange(steps * inputs, dtype=jnp.int32)[None]
+    place = jnp.where(flat != 0, places, steps * inputs)
     place = lax.sort(place, dimension=1)[:, :most]
-    return Events((place // inputs).astype(jnp.int32), (place % inputs).astype(jnp.int32))
+    return Events(place // max(1, inputs), place % max(1, inputs))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class _Rows:
     """Compressed rows: the columns of row r are `column[first[r]:first[r + 1]]`."""
@@ -71,7 +92,7 @@ class _Rows:
     first: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class SortedEvents:
     """Events in the two orders in which products need them, made once by `sort_events`.
@@ -114,10 +135,15 @@ def sort_events(events: Events, steps: int, inputs: int) -> SortedEvents:
         steps: T.
         inputs: K.
     """
-    batch = events.time.shape[0]
-    moment = (events.time * batch + jnp.arange(batch)[:, None]).reshape(-1)
-    real = _real(events, steps, inputs).reshape(-1)
-    index = events.index.reshape(-1)
+    steps, inputs = count("steps", steps, 0), count("inputs", inputs, 0)
+    # Sorted as a whole: on no device are the events of some samples only.
+    return over_mesh(partial(_sorted, steps, inputs), PartitionSpec(), *_known(events))
+
+
+def _sorted(steps: int, inputs: int, time: jax.Array, index: jax.Array) -> SortedEvents:
+    batch = len(time)
+    moment = (time * batch + jnp.arange(batch, dtype=jnp.int32)[:, None]).reshape(-1)
+    real, index = _real(time, index, steps, inputs).reshape(-1), index.reshape(-1)
     return SortedEvents(
         by_step=_compress(moment, index, real, steps * batch, inputs),
         by_input=_compress(index, moment, real, inputs, steps * batch),
@@ -127,14 +153,23 @@ def sort_events(events: Events, steps: int, inputs: int) -> SortedEvents:
     )
 
 
-def _real(events: Events, steps: int, inputs: int) -> jax.Array:
+def _known(events: Events) -> tuple[jax.Array, jax.Array]:
+    """Times and indices of events, int32 `[B, E]` each."""
+    time, index = wholes(events.time, "Events.time"), wholes(events.index, "Events.index")
+    if time.ndim != 2 or time.shape != index.shape:
+        raise ValueError(f"Events: expected [B, E] each, got {time.shape} and {index.shape}")
+    return time, index
+
+
+def _real(time: jax.Array, index: jax.Array, steps: int, inputs: int) -> jax.Array:
     """Which entries lie within the time axis and the inputs."""
-    time, index = events.time, events.index
     return (time >= 0) & (time < steps) & (index >= 0) & (index < inputs)
 
 
 def _compress(row: jax.Array, column: jax.Array, real: jax.Array, rows: int, columns: int) -> _Rows:
     """Sorts entries by row; those that are not real come last and belong to no row."""
+    if 0 in (rows, columns, len(row)):
+        return _Rows(jnp.zeros(0, jnp.int32), jnp.zeros(rows + 1, jnp.int32))
     row = jnp.where(real, row, rows)
     if (rows + 1) * columns < 2**31:
         # One packed key: a sort of pairs is five times slower on a CPU.
@@ -142,7 +177,7 @@ def _compress(row: jax.Array, column: jax.Array, real: jax.Array, rows: int, col
         row, column = key // columns, key % columns
     else:
         row, column = lax.sort((row, column), num_keys=1)
-    first = jnp.searchsorted(row, jnp.arange(rows + 1)).astype(jnp.int32)
+    first = jnp.searchsorted(row, jnp.arange(rows + 1, dtype=jnp.int32)).astype(jnp.int32)
     return _Rows(jnp.where(row < rows, column, 0).astype(jnp.int32), first)
 
 

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import pytree
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.synapses.base import Seen, Sent, dense_gradient
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Fields:
     """What each position sees.

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from bss2jax.arrays import count
 from bss2jax.kernels.synapses.base import Given, Sent
 from bss2jax.kernels.synapses.dense import as_seen
 
@@ -23,6 +24,7 @@ def sent_of(spikes: Any, inputs: int, steps: int | None = None) -> Sent:
     Raises:
         ValueError: axes, inputs or steps do not fit.
     """
+    steps = None if steps is None else count("steps", steps, 0)
     given: Any = spikes if hasattr(spikes, "sent") or hasattr(spikes, "drive") else as_seen(spikes)
     sent = given.sent(inputs, steps) if hasattr(given, "sent") else given
     if sent.inputs != inputs:

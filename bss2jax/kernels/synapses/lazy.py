@@ -5,18 +5,20 @@ without being stored between the layers.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bss2jax.arrays import count, floats, pytree
 from bss2jax.kernels.dot import dot
+from bss2jax.kernels.gradients.nominal import without_gradient
 from bss2jax.kernels.synapses.base import Sent, dense_gradient
 from bss2jax.kernels.synapses.fields import by_axes
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Lazy:
     """A raster as the values that it is coded from; no gradient flows to them.
@@ -31,6 +33,9 @@ class Lazy:
     values: jax.Array
     steps: int = field(metadata={"static": True})
     code: Callable[[jax.Array], jax.Array] = field(metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", count("steps", self.steps, 0))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,6 +62,11 @@ class Lazy:
         """The values, and what makes spikes of them."""
         return self.values, self.code
 
+    def given(self) -> "Lazy":
+        """Returns the same of float32 values, which have no gradient: see `Seen.given`."""
+        values = floats(self.values, "values")
+        return replace(self, values=without_gradient(values, "values that are coded lazily"))
+
     def decoded(self) -> jax.Array:
         """Returns the raster."""
         return self.code(self.values)
@@ -67,7 +77,7 @@ class Lazy:
 
     def sent(self, inputs: int, steps: int | None) -> Sent:
         """Returns it as something that can be multiplied: see `Given.sent`."""
-        return by_axes(self)
+        return by_axes(self.given())
 
     def of_position(self, p: int) -> "Lazy":
         """Returns what one position of `[T, B, P, K]` sees."""
@@ -97,7 +107,7 @@ class Lazy:
         return None, dense_gradient(self.decoded(), w, dy)[1]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Constant:
     """Values that stay the same in each step, as a current does: multiplied once.
@@ -110,6 +120,9 @@ class Constant:
     values: jax.Array
     steps: int = field(metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", count("steps", self.steps, 0))
+
     @property
     def inputs(self) -> int:
         """K."""
@@ -119,6 +132,10 @@ class Constant:
     def positions(self) -> None:
         """None: all neurons see all inputs."""
         return None
+
+    def sent(self, inputs: int, steps: int | None) -> "Constant":
+        """Returns them as something that can be multiplied: see `Given.sent`."""
+        return replace(self, values=floats(self.values, "values"))
 
     def drive(self, w: jax.Array) -> jax.Array:
         """Multiplies by weights `[K, N]`: `[T, B, N]`, the same in each step."""

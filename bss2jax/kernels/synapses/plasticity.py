@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bss2jax.arrays import as_array, as_arrays, as_number, pytree
 from bss2jax.chip import draws
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.dot import settled
@@ -40,7 +41,7 @@ from bss2jax.kernels.dot import settled
 Value = float | jax.Array
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class ShortTerm:
     """Short-term plasticity of the drivers of a population's inputs: see the module.
@@ -67,6 +68,7 @@ class ShortTerm:
     mode: Literal["chip", "tsodyks_markram"] = field(default="chip", metadata={"static": True})
 
     def __post_init__(self) -> None:
+        as_arrays(self)
         if not self.dt > 0:
             raise ValueError(f"dt: expected seconds > 0, got {self.dt}")
         if self.mode not in ("chip", "tsodyks_markram"):
@@ -75,12 +77,12 @@ class ShortTerm:
         if any(each is None for each in known):
             return
         utilization, tau_rec, tau_facil = known
-        if not ((utilization >= 0) & (utilization <= 1)).all():
+        if not np.all((utilization >= 0) & (utilization <= 1)):
             raise ValueError(f"utilization: expected 0 to 1, got {self.utilization}")
         for name, tau in (("tau_rec", tau_rec), ("tau_facil", tau_facil)):
-            if not ((tau >= 0) & (tau < np.inf)).all():
+            if not np.all((tau >= 0) & (tau < np.inf)):
                 raise ValueError(f"{name}: expected seconds >= 0, got {getattr(self, name)}")
-        if self.mode == "chip" and ((tau_rec > 0) & (tau_facil > 0)).any():
+        if self.mode == "chip" and np.any((tau_rec > 0) & (tau_facil > 0)):
             raise ValueError(
                 "tau_rec, tau_facil: a driver depresses or facilitates, not both; set one to 0, or "
                 "compare with mode='tsodyks_markram'"
@@ -136,7 +138,7 @@ class ShortTerm:
         return lax.scan(self.step, self.rest(spikes[0]), spikes)[1]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Sources:
     """What short-term plasticity carries from step to step, each `[..., K]`.
@@ -205,4 +207,7 @@ def _kept(tau: Any, dt: float) -> jax.Array:
 
 
 def _known(value: Any) -> Any:
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    if isinstance(value, jax.Array):  # a gradient is a tree like this, too, of any values
+        return None
+    array = as_array(value)
+    return as_number(value) if array is None else array

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from bss2jax.arrays import pytree
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.synapses.base import Shown, dense_gradient, product
 from bss2jax.kernels.synapses.delays import Delays, later
@@ -49,7 +50,7 @@ class Within(Protocol):
         ...
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Recurrent:
     """Weights from a population to itself, without delay: spikes of the step before.
@@ -81,7 +82,7 @@ class Recurrent:
         return Recurrent(dense_gradient(z[:-1], self.w, dx[1:])[1])
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class DelayedRecurrent:
     """Weights from a population to itself that links between chips delay: `z[t - 1 - d]`.

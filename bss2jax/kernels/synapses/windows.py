@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bss2jax.arrays import plain, pytree
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.synapses.dense import Raster, as_seen
 from bss2jax.kernels.unfold import Padding, convolve, each_axis, output_shape, pad, patches
@@ -16,7 +17,7 @@ from bss2jax.kernels.unfold import Padding, convolve, each_axis, output_shape, p
 _PIECE = 2**17  # entries of an unfolded piece: half a megabyte
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Windows:
     """What a window sees of a raster at each of its positions, as `patches`, but never stored.
@@ -26,13 +27,17 @@ class Windows:
     Attributes:
         raster: `[T, B, *size, C]`, or `Lazy` with values `[B, *size, C]`.
         window: taps along each axis of size.
-        stride, padding: as in `conv1d`; tuples, no lists.
+        stride, padding: as in `conv1d`.
     """
 
     raster: Any
     window: tuple[int, ...] = field(metadata={"static": True})
     stride: int | tuple[int, ...] = field(default=1, metadata={"static": True})
     padding: Padding = field(default=0, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        for name in ("window", "stride", "padding"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
 
     @property
     def grid(self) -> tuple[int, ...]:
