@@ -45,7 +45,7 @@ SYSTEM = {
     )
 }  # fmt: skip
 TRUE_COMPILER = {"test_experiment", "test_kills", "test_runs"}
-QUICK_COMPILER = SYSTEM - TRUE_COMPILER | {"test_augment", "test_nonfinite"}
+QUICK_COMPILER = SYSTEM - TRUE_COMPILER | {"test_augment", "test_faults_seeds", "test_nonfinite"}
 
 # The same examples every time; compiling a new shape takes longer than hypothesis' deadline.
 settings.register_profile("bss2jax", deadline=None, derandomize=True, database=None)

@@ -99,8 +99,6 @@ def test_dead_places_and_drift_are_what_they_always_were():
     [
         ("jax_enable_x64", True),
         ("jax_default_prng_impl", "rbg"),
-        ("jax_default_prng_impl", "unsafe_rbg"),
-        ("jax_threefry_partitionable", False),
         ("jax_numpy_dtype_promotion", "strict"),
         ("jax_numpy_rank_promotion", "raise"),
     ],
