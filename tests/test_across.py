@@ -34,11 +34,9 @@ def network(**settings):
     return build(layers, (6,))
 
 
-def spread(net, system, seed=0):
-    """Each neuron on a chip of its own choice."""
-    neurons = workload_of(net).neurons
-    chip = np.random.default_rng(seed).integers(0, system.chips, neurons)
-    return on_system(net, system, chip)
+def spread(net, system):
+    """Neurons on each chip in turn."""
+    return on_system(net, system, np.arange(workload_of(net).neurons) % system.chips)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +44,17 @@ def inputs():
     return jax.random.uniform(jax.random.key(1), (B, 6))
 
 
-def test_several_chips_at_once_are_bit_equal_to_one_after_the_other(inputs):
+@pytest.fixture(scope="module")
+def chips():
+    """Those of every network on two chips."""
+    drawn = specimens(spread(network(), star(2)), jax.random.key(2), Mismatch())
+    assert drawn.offset.shape[0] == 2
+    return drawn
+
+
+def test_several_chips_at_once_are_bit_equal_to_one_after_the_other(inputs, chips):
     net = spread(network(), star(2).instant())
-    params, chips = net.init(jax.random.key(0)), specimens(net, jax.random.key(2), Mismatch())
-    assert chips.offset.shape[0] == 2
+    params = net.init(jax.random.key(0))
     seen = {}
     for name in ("together", "apart"):
         plan = net.mapped if name == "together" else one_by_one(net.mapped)
@@ -74,10 +79,9 @@ def test_several_chips_at_once_are_bit_equal_to_one_after_the_other(inputs):
     assert whole.spikes.sum() > 0
 
 
-def test_a_chip_of_a_system_is_the_same_in_a_larger_one():
-    small, large = (spread(network(), star(n).instant(), seed=5) for n in (1, 2))
-    few, many = (specimens(n, jax.random.key(0), Mismatch()) for n in (small, large))
-    assert (few.offset == many.offset[: len(few.offset)]).all()
+def test_a_chip_of_a_system_is_the_same_in_a_larger_one(chips):
+    few = specimens(spread(network(), star(1)), jax.random.key(2), Mismatch())
+    assert len(few.offset) == 1 and (few.offset == chips.offset[:1]).all()
 
 
 def recurrent_reference(z_in, w, v, delay, neuron):
@@ -151,7 +155,7 @@ def test_spikes_behind_a_link_come_as_many_steps_later(delayed_case):
     assert (behind == shifted).all() and behind.sum() > 0
 
 
-def test_a_sparse_recurrent_population_fits_and_its_synapses_have_their_own_strength(inputs):
+def test_a_sparse_recurrent_population_fits_and_its_synapses_have_their_own_strength(chips):
     net = network(recurrent=True, recurrent_inputs=4)
     layer = net.nodes[1].layer
     demand = layer.demand(*net.nodes[1].before)
@@ -159,9 +163,7 @@ def test_a_sparse_recurrent_population_fits_and_its_synapses_have_their_own_stre
     with pytest.raises(ValueError, match="1024 circuits.* 256 neurons would fit.* system"):
         replace(demand, inputs=192, neurons=512).on(BSS2)
     assert (layer.connected().sum(axis=0) == 4).all()
-    mapped = spread(net, star(3))
-    chips = specimens(mapped, jax.random.key(2), Mismatch())
-    place = mapped.mapped.place("lif_0")
+    place = spread(net, star(2)).mapped.place("lif_0")
     slots = np.zeros((12, 12), int)
     for neuron, heard in enumerate(layer.heard):
         slots[heard, neuron] = np.arange(4)
@@ -181,10 +183,9 @@ def test_a_sparse_recurrent_population_fits_and_its_synapses_have_their_own_stre
             )
 
 
-def test_a_network_over_links_learns_in_the_loop(inputs):
-    net = spread(network(recurrent=True, recurrent_inputs=4), star(3))
+def test_a_network_over_links_learns_in_the_loop(inputs, chips):
+    net = spread(network(recurrent=True, recurrent_inputs=4), star(2))
     params = net.init(jax.random.key(0))
-    chips = specimens(net, jax.random.key(2), Mismatch())
     label = jnp.asarray([0, 1, 2])
 
     @jax.jit

@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 # Pages whose code compiles or trains for more than some seconds: run by `make docs`.
 DEAR = (
     "chip", "chips", "concepts", "data", "gallery", "index", "learn", "network", "networks", "nnx",
-    "products", "spikes", "sweep", "training",
+    "products", "run", "spikes", "sweep", "training",
 )  # fmt: skip
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 

@@ -74,7 +74,10 @@ def test_products_are_exact_in_float32_in_any_order():
 # --- one product, run in many ways
 
 
-@pytest.mark.parametrize("inputs, outputs", [(5, 3), (128, 256), (300, 600)])
+# Slow ones here and below repeat a claim between two sizes of which both are run every time.
+@pytest.mark.parametrize(
+    "inputs, outputs", [(5, 3), pytest.param(128, 256, marks=pytest.mark.slow), (300, 600)]
+)
 def test_eager_equals_compiled_and_programmed(inputs, outputs):
     x, w = draw(inputs, (6,), inputs, outputs)
     y = compiled(x, w, LARGE, KEY)
@@ -86,7 +89,9 @@ def test_eager_equals_compiled_and_programmed(inputs, outputs):
     )
 
 
-@pytest.mark.parametrize("inputs, outputs", [(128, 1), (300, 600), (512, 10)])
+@pytest.mark.parametrize(
+    "inputs, outputs", [(128, 1), (300, 600), pytest.param(512, 10, marks=pytest.mark.slow)]
+)
 def test_a_batch_is_its_halves_and_its_samples_one_by_one(inputs, outputs):
     x, w = draw(inputs, (20, 3), inputs, outputs)
     whole = np.asarray(compiled(x, w, LARGE, KEY, num_sends=2))
@@ -108,7 +113,9 @@ def test_a_batch_is_its_halves_and_its_samples_one_by_one(inputs, outputs):
     )
 
 
-@pytest.mark.parametrize("columns", [1, 10, 256, 300])
+@pytest.mark.parametrize(
+    "columns", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 256)), 300]
+)
 def test_the_first_columns_are_what_they_are_beside_others(columns):
     x, w = draw(3, (8,), 300, 600)
     whole = compiled(x, w, LARGE, KEY)
@@ -299,7 +306,7 @@ def test_what_saturated_comes_with_the_same_product():
         np.testing.assert_array_equal(masked[0], plain)
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradients_are_the_same_when_observed(masked):
     x, w = draw(11, (7,), 300, 40)
     run = partial(compiled, x, chip=LARGE, key=KEY, num_sends=4, mask_saturated=masked)
@@ -314,7 +321,9 @@ def test_gradients_are_the_same_when_observed(masked):
 # --- sizes and types
 
 
-@pytest.mark.parametrize("inputs", [1, 15, 16, 17, 32, 33, 65])
+@pytest.mark.parametrize(
+    "inputs", [1, 17, 32, 65, *(pytest.param(n, marks=pytest.mark.slow) for n in (15, 16, 33))]
+)
 def test_any_size_can_be_programmed(inputs):
     x, w = draw(inputs, (3,), inputs, 11)
     for chip, key in ((None, None), (chip_of(0), KEY)):

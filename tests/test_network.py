@@ -475,9 +475,18 @@ def test_signed_values_keep_their_sign_through_the_network(on):
     np.testing.assert_allclose(y, 50 * 0.002 * x, rtol=1e-5, atol=0 if on == "float" else 1)
 
 
-@pytest.mark.parametrize("mode", ["max", "mean"])
-@pytest.mark.parametrize("window, stride", [(6, None), (3, 2), (4, 1), (2, 3)])
-def test_pooling_after_a_convolution_is_the_same_compiled(mode, window, stride):
+# Both ways meet the windows that leave a rest; the other sizes with the other way are slow.
+@pytest.mark.parametrize(
+    "window, stride, mode",
+    [
+        *((6, None, "max"), (6, None, "mean"), (3, 2, "max"), (4, 1, "mean"), (2, 3, "max")),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in ((3, 2, "mean"), (4, 1, "max"), (2, 3, "mean"))
+        ),
+    ],
+)
+def test_pooling_after_a_convolution_is_the_same_compiled(window, stride, mode):
     # jax 0.10.1 miscompiles `lax.reduce_window` here where the windows leave a rest.
     layers = [
         Conv1d(outputs=64, window=7, stride=3, num_sends=5, activation="converting_relu", shift=2),

@@ -30,9 +30,13 @@ NEURONS = {
     "adex": AdEx(a=0.3, b=0.2, t_ref=1.5e-6, reversal_exc=3.0, reversal_inh=-1.0),
     "exact": ExactLIF(2.2e-5, 5e-6, tau_ref=2e-6, dt=1e-6, starts_anywhere=True, synapse="alpha"),
 }
-# Five times as long to compile: in every run only where shapes differ most.
-SLOW = pytest.param("adex", marks=pytest.mark.slow)
-SLOWER = [SLOW if name == "adex" else name for name in NEURONS]
+# Compiling takes nearly all of the time. In every run are the neurons whose pass differs most:
+# waiting is lif's with one state more, and AdEx takes five times as long.
+
+
+def often(*names):
+    """The neurons as parameters: those not named are slow."""
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n not in names)) for n in NEURONS]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def close(a, b, rtol=1e-5):
 # --- equal by construction
 
 
-@pytest.mark.parametrize("name", SLOWER)
+@pytest.mark.parametrize("name", often("waiting", "li", "exact"))
 def test_events_are_their_raster_bit_for_bit(chip, name):
     raster, w, _ = drawn()
     events = bss2jax.to_events(raster, int(raster.sum((0, 2)).max()))
@@ -86,11 +90,15 @@ def test_events_are_their_raster_bit_for_bit(chip, name):
     )
 
 
-@pytest.mark.parametrize("recurrent", (False, True))
-@pytest.mark.parametrize("name", NEURONS)
+# With recurrence every neuron that fires: what it adds is all that samples could share.
+@pytest.mark.parametrize(
+    "name, recurrent",
+    [
+        *((name, True) for name in NEURONS if name != "li"),
+        *(pytest.param(*each.values, False, marks=each.marks) for each in often("lif", "li")),
+    ],
+)
 def test_a_batch_is_its_halves_and_its_samples(chip, name, recurrent):
-    if recurrent and not NEURONS[name].fires:
-        pytest.skip("integrators send no spikes")
     raster, w, back = drawn(recurrent)
     whole = recorded(chip, raster, w, NEURONS[name], back)
     circuits = on_chip(chip, K, N, recurrent=recurrent)
@@ -112,9 +120,8 @@ def test_a_batch_is_its_halves_and_its_samples(chip, name, recurrent):
 @pytest.mark.parametrize(
     "on, name",
     [
-        *(("chip", name) for name in NEURONS if name != "adex"),
+        *(pytest.param("chip", *each.values, marks=each.marks) for each in often("lif", "exact")),
         *(("plain", "lif"), ("plain", "exact")),
-        pytest.param("chip", "adex", marks=pytest.mark.slow),
     ],
 )
 def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
@@ -129,7 +136,7 @@ def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
         same(eager, jax.jit(lambda: run(*args))())
 
 
-@pytest.mark.parametrize("name", ["lif", "li", "exact", SLOW])
+@pytest.mark.parametrize("name", often("lif", "li"))  # blocks are cut before any neuron
 def test_neurons_in_blocks_are_the_population_as_a_whole(chip, name, monkeypatch):
     """Bit for bit; gradients too, but for the order of sums."""
     raster, w, _ = drawn()
@@ -382,7 +389,7 @@ def test_parameters_on_a_chip_have_the_gradient_of_the_nominal_model(chip):
 
 
 @pytest.mark.parametrize("steps, batch", [(0, 2), (4, 0)])
-@pytest.mark.parametrize("name", SLOWER)
+@pytest.mark.parametrize("name", often("lif", "li", "exact"))
 def test_no_samples_and_no_time_give_nothing(chip, name, steps, batch):
     circuits = on_chip(chip, 5, 3)
 

@@ -263,7 +263,7 @@ class Level:
 
 
 @pytest.mark.parametrize("shared", (True, False))
-@pytest.mark.parametrize("on", ("float", "ideal", "chip"))
+@pytest.mark.parametrize("on", ("float", pytest.param("ideal", marks=pytest.mark.slow), "chip"))
 def test_coded_fields_are_their_raster(shared, on):
     _, w, dz = fields_drawn(shared)
     place = FIELD_PLACES["by position"]
@@ -288,8 +288,15 @@ def test_coded_fields_are_their_raster(shared, on):
     close(pull(dz)[0], pull_raster(dz)[0])
 
 
+# The slow one is between the others: codes as on the chip, neurons as in float.
 @pytest.mark.parametrize(
-    "on, coded", [("float", True), ("ideal", False), ("chip", False), ("chip", True)]
+    "on, coded",
+    [
+        ("float", True),
+        pytest.param("ideal", False, marks=pytest.mark.slow),
+        ("chip", False),
+        pytest.param("chip", True, marks=pytest.mark.slow),
+    ],
 )
 def test_windows_are_what_they_see(on, coded):
     """A convolution without unfolding, against the fields unfolded; cut by position and channel."""
