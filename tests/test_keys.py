@@ -39,20 +39,21 @@ DATA = Samples(
 PHASE = Phase(on="chip", epochs=1, batch_size=4, learning_rate=0.1, chip="resample")
 
 
-def train(network, substrate, key):
+def task_of(network, substrate):
+    return Task(network, 31.0, NOISY, substrate, augmentation=Augmentation(shift=1, rotation=5))
+
+
+def train(task, key):
     """Two steps of one phase; augmentation and chips are drawn too."""
-    task = Task(network, 31.0, NOISY, substrate, augmentation=Augmentation(shift=1, rotation=5))
-    chip = sample_chip(jax.random.key(9), NOISY, substrate=substrate)
+    chip = sample_chip(jax.random.key(9), NOISY, substrate=task.substrate)
     return loop.train(task, PHASE, task.initial(jax.random.key(1)), chip, DATA, DATA, key)
 
 
 @pytest.mark.parametrize("network", ["analog", "spiking"])
 def test_no_key_is_consumed_twice_in_a_step(network):
     with jax.debug_key_reuse(True):
-        train(
-            *{"analog": (ANALOG, SMALL), "spiking": (SPIKING, Substrate())}[network],
-            jax.random.key(5),
-        )
+        task = task_of(*{"analog": (ANALOG, SMALL), "spiking": (SPIKING, Substrate())}[network])
+        train(task, jax.random.key(5))
 
 
 @pytest.fixture
@@ -70,9 +71,9 @@ def streams(monkeypatch):
 
 
 def test_every_block_of_every_layer_step_and_phase_has_noise_of_its_own(streams):
-    run = jax.random.key(0)
+    run, task = jax.random.key(0), task_of(ANALOG, SMALL)  # compiled for both phases at once
     for phase in range(2):
-        train(ANALOG, SMALL, jax.random.fold_in(run, phase))
+        train(task, jax.random.fold_in(run, phase))
     jax.effects_barrier()
     # Two phases of two steps and one validation. Two row blocks share a stream, one normal of a
     # pair each: 3 streams for the 5 row blocks of the first layer, 1 for the 2 of the second.

@@ -36,6 +36,11 @@ DT = 1e-6
 T, B, N = 40, 2, 5
 INTEGRATORS = ("exponential", "euler")
 MODES = [(i, r, back) for i in INTEGRATORS for r in (0, 1, 3) for back in (False, True)]
+# Half of them, in which every two settings meet; the others are slow, where gradients are compiled.
+HALF = [
+    pytest.param(*mode, marks=[pytest.mark.slow] * (number not in (0, 3, 4, 7, 8, 11)))
+    for number, mode in enumerate(MODES)
+]
 
 
 def drawn(recurrent=True):
@@ -127,7 +132,7 @@ def test_a_driven_neuron_waits_out_its_refractory_time(refractory):
     np.testing.assert_array_equal(np.flatnonzero(z), np.arange(0, 20, refractory + 1))
 
 
-@pytest.mark.parametrize(("integrator", "refractory", "back"), MODES)
+@pytest.mark.parametrize(("integrator", "refractory", "back"), HALF)
 def test_sequence_and_its_handwritten_gradient_are_those_of_the_scanned_step(
     integrator, refractory, back
 ):
@@ -196,7 +201,7 @@ def test_groups_of_synapses_are_neurons_driven_by_the_sum_of_their_filters(integ
     np.testing.assert_array_equal(z, expected)
 
 
-@pytest.mark.parametrize(("integrator", "refractory", "back"), MODES)
+@pytest.mark.parametrize(("integrator", "refractory", "back"), HALF)
 def test_groups_have_the_gradient_of_the_scanned_step(integrator, refractory, back):
     params, _, recurrent = drawn(back)
     rng = np.random.default_rng(7)

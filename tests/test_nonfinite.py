@@ -30,7 +30,7 @@ ORDER = np.asarray(steps_of.epoch_order(KEY, 1, 96))
 BROKEN = replace(TRAINING, x=TRAINING.x.at[ORDER[40]].set(jnp.nan))
 
 
-@pytest.mark.parametrize("on", ["float", "ideal", "chip"])
+@pytest.mark.parametrize("on", ["float", pytest.param("ideal", marks=pytest.mark.slow), "chip"])
 def test_a_step_that_is_not_finite_stops_the_phase_and_changes_nothing(on):
     states = []
     with pytest.raises(NonFinite) as failed:
@@ -118,6 +118,12 @@ def broken_backward(layer):
     return Broken(DEEP.input, DEEP.nodes, layer=layer)
 
 
+# The first and the last layer; the one between them is slow, as compiling a network anew is.
+each_layer = pytest.mark.parametrize(
+    "layer", ["dense_0", pytest.param("dense_1", marks=pytest.mark.slow), "dense_2"]
+)
+
+
 def reason(network=DEEP, change=lambda params: params, task=TASK, **settings):
     """Why a training of the deep network fails."""
     start = Variables(change(DEEP.init(KEY)), {})
@@ -126,7 +132,7 @@ def reason(network=DEEP, change=lambda params: params, task=TASK, **settings):
     return failed.value.reason
 
 
-@pytest.mark.parametrize("layer", ["dense_0", "dense_1", "dense_2"])
+@each_layer
 def test_a_failure_names_the_layer_whose_parameters_began_it(layer):
     def change(params):
         bias = params[layer]["bias"].at[1].set(jnp.nan)
@@ -135,7 +141,7 @@ def test_a_failure_names_the_layer_whose_parameters_began_it(layer):
     assert f"began in layer {layer}, with its parameters" in reason(change=change)
 
 
-@pytest.mark.parametrize("layer", ["dense_0", "dense_1", "dense_2"])
+@each_layer
 def test_a_failure_names_the_layer_whose_gradient_began_it(layer):
     said = reason(broken_backward(layer))
     assert f"the gradient is not finite in {layer};" in said

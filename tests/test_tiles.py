@@ -45,8 +45,14 @@ def gradients(task, tile, chip, **settings):
     return jax.jit(run)(start, TRAINING, order, 0, chip, KEY)
 
 
+# The slow one is of the same kinds: tiles of the analog network, and noise of samples in tiles.
 @pytest.mark.parametrize(
-    "task, on, tile", [(TASK, "float", 8), (TASK, "chip", 1), (SPIKING, "chip", 48)]
+    "task, on, tile",
+    [
+        (TASK, "float", 8),
+        pytest.param(TASK, "chip", 1, marks=pytest.mark.slow),
+        (SPIKING, "chip", 48),
+    ],
 )
 def test_a_batch_in_tiles_gives_the_gradient_of_the_whole(task, on, tile):
     chip = sample_chip(jax.random.key(1), Mismatch(), substrate=task.substrate)

@@ -191,7 +191,9 @@ def test_the_same_seed_gives_the_same_training_to_the_bit_and_another_does_not()
     assert (weight(first) != weight(other)).any()
 
 
-@pytest.mark.parametrize("count", [1, 3, 500, 1037])
+@pytest.mark.parametrize(
+    "count", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 500)), 1037]
+)  # a set smaller than a batch and one of whole batches are slow
 def test_evaluation_counts_every_sample_once(count):
     # 1,037: two batches of 500, and one that repeats what it has too few of.
     samples = clusters(count, 5)

@@ -55,14 +55,19 @@ def test_equals_the_formula_on_a_perfect_chip_for_every_shape(batch, inputs, out
         np.testing.assert_array_equal(y, expected)
 
 
-@pytest.mark.parametrize("num_sends", range(1, 9))
+def often(every, few):
+    """Values of which a few are run every time: the others compile the same again."""
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n not in few)) for n in every]
+
+
+@pytest.mark.parametrize("num_sends", often(range(1, 9), few=(1, 3, 8)))
 def test_every_single_product_equals_the_formula(num_sends):
     x, w = np.arange(32.0)[:, None], np.arange(-63.0, 64.0)[None]
     expected = reference.matmul(x, w, num_sends=num_sends)
     np.testing.assert_array_equal(matmul(x, w, None, num_sends=num_sends), expected)
 
 
-@pytest.mark.parametrize("num_sends", range(1, 9))
+@pytest.mark.parametrize("num_sends", often(range(1, 9), few=(1, 3, 8)))
 def test_products_on_the_edge_of_the_floor_equal_the_formula(num_sends):
     # Column n holds n - 127 products of 25 x = 125, 250 or 500, and a last row adds -1, 0 or 1: at
     # 500 / num_sends a whole LSB is reached, or missed by one unit.
@@ -257,7 +262,7 @@ def test_leading_axes_and_avg_keep_the_formula():
     assert_close(gradients(x, w, None, None, dy, avg=4), (dx.reshape(x.shape), dw))
 
 
-@pytest.mark.parametrize("inputs", [100, 128, 200, 300, 512])
+@pytest.mark.parametrize("inputs", often([100, 128, 200, 300, 512], few=(100, 300, 512)))
 def test_mask_saturated_gates_single_readouts_and_sums(inputs):
     x, w = draw(inputs, (6,), inputs, 300)
     x *= np.linspace(0, 1, 6, dtype=np.float32)[:, None]  # none to most readouts saturate
@@ -412,7 +417,7 @@ def noisy_chip(noise_std=2.0):
     return ideal_chip(noise_std=noise_std)
 
 
-@pytest.mark.parametrize("chunks", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("chunks", often(range(1, 6), few=(1, 4, 5)))
 def test_noise_has_the_mean_and_variance_of_floored_gaussians(chunks):
     # sigma = 2 LSB is wide for the floor, so a readout is mu - 1/2 +- sqrt(sigma^2 + 1/12), up to
     # exp(-2 pi^2 sigma^2). 600 columns: three column blocks, and three places of one chip.
