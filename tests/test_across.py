@@ -183,6 +183,7 @@ def test_a_sparse_recurrent_population_fits_and_its_synapses_have_their_own_stre
             )
 
 
+@pytest.mark.slow  # its equality and its gradient are shown above
 def test_a_network_over_links_learns_in_the_loop(inputs, chips):
     net = spread(network(recurrent=True, recurrent_inputs=4), star(2))
     params = net.init(jax.random.key(0))

@@ -204,6 +204,7 @@ def test_gains_are_never_negative_and_what_is_divided_by_is_never_zero():
         assert (float(arrays[name].min()) > 0) == divides
 
 
+@pytest.mark.slow  # `test_exact` maps products over chips, smaller ones
 def test_products_over_a_stack_of_chips_equal_the_loop():
     keys = jax.random.split(jax.random.key(7), 3)
     stack = jax.vmap(sample_chip)(keys)

@@ -90,7 +90,8 @@ def test_eager_equals_compiled_and_programmed(inputs, outputs):
 
 
 @pytest.mark.parametrize(
-    "inputs, outputs", [(128, 1), (300, 600), pytest.param(512, 10, marks=pytest.mark.slow)]
+    "inputs, outputs",
+    [(128, 1), *(pytest.param(*s, marks=pytest.mark.slow) for s in ((300, 600), (512, 10)))],
 )
 def test_a_batch_is_its_halves_and_its_samples_one_by_one(inputs, outputs):
     x, w = draw(inputs, (20, 3), inputs, outputs)

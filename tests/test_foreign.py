@@ -77,6 +77,7 @@ def test_a_hand_written_loop_under_jit_grad_and_scan_learns(chip, classes):
     assert_learned(losses, jax.jit(forward)(params, classes[0], chip, KEY), classes[1])
 
 
+@pytest.mark.slow  # `test_exact` maps products over chips, the loop above trains one
 def test_one_loop_vmapped_over_chips_trains_a_network_for_each(classes):
     chips = jax.jit(jax.vmap(bss2jax.sample_chip))(jax.random.split(jax.random.key(5), 3))
     train = jax.jit(jax.vmap(partial(descend, steps=30), in_axes=(None, 0, None)))

@@ -49,7 +49,8 @@ def train(task, key):
     return loop.train(task, PHASE, task.initial(jax.random.key(1)), chip, DATA, DATA, key)
 
 
-@pytest.mark.parametrize("network", ["analog", "spiking"])
+# What spikes has all that draws.
+@pytest.mark.parametrize("network", [pytest.param("analog", marks=pytest.mark.slow), "spiking"])
 def test_no_key_is_consumed_twice_in_a_step(network):
     with jax.debug_key_reuse(True):
         task = task_of(*{"analog": (ANALOG, SMALL), "spiking": (SPIKING, Substrate())}[network])

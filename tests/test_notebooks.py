@@ -27,10 +27,10 @@ SMALL = {
     "11_synapses": {"pairs": 20, "synapses": 10},
 }
 
-# In every run those that pass most different code: training, one's own code, systems of chips, and
-# synapses with neurons. The others train longer, or pass what tests of the library and the command
+# In every run those that pass most different code: one's own code, and synapses with neurons. The
+# others train longer, or pass what tests of the library and the command
 # line pass too; what they import and set is looked at in every run.
-EVERY = ("04_in_the_loop", "06_your_own_code", "09_backplane", "11_synapses")
+EVERY = ("06_your_own_code", "11_synapses")
 
 
 @pytest.fixture(scope="module")
