@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bss2jax.config import Config
 from bss2jax.config.write import inline
 from bss2jax.data import Dataset
 from bss2jax.model import Model, model_of
-from bss2jax.networks.graph import Network, Params, State
+from bss2jax.networks.graph import Network, Params, State, executions
 from bss2jax.networks.layer import Execution
 from bss2jax.runs import session
 from bss2jax.runs.directory import RunDirectory
@@ -127,11 +127,10 @@ class Run:
         """
         x = self.samples(images)
         batch = min(len(x), _BATCH)
-        apply = self._compiled(on, ())
         scores = []
         for first in range(0, len(x), batch):
             part = np.resize(x[first : first + batch], (batch, *x.shape[1:]))
-            scores.append(apply(part, jax.random.key(seed), jnp.int32(first))[0])
+            scores.append(self._run(part, seed, first, on, ())[0])
         found = np.concatenate(jax.device_get(scores))[: len(x)]
         return Prediction(found.argmax(axis=1), found, self.classes)
 
@@ -151,7 +150,7 @@ class Run:
             ValueError: the samples do not fit, there is no such thing, or no layer has it.
         """
         x = self.samples(images)
-        records = self._compiled(on, what)(x, jax.random.key(seed), jnp.int32(0))[2]
+        records = self._run(x, seed, 0, on, what)[2]
         kept = {
             name: {key: np.asarray(record[key]) for key in what if key in record}
             for name, record in records.items()
@@ -161,18 +160,29 @@ class Run:
             raise ValueError(f"record: no layer of this network has {' or '.join(what) or 'that'}")
         return found
 
-    def _compiled(self, on: On | None, observe: tuple[str, ...]) -> Callable[..., Any]:
-        """The network's work on samples `[B, *sample]`, with a key and the first one's number."""
-        execution = self.model.last_execution if on is None else on
-        each = (execution,) if isinstance(execution, str) else execution.values()
-        noisy = "chip" in each
-        chip, task = self.chip if noisy else None, self.model.task
+    def _run(
+        self, x: np.ndarray, seed: int, first: int, on: On | None, observe: tuple[str, ...]
+    ) -> Any:
+        """What the network makes of samples `[B, *sample]`, of which one has a number."""
+        each = executions(self.network, self.model.last_execution if on is None else on)
+        noisy = "chip" in each.values()
+        chip, key = (self.chip, jax.random.key(seed)) if noisy else (None, None)
+        static = {"on": tuple(sorted(each.items())), "observe": observe}
+        return self._apply(self.variables, x, chip, key, jnp.int32(first), **static)
 
-        @jax.jit
-        def apply(x: jax.Array, key: jax.Array, sample: jax.Array) -> Any:
+    @cached_property
+    def _apply(self) -> Callable[..., Any]:
+        """The network's `apply`, compiled once for an execution and what is recorded."""
+        task = self.model.task
+
+        @partial(jax.jit, static_argnames=("on", "observe"))
+        def apply(
+            variables: Variables, x: jax.Array, chip: Chip | None, key: jax.Array | None,
+            sample: jax.Array, on: tuple[tuple[str, Execution], ...], observe: tuple[str, ...],
+        ) -> Any:  # fmt: skip
             return task.network.apply(
-                self.params, self.state, task.encode(x), chip, key if noisy else None,
-                sample=sample, on=execution, observe=observe,
+                variables.params, variables.state, task.encode(x), chip, key,
+                sample=sample, on=dict(on), observe=observe,
             )  # fmt: skip
 
         return apply
