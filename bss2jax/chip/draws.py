@@ -13,6 +13,7 @@ References: Salmon et al. 2011 (threefry), through `jax.random.fold_in`.
 """
 
 import math
+import zlib
 from functools import partial
 from typing import Any
 
@@ -38,8 +39,17 @@ def pinned(key: jax.Array) -> jax.Array:
     return jax.random.wrap_key_data(jax.random.key_data(key)[..., :2], impl="threefry2x32")
 
 
-def folded(key: jax.Array, *numbers: ArrayLike) -> jax.Array:
+def number_of(name: str) -> int:
+    """Returns the number that a name stands for in keys: its CRC-32."""
+    return zlib.crc32(name.encode())
+
+
+def folded(key: jax.Array, *numbers: ArrayLike | str) -> jax.Array:
     """Returns a threefry key, a scalar, that numbers were folded into one after the other.
+
+    Args:
+        key: one key of any implementation.
+        numbers: whole numbers, or names, which stand for their `number_of`.
 
     Raises:
         ValueError: it is no key, or several.
@@ -48,7 +58,7 @@ def folded(key: jax.Array, *numbers: ArrayLike) -> jax.Array:
     if key.ndim:
         raise ValueError(f"key: expected one key, got {key.shape}; map over several with jax.vmap")
     for number in numbers:
-        key = jax.random.fold_in(key, number)
+        key = jax.random.fold_in(key, number_of(number) if isinstance(number, str) else number)
     return key
 
 

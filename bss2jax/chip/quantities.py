@@ -9,7 +9,6 @@ fields; no other place lists quantities.
 References: halco (places); calix (cells); Pehle et al. 2022, arXiv 2201.11063 (cells).
 """
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import inf
@@ -200,7 +199,7 @@ class Quantity:
 
     def named(self, name: str) -> "Quantity":
         """Returns the declaration with what its name decides filled in."""
-        number = zlib.crc32(name.encode()) if not self.key else 0
+        number = draws.number_of(name) if not self.key else 0
         return replace(self, spread=self.spread or name, key=self.key or (number,))
 
     def sample(self, key: jax.Array, mismatch: Any, substrate: Substrate) -> jax.Array | None:

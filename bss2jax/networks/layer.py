@@ -4,7 +4,6 @@ A layer of one's own derives from `Layer` and says `shape` and `apply`, and `ini
 parameters; a config names it `kind = "mypackage.module:MyLayer"`.
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, get_args, overload
@@ -230,7 +229,7 @@ def folded(key: jax.Array, name: str) -> jax.Array: ...
 def folded(key: jax.Array | None, name: str) -> jax.Array | None: ...
 def folded(key: jax.Array | None, name: str) -> jax.Array | None:
     """Returns the key of something by its name, `[]`; None where there is no key."""
-    return None if key is None else draws.folded(key, zlib.crc32(name.encode()))
+    return None if key is None else draws.folded(key, name)
 
 
 def dropped(z: jax.Array, share: float, how: How) -> jax.Array:

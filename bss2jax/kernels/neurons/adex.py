@@ -41,7 +41,13 @@ from jax import lax
 from bss2jax.arrays import as_arrays, positive, pytree
 from bss2jax.kernels.dot import settled
 from bss2jax.kernels.neurons.base import Neuron, Value
-from bss2jax.kernels.neurons.membrane import decay, membrane_like, no_current
+from bss2jax.kernels.neurons.membrane import (
+    decay,
+    disturbance,
+    membrane_like,
+    no_current,
+    threshold_on,
+)
 
 Integrator = Literal["midpoint", "euler", "hxtorch"]
 INTEGRATORS = ("midpoint", "euler", "hxtorch")
@@ -226,16 +232,13 @@ class AdEx(Neuron):
         Potentials deviate by shares of the way from leak to threshold.
         """
         way, c = self.threshold - self.leak, circuits
-        threshold = self.threshold + settled(way * c.threshold)
-        if normal is not None:
-            threshold = threshold + settled(way * c.threshold_noise * normal)
         actual = replace(
             self,
             tau_mem=self.tau_mem * c.tau_mem,
             tau_syn=None if self.tau_syn is None else self.tau_syn * c.tau_syn,
             leak=self.leak + settled(way * c.leak),
             reset=self.reset + settled(way * c.reset),
-            threshold=threshold,
+            threshold=threshold_on(self.threshold, way, c, normal),
             tau_w=self.tau_w * c.tau_w,
             a=self.a * c.a,
             b=self.b * c.b,
@@ -248,10 +251,7 @@ class AdEx(Neuron):
                 reversal_exc=self.reversal_exc + settled(way * c.reversal[0]),
                 reversal_inh=self.reversal_inh + settled(way * c.reversal[1]),
             )
-        if c.membrane_noise is None:
-            return actual, None
-        keep = decay(actual.tau_mem, self.dt, "exponential")
-        return actual, way * c.membrane_noise * jnp.sqrt(1 - settled(keep * keep))
+        return actual, disturbance(actual, "exponential", way, c)
 
     def _held(self, state: AdExState) -> jax.Array:
         """Whether a neuron is held at reset to the end of the step."""

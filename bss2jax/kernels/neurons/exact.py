@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from bss2jax.arrays import positive, pytree
 from bss2jax.kernels.dot import settled
 from bss2jax.kernels.neurons.base import Neuron, Value
-from bss2jax.kernels.neurons.membrane import check_dynamics
+from bss2jax.kernels.neurons.membrane import check_dynamics, threshold_on
 
 Synapse = Literal["exponential", "alpha"]
 
@@ -138,9 +138,6 @@ class ExactLIF(Neuron):
         Potentials deviate by shares of the way from reset to threshold.
         """
         way = self.threshold - self.reset
-        threshold = self.threshold + settled(way * circuits.threshold)
-        if normal is not None:
-            threshold = threshold + settled(way * circuits.threshold_noise * normal)
         tau_syn = None if self.tau_syn is None else self.tau_syn * circuits.tau_syn
         actual = replace(
             self,
@@ -148,7 +145,7 @@ class ExactLIF(Neuron):
             tau_syn=tau_syn,
             leak=self.leak + settled(way * circuits.leak),
             reset=self.reset + settled(way * circuits.reset),
-            threshold=threshold,
+            threshold=threshold_on(self.threshold, way, circuits, normal),
         )
         if circuits.membrane_noise is None:
             return actual, None

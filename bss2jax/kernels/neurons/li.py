@@ -26,6 +26,7 @@ from bss2jax.kernels.neurons.membrane import (
     check_dynamics,
     check_groups,
     decay,
+    disturbance,
     drive_gradient,
     membrane_like,
     no_current,
@@ -107,10 +108,7 @@ class LI(Neuron):
             tau_syn=self.tau_syn * circuits.tau_syn,
             leak=self.leak + settled(self.way * circuits.leak),
         )
-        if circuits.membrane_noise is None:
-            return actual, None
-        keep = decay(actual.tau_mem, self.dt, self.integrator)
-        return actual, self.way * circuits.membrane_noise * jnp.sqrt(1 - settled(keep * keep))
+        return actual, disturbance(actual, self.integrator, self.way, circuits)
 
     def sequence(
         self,

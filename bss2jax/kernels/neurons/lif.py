@@ -42,11 +42,13 @@ from bss2jax.kernels.neurons.membrane import (
     check_dynamics,
     check_groups,
     decay,
+    disturbance,
     drive_gradient,
     join_last,
     last_group,
     membrane_like,
     no_current,
+    threshold_on,
 )
 from bss2jax.kernels.neurons.recorded import (
     Trace,
@@ -159,21 +161,15 @@ class LIF(Neuron):
         Potentials deviate by shares of the way from leak to threshold.
         """
         way = self.threshold - self.leak
-        threshold = self.threshold + settled(way * circuits.threshold)
-        if normal is not None:
-            threshold = threshold + settled(way * circuits.threshold_noise * normal)
         actual = replace(
             self,
             tau_mem=self.tau_mem * circuits.tau_mem,
             tau_syn=self.tau_syn * circuits.tau_syn,
             leak=self.leak + settled(way * circuits.leak),
             reset=self.reset + settled(way * circuits.reset),
-            threshold=threshold,
+            threshold=threshold_on(self.threshold, way, circuits, normal),
         )
-        if circuits.membrane_noise is None:
-            return actual, None
-        keep = decay(actual.tau_mem, self.dt, self.integrator)
-        return actual, way * circuits.membrane_noise * jnp.sqrt(1 - settled(keep * keep))
+        return actual, disturbance(actual, self.integrator, way, circuits)
 
     def sequence(
         self,

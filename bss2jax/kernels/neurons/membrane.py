@@ -94,6 +94,42 @@ def advance(
     return kept + settled((1 - keep_v) * drive), later
 
 
+def threshold_on(
+    threshold: Value, way: Value, circuits: Any, normal: jax.Array | None
+) -> jax.Array:
+    """Returns the thresholds of circuits, `[1, N]`, or of each trial, `[B, N]`.
+
+    Args:
+        threshold: the nominal one.
+        way: potential that deviations are shares of.
+        circuits: their deviations: see `chip.Circuits`.
+        normal: `[B, N]` standard normal numbers of the trials; None: no noise.
+    """
+    threshold = threshold + settled(way * circuits.threshold)
+    return (
+        threshold
+        if normal is None
+        else threshold + settled(way * circuits.threshold_noise * normal)
+    )
+
+
+def disturbance(neuron: Any, integrator: str, way: Value, circuits: Any) -> jax.Array | None:
+    """Returns the standard deviation of what noise adds to membranes in a step, `[1, N]`.
+
+    So much that a membrane at rest has the circuits' noise. None where they have none.
+
+    Args:
+        neuron: the neuron as it is on the circuits, with tau_mem and dt.
+        integrator: how it decays in a step.
+        way: potential that the noise is a share of.
+        circuits: their noise: see `chip.Circuits`.
+    """
+    if circuits.membrane_noise is None:
+        return None
+    keep = decay(neuron.tau_mem, neuron.dt, integrator)
+    return way * circuits.membrane_noise * jnp.sqrt(1 - settled(keep * keep))
+
+
 def drive_gradient(
     neuron: Any, du: jax.Array, di: jax.Array, keep_v: Value
 ) -> tuple[jax.Array, jax.Array]:

@@ -15,7 +15,6 @@ References: brainscales2-demos `fp_brainscales` (rule); calix `spiking/correlati
 0.5 LSB a pair at no distance, 5 us); NEST `stdp_nn_restr_synapse` has the same pairs.
 """
 
-import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.arrays import Compared, floats, pytree
+from bss2jax.arrays import Compared, floats, positive, pytree
 from bss2jax.chip import draws
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.dot import settled
@@ -60,8 +59,7 @@ class Sensors(Compared):
     dt: float = field(default=1e-6, metadata={"static": True})
 
     def __post_init__(self) -> None:
-        if not self.dt > 0:
-            raise ValueError(f"dt: expected seconds > 0, got {self.dt}")
+        object.__setattr__(self, "dt", positive("dt", self.dt, "seconds"))
 
     def rest(self, inputs: int, neurons: int, batch: tuple[int, ...] = ()) -> "Correlation":
         """Returns empty capacitors, of synapses that have seen no spike yet."""
@@ -211,8 +209,7 @@ def sensors_of(
     key = draws.pinned(key)
 
     def factor(name: str, std: float) -> jax.Array:
-        own = draws.folded(key, zlib.crc32(name.encode()))
-        return jnp.exp(draws.around(own, std, shape))
+        return jnp.exp(draws.around(draws.folded(key, name), std, shape))
 
     return replace(
         target,

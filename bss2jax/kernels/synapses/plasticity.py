@@ -24,7 +24,6 @@ afferent); haldls `synapse_driver.h` (utilization and recovery of each driver, t
 voltages); calix `synapse_driver` (offset). One state for each source is assumed.
 """
 
-import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -33,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bss2jax.arrays import as_array, as_arrays, as_number, pytree
+from bss2jax.arrays import as_array, as_arrays, as_number, positive, pytree
 from bss2jax.chip import draws
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.dot import settled
@@ -69,8 +68,7 @@ class ShortTerm:
 
     def __post_init__(self) -> None:
         as_arrays(self)
-        if not self.dt > 0:
-            raise ValueError(f"dt: expected seconds > 0, got {self.dt}")
+        object.__setattr__(self, "dt", positive("dt", self.dt, "seconds"))
         if self.mode not in ("chip", "tsodyks_markram"):
             raise ValueError(f"mode: expected chip or tsodyks_markram, got {self.mode!r}")
         known = _known(self.utilization), _known(self.tau_rec), _known(self.tau_facil)
@@ -185,8 +183,7 @@ def drivers_of(
     key = draws.pinned(key)
 
     def drawn(name: str, std: float, mean: float) -> jax.Array:
-        own = draws.folded(key, zlib.crc32(f"short_term.{name}".encode()))
-        return draws.around(own, std, shape, mean)
+        return draws.around(draws.folded(key, f"short_term.{name}"), std, shape, mean)
 
     tau = jnp.maximum(drawn("tau", mismatch.tau, 1.0), 0.1)
     utilization = plasticity.utilization * drawn("utilization", mismatch.utilization, 1.0)
