@@ -5,8 +5,18 @@ from bss2jax.chip.system import Limits, Link, System
 from bss2jax.chip.topology import Mesh, Tree
 from bss2jax.mapping import objectives
 from bss2jax.mapping.assignment import Mapping
+from bss2jax.mapping.bound import tiles_of
+from bss2jax.mapping.guarantee import (
+    Guarantee,
+    application_of,
+    describe_guarantees,
+    guarantee,
+    of_mapping,
+    of_plan,
+)
 from bss2jax.mapping.saved import Saved, load, save
 from bss2jax.mapping.search import METHODS, search
+from bss2jax.mapping.selftimed import execute
 from bss2jax.mapping.suite import SUITE, workload
 from bss2jax.mapping.throughput import describe_system, throughput
 from bss2jax.mapping.traffic import Traffic, poisson, simulate
@@ -16,6 +26,7 @@ from bss2jax.networks.across import on_system, rates_of, specimens, workload_of
 __all__ = [
     "METHODS",
     "SUITE",
+    "Guarantee",
     "Limits",
     "Link",
     "Mapping",
@@ -25,10 +36,16 @@ __all__ = [
     "Traffic",
     "Tree",
     "Workload",
+    "application_of",
+    "describe_guarantees",
     "describe_system",
+    "execute",
+    "guarantee",
     "load",
     "objectives",
     "of_edges",
+    "of_mapping",
+    "of_plan",
     "on_system",
     "poisson",
     "rates_of",
@@ -39,6 +56,7 @@ __all__ = [
     "specimens",
     "system",
     "throughput",
+    "tiles_of",
     "workload",
     "workload_of",
 ]

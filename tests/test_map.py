@@ -41,8 +41,12 @@ def test_map_writes_a_plan_that_plan_shows(tiny, mapped, capsys):
     assert main(["plan", str(tiny), f"plan.file={mapped}"]) == 0
     shown = capsys.readouterr().out
     assert "star12: 2 of 12 chips" in shown and "speed-up" in shown and "assumed" in shown
-    assert main(["plan", str(tiny), "--system", "case"]) == 0
-    assert "case: 2 of 24 chips" in capsys.readouterr().out
+    assert main(["plan", str(tiny), "--system", "case", "--guarantee", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["system"]["name"], told["system"]["used"]) == ("case", 2)
+    assert [t["chips"] for t in told["system"]["by_chips"]] == [1, 2]
+    one, two = told["guarantee"]
+    assert one["seconds"] > 2 * two["seconds"] and "lif_0.1" in one["critical_cycle"]
 
 
 @pytest.mark.parametrize(

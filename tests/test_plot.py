@@ -17,6 +17,7 @@ from bss2jax.chip.presets import tiles
 from bss2jax.chip.quantities import built
 from bss2jax.data import yinyang
 from bss2jax.mapping.cost import estimate
+from bss2jax.mapping.guarantee import of_plan
 from bss2jax.mapping.plan import plan_network
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.mapping.products import ProductDemand
@@ -111,6 +112,7 @@ DRAWINGS = {
     "ladder": lambda ax, chip: plot.ladder(RUNGS, ax=ax),
     "link_loads": lambda ax, chip: plot.link_loads(MAPPED, ax=ax),
     "on_chips": lambda ax, chip: plot.on_chips(MAPPED, ax=ax),
+    "gantt": lambda ax, chip: plot.gantt(of_plan(SPIKING)[-1], ax=ax),
     "search_progress": lambda ax, chip: plot.search_progress([3.0, 4.0, 2.0], ax=ax),
     "firing_pattern": lambda ax, chip: plot.firing_pattern(np.arange(20), spikes(20, 9), ax=ax),
     "phase_plane": lambda ax, chip: plot.phase_plane(AdEx(), 0.5, ax=ax),

@@ -76,6 +76,7 @@ _NOXIM = (
     "SpiNeMap's tool chain (drexel-DISCO/SpiNeMap, power.yaml): 1.627 pJ a router, 0.80 pJ a link "
     "of 0.5 mm and 32 bit, 2 cycles a router of 100 us; leakage left out",
     "128 x 128 crossbars, one flit a spike, XY routes: same",
+    "assumed: a tile takes a cycle for each spike that it receives or sends",
 )
 
 
@@ -84,7 +85,7 @@ def tiles(rows: int, columns: int) -> System:
     assumed = "assumed: a neuron may have more than 128 inputs, on crossbars of its own tile"
     return System(
         f"tiles({rows},{columns})", Mesh(rows, columns), _TILE, (_TILE_LINK, _TILE_LINK),
-        Limits(128), "multicast", (*_NOXIM, assumed),
+        Limits(128), "multicast", (*_NOXIM, assumed), event=_CYCLE,
     )  # fmt: skip
 
 
@@ -93,6 +94,7 @@ def crossbars(rows: int, columns: int) -> System:
     return System(
         f"crossbars({rows},{columns})", Mesh(rows, columns), _TILE, (_TILE_LINK, _TILE_LINK),
         Limits(128, inputs=128, queue=4), "multicast", (*_NOXIM, "4 flits of buffer: same"),
+        event=_CYCLE,
     )  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def _memory(name: str, rows: int, columns: int, cell: Cell, source: str) -> Syst
     cells = f"{cell.on:g} and {cell.off:g} ohm: {source}; assumed: {cell.volts:g} V a spike"
     return System(
         f"{name}({rows},{columns})", Mesh(rows, columns), _TILE, (_TILE_LINK, _TILE_LINK),
-        Limits(128, inputs=128, queue=4), "multicast", (*_NOXIM, cells), cell,
+        Limits(128, inputs=128, queue=4), "multicast", (*_NOXIM, cells), cell, _CYCLE,
     )  # fmt: skip
 
 
@@ -123,6 +125,7 @@ def loihi(rows: int = 4, columns: int = 8) -> System:
         Limits(4096, queue=16), "unicast",
         ("SANA-FE arch/loihi.yaml, after Davies 2018: hops 3.0 pJ, 4.1 ns and 4.2 pJ, 6.5 ns; "
          "message out 111 pJ, 5.1 ns, in 16 ns", "remembered: 1.8 G events/s a switch"),
+        event=16e-9,
     )  # fmt: skip
 
 

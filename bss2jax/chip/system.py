@@ -79,6 +79,8 @@ class System:
             `multicast`, one where ways are shared; `broadcast`, a copy for every chip.
         sources: the sources of the numbers, and which are assumed.
         cell: the cell of crossbars of non-volatile memory, or None.
+        event: time that a chip takes for a spike that it receives or sends, s; None of chips whose
+            neurons run in real time, a sample's, however many spikes there are.
         substrate: the numbers of BrainScaleS-2 chips.
     """
 
@@ -90,6 +92,7 @@ class System:
     cast: Cast = "multicast"
     sources: tuple[str, ...] = ()
     cell: Cell | None = None
+    event: float | None = None
     substrate: Substrate = BSS2
 
     @property

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bss2jax.cli.arguments import Commands, add_command, add_config, add_json, count
 
@@ -24,13 +24,18 @@ def add(commands: Commands) -> None:
     plan.add_argument(
         "--system", metavar="NAME", help="show it on several chips at once, such as star12 or case"
     )
+    plan.add_argument(
+        "--guarantee",
+        action="store_true",
+        help="show the throughput that one chip to all guarantee, and the pieces that limit it",
+    )
     add_json(plan)
     plan.set_defaults(device=False)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
     from bss2jax import config, experiment
-    from bss2jax.mapping.describe import tree
+    from bss2jax.mapping import describe, guarantee, throughput
 
     system = [f"plan.system={json.dumps(arguments.system)}"] if arguments.system else []
     parsed, _ = config.load(arguments.config, [*arguments.overrides, *system])
@@ -38,17 +43,26 @@ def _plan(arguments: argparse.Namespace) -> None:
         network, batch = experiment.network_of(parsed), parsed.phases[-1].batch_size
         samples = arguments.samples or experiment.training_samples(parsed)
         text = experiment.plan_text(network, samples, batch)
+    told: dict[str, Any] = {
+        "misfit": network.misfit or None,
+        "plan": None if network.misfit else describe.tree(network.plan, samples, batch),
+    }
+    found = []
     if network.mapped is not None:
         from bss2jax.runs.rates import mapping_of
 
+        names = network.mapped.names
         with arguments.window.stage("recording spikes"):
             mapping, note = mapping_of(parsed, network)
-        text += "\n" + describe_mapping(mapping, len(network.mapped.names)) + f"\n{note}"
-    if not arguments.json:
-        arguments.window.result(text.rstrip("\n"))
-        return
-    plan = None if network.misfit else tree(network.plan, samples, batch)
-    arguments.window.result(json.dumps({"misfit": network.misfit or None, "plan": plan}, indent=2))
+        text += "\n" + describe_mapping(mapping, len(names)) + f"\n{note}"
+        told["system"] = throughput.tree(mapping, stages=len(names)) | {"rates": note}
+        found = guarantee.of_mapping(mapping, names, batch) if arguments.guarantee else []
+    elif arguments.guarantee and network.plan.names and not network.misfit:
+        found = guarantee.of_plan(network.plan, batch)
+    if found:
+        text += f"\n\n{guarantee.describe_guarantees(found)}"
+        told["guarantee"] = guarantee.tree(found)
+    arguments.window.result(json.dumps(told, indent=2) if arguments.json else text.rstrip("\n"))
 
 
 def describe_mapping(mapping: "Mapping", stages: int) -> str:

@@ -5,6 +5,7 @@ with fewer chips than loads, loads follow each other in rounds, and the host rep
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from bss2jax.chip.substrate import Substrate
 from bss2jax.mapping.assignment import Mapping, circuits_of
@@ -64,6 +65,33 @@ def check_rates(mapping: Mapping) -> None:
         )
 
 
+def tree(mapping: Mapping, *, stages: int) -> dict[str, Any]:
+    """Returns what a network takes on a system, as nested dicts that JSON can hold.
+
+    Args:
+        mapping: of its populations.
+        stages: populations that spikes pass one after the other.
+    """
+    system, used, carried = mapping.system, len(mapping.place), loads(mapping)
+    circuits = circuits_of(mapping.workload.fan_in, system.limits).sum()
+    times = [
+        throughput(mapping, chips, stages=stages, substrate=system.substrate)
+        for chips in _counts(used)
+    ]  # fmt: skip
+    return {
+        "name": system.name,
+        "chips": system.chips,
+        "used": used,
+        "circuits_in_use": float(circuits / (used * system.limits.circuits)),
+        "events": float(carried.sum()),
+        "events_on_busiest_link": float(carried.max(initial=0)),
+        "link_joules": energy(mapping),
+        "delay": system.delay,
+        "by_chips": [vars(t) for t in times],
+        "sources": list(system.sources),
+    }
+
+
 def describe_system(mapping: Mapping, *, stages: int) -> str:
     """Returns what a network takes on a system, as text.
 
@@ -71,35 +99,28 @@ def describe_system(mapping: Mapping, *, stages: int) -> str:
         mapping: of its populations.
         stages: populations that spikes pass one after the other.
     """
-    system, substrate = mapping.system, mapping.system.substrate
-    used = len(mapping.place)
-    circuits = circuits_of(mapping.workload.fan_in, system.limits).sum()
-    share = circuits / (used * system.limits.circuits)
-    times = [
-        throughput(mapping, chips, stages=stages, substrate=substrate)
-        for chips in _counts(used)
-    ]  # fmt: skip
+    of = tree(mapping, stages=stages)
     rows = [
         (
-            str(t.chips),
-            str(t.rounds),
-            f"{1e6 * t.seconds:.1f} us",
-            f"{times[0].seconds / t.seconds:.2f}",
-            f"{1 / t.seconds:.0f} /s",
-            f"{1e6 * t.joules:.1f} uJ",
+            str(t["chips"]),
+            str(t["rounds"]),
+            f"{1e6 * t['seconds']:.1f} us",
+            f"{of['by_chips'][0]['seconds'] / t['seconds']:.2f}",
+            f"{1 / t['seconds']:.0f} /s",
+            f"{1e6 * t['joules']:.1f} uJ",
         )
-        for t in times
+        for t in of["by_chips"]
     ]
-    carried = loads(mapping)
     lines = [
-        f"{system.name}: {used} of {system.chips} chips, {share:.1%} of their circuits in use",
-        f"{carried.sum():.1f} events a sample over links, {carried.max(initial=0):.1f} over the "
-        f"busiest, {1e9 * energy(mapping):.3g} nJ; a link delays by {1e6 * system.delay:.2f} us "
-        "at most",
+        f"{of['name']}: {of['used']} of {of['chips']} chips, {of['circuits_in_use']:.1%} of their "
+        "circuits in use",
+        f"{of['events']:.1f} events a sample over links, {of['events_on_busiest_link']:.1f} over "
+        f"the busiest, {1e9 * of['link_joules']:.3g} nJ; a link delays by {1e6 * of['delay']:.2f} "
+        "us at most",
         "",
         table(("chips", "rounds", "a sample", "speed-up", "throughput", "energy"), rows),
         "",
-        *system.sources,
+        *of["sources"],
     ]
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ from bss2jax.plot.samples import predictions, samples, save
 from bss2jax.plot.scores import accuracy_over_chips, confusion, ladder
 from bss2jax.plot.spikes import raster, traces
 from bss2jax.plot.system import link_loads, on_chips, search_progress
-from bss2jax.plot.timing import schedule
+from bss2jax.plot.timing import gantt, schedule
 from bss2jax.plot.weights import weights
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "confusion",
     "correlation_curve",
     "firing_pattern",
+    "gantt",
     "ladder",
     "learning_curves",
     "link_loads",

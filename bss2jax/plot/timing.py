@@ -1,13 +1,15 @@
-"""When the configurations of a plan follow each other."""
+"""When the configurations of a plan follow each other, on one chip or several."""
 
 from typing import Any
 
 import numpy as np
 
 from bss2jax.mapping.cost import estimate
+from bss2jax.mapping.guarantee import Guarantee
 from bss2jax.mapping.pieces import CONFIGURATION
 from bss2jax.mapping.plan import Plan
-from bss2jax.plot.style import COLOURS, HATCHES, axes, cycle, time_unit
+from bss2jax.mapping.selftimed import execute
+from bss2jax.plot.style import COLOURS, HATCHES, axes, cycle, ink, time_unit
 
 
 def schedule(plan: Plan, *, ax: Any = None) -> Any:
@@ -49,4 +51,45 @@ def schedule(plan: Plan, *, ax: Any = None) -> Any:
         ylabel="layer",
         title=f"{len(times)} configuration{'' if len(times) == 1 else 's'}, {ends[-1]:.4g} {unit}",
     )
+    return ax
+
+
+def gantt(found: Guarantee, iterations: int = 3, *, ax: Any = None) -> Any:
+    """Draws what each chip does over time, where all takes as long as it may at most.
+
+    Bars are firings of actors, a colour an iteration; those of the critical cycle are framed.
+
+    Args:
+        found: the guarantee of some chips.
+        iterations: how many are drawn, once the pipeline is full.
+        ax: the axes to draw on; by default new axes.
+
+    Returns:
+        The axes: time against chip.
+    """
+    bound, filled = found.bound, int(found.bound.lag.max())
+    done = execute(bound, filled + iterations)
+    begin = done.starts[filled:].min()
+    factor, unit = time_unit(done.ends.max() - begin)
+    ax = axes(ax, 8.0, 1.2 + 0.35 * bound.tiles.count)
+    limits = set(found.cycle.actors)
+    for k, (starts, ends) in enumerate(zip(done.starts, done.ends)):
+        shown = ends > begin
+        for actor in np.flatnonzero(shown).tolist():
+            left, right = factor * (starts[actor] - begin), factor * (ends[actor] - begin)
+            critical = actor in limits
+            ax.barh(
+                bound.tile[actor], right - left, left=left, height=0.8,
+                color=cycle(COLOURS[:6], k), hatch=cycle(HATCHES, k // 6),
+                edgecolor=ink() if critical else "white", linewidth=1.8 if critical else 0.4,
+                zorder=3 if critical else 2,
+            )  # fmt: skip
+            if right - left > 0.04 * factor * (done.ends.max() - begin):
+                name = bound.graph.names[actor]
+                ax.text(left, bound.tile[actor], f" {name}", fontsize=6, va="center", zorder=4)
+    ax.set_yticks(range(bound.tiles.count))
+    ax.set(
+        xlim=(0, None), ylim=(bound.tiles.count - 0.5, -0.5), xlabel=f"time ({unit})",
+        ylabel="chip", title=f"an iteration every {factor * found.cycle.period:.4g} {unit} at most",
+    )  # fmt: skip
     return ax
