@@ -27,7 +27,7 @@ from bss2jax.kernels.coding import (
     spike_time,
 )
 from bss2jax.kernels.digital import add, argmax, converting_relu, relu
-from bss2jax.kernels.gradients.rules import Autodiff, Surrogate
+from bss2jax.kernels.gradients.rules import Autodiff, EventProp, Surrogate
 from bss2jax.kernels.gradients.surrogate import (
     Arctan,
     Box,
@@ -80,6 +80,7 @@ __all__ = [
     "Constant",
     "Correlation",
     "Curve",
+    "EventProp",
     "Events",
     "ExactLIF",
     "Gaussian",

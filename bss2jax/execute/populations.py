@@ -207,7 +207,11 @@ def _run(
         spread=spread if disturbed else None,
         start=noise.uniform(words(_START), *address) if anywhere else None,
     )
-    trace = gradient.run(neuron, actual, drive, recurrent, trial, membrane=membrane)
+    settings: dict[str, Any] = {"membrane": membrane}
+    if gradient.models and shown is not None:
+        known = delayed(sent, w, None, block.delays[0])
+        settings["known"] = lax.stop_gradient(known)
+    trace = gradient.run(neuron, actual, drive, recurrent, trial, **settings)
     # Jitter where spikes are recorded, not where the neurons reset: hence after the time loop.
     if noisy and circuits is not None and neuron.jitters and trace.spikes is not None:
         step = jnp.arange(drive.shape[0], dtype=jnp.int32)[:, None, None]

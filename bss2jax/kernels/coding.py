@@ -239,16 +239,24 @@ def spike_count(z: ArrayLike) -> jax.Array:
     return floats(z, "z").sum(axis=0)
 
 
-def first_spike(z: ArrayLike) -> jax.Array:
+def first_spike(z: ArrayLike, *, by_time: bool = False) -> jax.Array:
     """Returns minus the step of each neuron's first spike in `[T, B, N]`, -T where there is none.
 
     As scores the earliest wins. Backward a stronger spike is taken for an earlier one: the gradient
     goes to the step of the first spike. That of a silent neuron goes to all its steps, where the
     surrogate picks those near the threshold.
 
+    Args:
+        z: `[T, B, N]` spikes.
+        by_time: for neurons whose gradient is `EventProp`, whether it says how the score moves with
+            the time of the first spike; a silent neuron has none.
+
+    Returns:
+        `[B, N]` scores.
+
     References: snnTorch's temporal losses do alike.
     """
-    return _first_spike(floats(z, "z"))
+    return _first_time(floats(z, "z")) if by_time else _first_spike(floats(z, "z"))
 
 
 @jax.custom_vjp
@@ -269,6 +277,14 @@ def _first_spike_backward(z: jax.Array, ds: jax.Array) -> tuple[jax.Array]:
 _first_spike.defvjp(
     lambda z: (_first_spike(differentiated_once(z, "first_spike")), z), _first_spike_backward
 )
+
+
+def _first_time(z: jax.Array) -> jax.Array:
+    """The same score; its gradient is what a spike in each step, up to the first, would change."""
+    score, steps = lax.stop_gradient(_first_spike(z)), len(z)
+    time = jnp.arange(steps, dtype=z.dtype).reshape(-1, *(1,) * (z.ndim - 1))
+    earlier = jnp.maximum(jnp.minimum(-score, steps - 1) - time, 0)
+    return score + ((z - lax.stop_gradient(z)) * earlier).sum(axis=0)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))

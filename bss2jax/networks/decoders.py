@@ -81,12 +81,17 @@ class SpikeDecoder(Decoder):
 
 @dataclass(frozen=True, kw_only=True)
 class FirstSpike(SpikeDecoder):
-    """Minus the step of each neuron's first spike: the earliest wins. See `coding.first_spike`."""
+    """Minus the step of each neuron's first spike: the earliest wins. See `coding.first_spike`.
+
+    Attributes:
+        by_time: whether its gradient is that of the time, for neurons with `eventprop`.
+    """
 
     kind: Literal["first_spike"] = "first_spike"
+    by_time: bool = False
 
     def decode(self, x: jax.Array) -> jax.Array:
-        return coding.first_spike(x)
+        return coding.first_spike(x, by_time=self.by_time)
 
 
 @dataclass(frozen=True, kw_only=True)

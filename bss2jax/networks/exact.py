@@ -21,8 +21,8 @@ from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.mapping.plan import Demand, as_matrix
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.networks.layer import Applied, Arrays, How, Layer, Via, folded, per_axis
+from bss2jax.networks.population import gathered
 from bss2jax.networks.signal import Signal, Traces
-from bss2jax.networks.spiking import gathered
 
 _UNIT = 50.0  # LSB from reset to threshold, of the 40 to 70 that are usual on silicon
 # How far the leak can be set from the reset, with reset at 70 and threshold at 120 LSB.

@@ -2,6 +2,8 @@
 
 import math
 
+from bss2jax.kernels.neurons.membrane import TANGENTS
+
 
 def fluctuating_std(sent: float, tau_mem: float, tau_syn: float, dt: float, order: str) -> float:
     """Returns a standard deviation of weights of mean 0 at which membranes just reach threshold.
@@ -16,10 +18,12 @@ def fluctuating_std(sent: float, tau_mem: float, tau_syn: float, dt: float, orde
         sent: spikes that a neuron is sent in a step, n p.
         tau_mem, tau_syn: time constants of membrane and synapses, s.
         dt: length of a step, s.
-        order: the integrator, `exponential` or `euler`.
+        order: the integrator.
 
     References: Rossbroich, Gygax and Zenke 2022, 10.1088/2634-4386/ac97bb, for mean 0 and xi = 1.
     """
-    k, q = (1 - dt / tau if order == "euler" else math.exp(-dt / tau) for tau in (tau_mem, tau_syn))
+    k, q = (
+        1 - dt / tau if order in TANGENTS else math.exp(-dt / tau) for tau in (tau_mem, tau_syn)
+    )
     squares = (1 - k) ** 2 * (1 + k * q) / ((1 - k * q) * (1 - k**2) * (1 - q**2))
     return 1 / math.sqrt(sent * squares)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.given import sent_of
 from bss2jax.kernels.synapses.windows import Windows
@@ -16,8 +15,8 @@ from bss2jax.kernels.unfold import output_shape, patches
 from bss2jax.mapping.plan import as_matrix
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.networks.layer import Applied, Arrays, How, NotNegative, Positive, per_axis
+from bss2jax.networks.population import SpikingPopulation
 from bss2jax.networks.signal import Signal
-from bss2jax.networks.spiking import SpikingPopulation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +76,7 @@ class ConvLIF(SpikingPopulation):
         else:
             # Of spikes, or of values that are still to be coded as spikes, each by itself.
             sent = sent_of(jax.tree.map(lambda x: self.fields(x, before), x[0]), w.shape[1])
-        recording = self.run(
-            sent, w, params, how, gradient=Surrogate(self.surrogate), observe=self.observed(how)
-        )
+        recording = self.run(sent, w, params, how, gradient=self.rule, observe=self.observed(how))
         z, record = self.fired(recording, how)
         return z, state, record
 

@@ -6,16 +6,21 @@ A rule asks the neuron for the pass that it stands for; no rule knows a neuron.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import jax
+from annotated_types import Ge, Lt
 from jax import lax
 
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
+from bss2jax.settings import Checked
 
 
 class Gradient(Protocol):
     """A rule: frozen and hashable."""
+
+    # Whether backward it needs what a host's model of the synapses adds, as `known`.
+    models: ClassVar[bool]
 
     def run(
         self,
@@ -26,6 +31,7 @@ class Gradient(Protocol):
         trial: Any = None,
         *,
         membrane: bool = False,
+        known: jax.Array | None = None,
     ) -> Any:
         """Runs the actual neuron through a sequence; backward is the rule's.
 
@@ -36,6 +42,7 @@ class Gradient(Protocol):
             recurrent: synapses within the population, or None.
             trial: its noise, or None.
             membrane: whether membranes are wanted, too.
+            known: `[T, B, N]` what a host's model of the synapses adds; None: the same as drive.
 
         Returns:
             A `Trace`.
@@ -46,6 +53,8 @@ class Gradient(Protocol):
 @dataclass(frozen=True)
 class _OfSpikes:
     """A rule for which spikes have a derivative; it says which pass of the neuron it stands for."""
+
+    models: ClassVar[bool] = False
 
     function: SpikeFunction = SuperSpike()
 
@@ -62,6 +71,7 @@ class _OfSpikes:
         trial: Any = None,
         *,
         membrane: bool = False,
+        known: jax.Array | None = None,
     ) -> Any:
         """Runs the actual neuron: see `Gradient.run`."""
         through = self.through(nominal, actual)
@@ -92,3 +102,36 @@ class Autodiff(_OfSpikes):
     def through(self, nominal: Any, actual: Any) -> Callable[..., Any]:
         """Returns the actual neuron's steps, which JAX differentiates."""
         return actual.differentiated
+
+
+@dataclass(frozen=True)
+class EventProp(Checked):
+    """In the loop: the actual neuron forward, the times of its spikes through the nominal one back.
+
+    The gradient is exact but for the step of time, and needs no membranes of a chip. Neurons'
+    parameters have none. See `kernels.neurons.eventprop`.
+
+    Attributes:
+        least: slope of a membrane at its spike, tau_mem v' over the way from leak to threshold,
+            below which it is taken for that; 0: no bound.
+    """
+
+    models: ClassVar[bool] = True
+
+    least: Annotated[float, Ge(0), Lt(1)] = 0.05
+
+    def run(
+        self,
+        nominal: Any,
+        actual: Any,
+        drive: jax.Array,
+        recurrent: Any = None,
+        trial: Any = None,
+        *,
+        membrane: bool = False,
+        known: jax.Array | None = None,
+    ) -> Any:
+        """Runs the actual neuron: see `Gradient.run`."""
+        return lax.stop_gradient(actual).event_prop(
+            nominal, drive, recurrent, trial, known=known, least=self.least, membrane=membrane
+        )

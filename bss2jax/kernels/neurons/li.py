@@ -25,9 +25,9 @@ from bss2jax.kernels.neurons.membrane import (
     advance,
     check_dynamics,
     check_groups,
-    decay,
     disturbance,
     drive_gradient,
+    low_passes,
     membrane_like,
     no_current,
 )
@@ -69,6 +69,8 @@ class LI(Neuron):
         groups: G, where there are several groups of synapses; 0: one, without an axis.
         dt: s a step.
         integrator: order of the updates.
+        start: membrane at the beginning; None: the leak.
+        leaky: whether membranes decay; without, tau_mem v' = i.
     """
 
     fires: ClassVar[bool] = False
@@ -80,14 +82,17 @@ class LI(Neuron):
     groups: int = field(default=0, metadata={"static": True})
     dt: float = field(default=1e-6, metadata={"static": True})
     integrator: Integrator = field(default="exponential", metadata={"static": True})
+    start: Value | None = None
+    leaky: bool = field(default=True, metadata={"static": True})
 
     def __post_init__(self) -> None:
         check_dynamics(self, "tau_mem", "tau_syn")
 
     def rest(self, like: jax.Array) -> LIState:
-        """Returns the state at rest, v = leak and no current: see `Neuron.rest`."""
+        """Returns the state at the beginning, without current: see `Neuron.rest`."""
         zero = jnp.zeros_like(membrane_like(self.groups, like))
-        return LIState(zero + self.leak, no_current(self.groups, zero))
+        begin = self.leak if self.start is None else self.start
+        return LIState(zero + begin, no_current(self.groups, zero))
 
     def flow(self, state: LIState, current: jax.Array) -> LIState:
         """Returns the state a step later."""
@@ -109,6 +114,10 @@ class LI(Neuron):
             leak=self.leak + settled(self.way * circuits.leak),
         )
         return actual, disturbance(actual, self.integrator, self.way, circuits)
+
+    def event_prop(self, *args: Any, known: Any = None, least: float = 0.0, **settings: Any) -> Any:
+        """Runs as `sequence`, whose gradient is exact: see `Neuron.event_prop`."""
+        return self.sequence(*args, **settings)
 
     def sequence(
         self,
@@ -173,13 +182,13 @@ def li_gradient(nominal: LI, dv: jax.Array) -> jax.Array:
     Returns:
         `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.
     """
-    keep_v = decay(nominal.tau_mem, nominal.dt, nominal.integrator)
+    passes = low_passes(nominal)
 
     def step(carry: Any, dv: jax.Array) -> Any:
         later, di = carry
         dv = dv + later
-        dx, di = drive_gradient(nominal, dv, di, keep_v)
-        return (dv * keep_v, di), dx
+        dx, di = drive_gradient(nominal, dv, di, passes)
+        return (dv * passes[0], di), dx
 
     zero = jnp.zeros_like(first_step(dv))
     return lax.scan(step, (zero, no_current(nominal.groups, zero)), dv, reverse=True)[1]

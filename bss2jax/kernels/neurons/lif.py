@@ -1,6 +1,6 @@
 """Current-based leaky integrate-and-fire neurons.
 
-Two integrators. `exponential`, the order of norse and most libraries, input acts in its own step:
+Integrators: `exponential`, the order of norse and most libraries, input acts in its own step:
 
     i <- i e^(-dt/tau_syn) + x
     v <- leak + (v - leak) e^(-dt/tau_mem) + (1 - e^(-dt/tau_mem)) i
@@ -11,6 +11,10 @@ Two integrators. `exponential`, the order of norse and most libraries, input act
     v <- v + dt/tau_mem (leak - v + i)
     i <- i (1 - dt/tau_syn) + x
     z  = 1[v > threshold];  v <- reset where z
+
+Two more have their names from numerics: `semi_implicit` takes euler's tangents in exponential's
+order, as norse and snnTorch do; `exact` is the solution of the differential equations between
+spikes, in euler's order.
 
 The reset carries no gradient through z. For t_ref after a spike v stays at reset and z at 0. Times
 are in seconds, membranes in software units (the threshold usually 1). Tensors are time-first.
@@ -36,16 +40,17 @@ from bss2jax.kernels.gradients.nominal import any_perturbed, differentiated_once
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, SuperSpike
 from bss2jax.kernels.mesh import alike
 from bss2jax.kernels.neurons.base import Neuron, Value
+from bss2jax.kernels.neurons.eventprop import spike_times
 from bss2jax.kernels.neurons.membrane import (
     Integrator,
     advance,
     check_dynamics,
     check_groups,
-    decay,
     disturbance,
     drive_gradient,
     join_last,
     last_group,
+    low_passes,
     membrane_like,
     no_current,
     threshold_on,
@@ -93,6 +98,9 @@ class LIF(Neuron):
         dt: s a step.
         t_ref: refractory time, s; rounded to steps.
         integrator: order of the updates.
+        start: membrane at the beginning; None: the leak.
+        leaky: whether membranes decay; without, tau_mem v' = i.
+        subtracts: whether a spike takes the threshold off the membrane, in place of the reset.
     """
 
     tau_mem: Value = 6e-6
@@ -104,6 +112,9 @@ class LIF(Neuron):
     dt: float = field(default=1e-6, metadata={"static": True})
     t_ref: float = field(default=0.0, metadata={"static": True})
     integrator: Integrator = field(default="exponential", metadata={"static": True})
+    start: Value | None = None
+    leaky: bool = field(default=True, metadata={"static": True})
+    subtracts: bool = field(default=False, metadata={"static": True})
 
     def __post_init__(self) -> None:
         check_dynamics(self, "tau_mem", "tau_syn")
@@ -118,16 +129,17 @@ class LIF(Neuron):
         return refractory_steps(self.t_ref, self.dt)
 
     def rest(self, like: jax.Array) -> LIFState:
-        """Returns the state at rest, v = leak and no current: see `Neuron.rest`."""
+        """Returns the state at the beginning, without current: see `Neuron.rest`."""
         zero = jnp.zeros_like(membrane_like(self.groups, like))
         waiting = zero.astype(jnp.int32) if self.waits else None
-        return LIFState(zero + self.leak, no_current(self.groups, zero), waiting)
+        begin = self.leak if self.start is None else self.start
+        return LIFState(zero + begin, no_current(self.groups, zero), waiting)
 
     def flow(self, state: LIFState, current: jax.Array) -> LIFState:
         """Returns the state a step later, as if there were no threshold."""
         v, i = advance(self, state.v, state.i, current)
         if state.refractory is not None:
-            v = jnp.where(state.refractory == 0, v, self.reset)
+            v = jnp.where(state.refractory == 0, v, state.v if self.subtracts else self.reset)
         return LIFState(v, i, state.refractory)
 
     def over(self, state: LIFState) -> jax.Array:
@@ -142,7 +154,8 @@ class LIF(Neuron):
         waiting = state.refractory
         if waiting is not None:
             waiting = jnp.where(fired, self.waits, jnp.maximum(waiting - 1, 0))
-        return LIFState(jnp.where(fired, self.reset, state.v), state.i, waiting)
+        reset = state.v - self.threshold if self.subtracts else self.reset
+        return LIFState(jnp.where(fired, reset, state.v), state.i, waiting)
 
     def disturbed(self, state: LIFState, noise: jax.Array) -> LIFState:
         """Returns the state with noise on membranes, but those that wait at reset."""
@@ -185,6 +198,21 @@ class LIF(Neuron):
         check_groups(self.groups, drive)
         given = alike(nominal, self, drive, recurrent, trial)
         return _by_hand(surrogate, membrane, *given)
+
+    def event_prop(
+        self,
+        nominal: Any,
+        drive: jax.Array,
+        recurrent: Within | None = None,
+        trial: Trial | None = None,
+        *,
+        known: jax.Array | None = None,
+        least: float = 0.0,
+        membrane: bool = False,
+    ) -> Trace:
+        """Runs as `sequence`, with the gradient of the times of spikes: see `eventprop`."""
+        given = alike(nominal, self, drive, known, recurrent, trial)
+        return spike_times(least, membrane, *given)
 
 
 # --- the pass by hand: it keeps the membrane before reset and nothing else
@@ -286,7 +314,7 @@ def lif_gradient(
     Returns:
         `[T, B, N]` gradient with respect to the current, `[T, B, G, N]` in groups.
     """
-    keep_v = decay(nominal.tau_mem, nominal.dt, nominal.integrator)
+    passes = low_passes(nominal)
     crossed = nominal.threshold if threshold is None else threshold
 
     def step(carry: Any, at: Any) -> Any:
@@ -295,16 +323,16 @@ def lif_gradient(
         if recurrent is not None:
             dz = dz + recurrent.due(back)
         # The slope here, not for the whole sequence: one array less to write and read.
-        du = jnp.where(u - crossed > 0, 0, later)
+        du = later if nominal.subtracts else jnp.where(u - crossed > 0, 0, later)
         du = du + dz * surrogate.derivative(u - nominal.threshold)
         if dv is not None:
             du = du + dv
         if nominal.waits:
             du = jnp.where(u > -jnp.inf, du, 0)
-        dx, di = drive_gradient(nominal, du, di, keep_v)
+        dx, di = drive_gradient(nominal, du, di, passes)
         if recurrent is not None:
             back = recurrent.pull(back, last_group(nominal.groups, dx))
-        return (du * keep_v, di, back), dx
+        return (du * passes[0], di, back), dx
 
     zero = jnp.zeros_like(first_step(u))
     nothing = no_current(nominal.groups, zero), None if recurrent is None else recurrent.rest(zero)

@@ -9,8 +9,11 @@ import numpy as np
 from bss2jax.arrays import as_arrays, positive
 from bss2jax.kernels.dot import settled
 
-Integrator = Literal["exponential", "euler"]
-INTEGRATORS = ("exponential", "euler")
+Integrator = Literal["exponential", "euler", "semi_implicit", "exact"]
+INTEGRATORS = ("exponential", "euler", "semi_implicit", "exact")
+# Orders in which a membrane sees the current of the step before; those that take tangents; and what
+# advice a step that is too long for these gets.
+LATE, TANGENTS = ("euler", "exact"), ("euler", "semi_implicit")
 Value = float | jax.Array
 
 
@@ -30,6 +33,8 @@ def check_dynamics(neuron: Any, *times: str) -> None:
     integrator = getattr(neuron, "integrator", "exponential")
     if integrator not in INTEGRATORS:
         raise ValueError(f"integrator: expected one of {INTEGRATORS}, got {integrator!r}")
+    if integrator == "exact" and getattr(neuron, "groups", 0):
+        raise ValueError("integrator: exact is for one group of synapses; take exponential")
     for name in times:
         tau = getattr(neuron, name)
         if isinstance(tau, int | float | np.generic | np.ndarray):
@@ -56,9 +61,9 @@ def _check_time(name: str, tau: np.ndarray, dt: float, integrator: str) -> None:
     least, most = (tau.min(), tau.max()) if tau.size else (1.0, 1.0)
     if not (least > 0 and most < np.inf):
         raise ValueError(f"{name}: expected seconds > 0, got {least:g}")
-    if integrator == "euler" and dt * (1 - 1e-6) > least:
+    if integrator in TANGENTS and dt * (1 - 1e-6) > least:
         raise ValueError(
-            f"dt: a step of {dt:g} s is longer than {name}, {least:g} s, which the euler "
+            f"dt: a step of {dt:g} s is longer than {name}, {least:g} s, which the {integrator} "
             "integrator cannot follow; take shorter steps, or exponential"
         )
 
@@ -69,9 +74,35 @@ def decay(tau: Value, dt: float, integrator: str) -> Value:
     Args:
         tau: s, scalar or `[N]`.
         dt: s.
-        integrator: `euler`, 1 - dt/tau; `exponential`, e^(-dt/tau).
+        integrator: `euler` or `semi_implicit`, 1 - dt/tau; others, e^(-dt/tau).
     """
-    return 1 - dt / tau if integrator == "euler" else jnp.exp(-dt / tau)
+    return 1 - dt / tau if integrator in TANGENTS else jnp.exp(-dt / tau)
+
+
+def low_passes(neuron: Any) -> tuple[Value, Value, Value]:
+    """Returns what a step leaves of membrane and current, and what the current adds to a membrane.
+
+    Args:
+        neuron: the neuron with tau_mem, tau_syn, dt and integrator, and perhaps `leaky`.
+    """
+    order, dt = neuron.integrator, neuron.dt
+    keep_i = decay(neuron.tau_syn, dt, order)
+    if not getattr(neuron, "leaky", True):
+        taken = dt if order != "exact" else -neuron.tau_syn * jnp.expm1(-dt / neuron.tau_syn)
+        return 1.0, keep_i, taken / neuron.tau_mem
+    keep_v = decay(neuron.tau_mem, dt, order)
+    if order != "exact":
+        return keep_v, keep_i, 1 - keep_v
+    # tau_syn / (tau_syn - tau_mem) (keep_i - keep_v), also where both are alike.
+    x = dt / neuron.tau_mem - dt / neuron.tau_syn
+    alike = jnp.abs(x) < 1e-6
+    ratio = jnp.where(alike, 1 + x / 2, jnp.expm1(x) / jnp.where(alike, 1, x))
+    return keep_v, keep_i, dt / neuron.tau_mem * keep_v * ratio
+
+
+def is_late(neuron: Any) -> bool:
+    """Returns whether a membrane sees the current of the step before."""
+    return neuron.integrator in LATE
 
 
 def advance(
@@ -85,13 +116,12 @@ def advance(
         i: `[..., N]` current, `[..., G, N]` in groups.
         current: of i's shape, what the synapses add.
     """
-    keep_v = decay(neuron.tau_mem, neuron.dt, neuron.integrator)
-    keep_i = decay(neuron.tau_syn, neuron.dt, neuron.integrator)
+    keep_v, keep_i, gain = low_passes(neuron)
     later = settled(i * keep_i) + current
-    drive = i if neuron.integrator == "euler" else later
+    drive = i if is_late(neuron) else later
     drive = drive.sum(axis=-2) if neuron.groups else drive
     kept = neuron.leak + settled((v - neuron.leak) * keep_v)
-    return kept + settled((1 - keep_v) * drive), later
+    return kept + settled(gain * drive), later
 
 
 def threshold_on(
@@ -131,7 +161,7 @@ def disturbance(neuron: Any, integrator: str, way: Value, circuits: Any) -> jax.
 
 
 def drive_gradient(
-    neuron: Any, du: jax.Array, di: jax.Array, keep_v: Value
+    neuron: Any, du: jax.Array, di: jax.Array, passes: tuple[Value, Value, Value]
 ) -> tuple[jax.Array, jax.Array]:
     """Takes the gradient of a step's membrane back to what the synapses add, and to the current.
 
@@ -139,14 +169,14 @@ def drive_gradient(
         neuron: as in `advance`.
         du: `[..., N]` gradient of the membrane.
         di: gradient of the current that the next step has.
-        keep_v: what the membrane keeps of itself in a step.
+        passes: of `low_passes`.
     """
-    drive = (1 - keep_v) * du
+    _, keep_i, gain = passes
+    drive = gain * du
     drive = drive[..., None, :] if neuron.groups else drive
-    # Euler's membrane sees the current of the step before.
-    late = neuron.integrator == "euler"
+    late = is_late(neuron)
     dx = di if late else di + drive
-    di = dx * decay(neuron.tau_syn, neuron.dt, neuron.integrator)
+    di = dx * keep_i
     return dx, di + drive if late else di
 
 
