@@ -2,6 +2,7 @@
 
 from bss2jax.chip.chip import Chip, Mismatch, ideal_chip, sample_chip
 from bss2jax.chip.file import ChipError, load_chip, save_chip
+from bss2jax.chip.morphology import Compartment, Morphology
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute.circuits import gather, on_chip
 from bss2jax.execute.convolution import conv1d, conv2d, expanded_conv1d, patches
@@ -37,6 +38,7 @@ from bss2jax.kernels.gradients.surrogate import (
     spike,
 )
 from bss2jax.kernels.neurons.adex import AdEx, AdExState
+from bss2jax.kernels.neurons.compartments import Compartments, CompartmentsState
 from bss2jax.kernels.neurons.exact import ExactLIF
 from bss2jax.kernels.neurons.functional import (
     LIFParams,
@@ -77,6 +79,9 @@ __all__ = [
     "Chip",
     "ChipError",
     "Codes",
+    "Compartment",
+    "Compartments",
+    "CompartmentsState",
     "Constant",
     "Correlation",
     "Curve",
@@ -90,6 +95,7 @@ __all__ = [
     "LIState",
     "Lazy",
     "Mismatch",
+    "Morphology",
     "Plan",
     "Population",
     "Programmed",

@@ -58,6 +58,10 @@ ROWS, MATRIX = floats(2, 9, most=31.0), floats(9, 7, least=20.0, most=60.0)
 PLAN = b.plan({"w": MATRIX}, SMALL)
 product = partial(b.matmul, substrate=SMALL, num_sends=4)
 NEURONS = (b.LIF(threshold=0.3), b.LI(), b.ExactLIF(threshold=0.03), b.AdEx(threshold=0.3))
+DENDRITE = jax.tree.map(
+    jnp.float32,
+    b.Compartments.of(b.Morphology.star(1, reset=0.6, t_ref=2e-6), b.LIF(threshold=0.3)),
+)
 EXCITABLE = partial(b.population, neuron=b.LIF(threshold=0.1))
 population = partial(b.population, codes=b.Codes(substrate=SMALL))
 
@@ -79,6 +83,12 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(
             lambda state, x: b.AdEx().step(state, x),
             (b.AdEx().rest(jnp.zeros((2, 3))), 3 * VALUES), (0, 0), 0, (0, 1),
+        )
+    ],
+    "Compartments.step": [
+        Example(
+            lambda neuron, state, x: neuron.step(state, x),
+            (DENDRITE, DENDRITE.rest(jnp.zeros((2, 4))), floats(2, 4)), (None, 0, 0), 0, (1, 2),
         )
     ],
     "Sensors.run": [

@@ -22,11 +22,19 @@ from bss2jax import (
     sample_chip,
     save_chip,
 )
-from bss2jax.calibration import adex, circuits, products
+from bss2jax.calibration import adex, circuits, compartments, products
 from bss2jax.calibration.calibrate import draw_cells
 from bss2jax.chip import draws, file
 from bss2jax.chip.chip import QUANTITIES, SPREADS, Chip, Circuits, at_temperature
-from bss2jax.chip.quantities import CHIP, CIRCUIT, INPUT, Noise, averaged_noise, quantities_of
+from bss2jax.chip.quantities import (
+    CHIP,
+    CIRCUIT,
+    INPUT,
+    Noise,
+    averaged_noise,
+    first,
+    quantities_of,
+)
 from bss2jax.execute.circuits import gather_place
 from bss2jax.mapping.populations import Population
 from bss2jax.plot import chip_map
@@ -214,6 +222,7 @@ def test_every_quantity_of_circuits_is_joined_as_it_says():
             each = np.stack([array[..., c % 2, c // 2] for c in members], -1)
             noise = declared.joined is averaged_noise
             expected = np.sqrt((each**2).sum(-1)) / 4 if noise else each.mean(-1)
+            expected = each[..., 0] if declared.joined is first else expected
             np.testing.assert_allclose(got[..., neuron], expected, rtol=1e-6)
 
 
@@ -230,6 +239,7 @@ def test_every_cell_is_measured_by_the_function_of_its_name():
     for name in calibration.CELLS:
         bench = products if name in calibration.PRODUCTS else circuits
         bench = adex if name in calibration.ADEX else bench
+        bench = compartments if name in calibration.COMPARTMENTS else bench
         assert callable(getattr(bench, f"measure_{name}"))
 
 

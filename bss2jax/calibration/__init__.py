@@ -3,6 +3,7 @@
 from bss2jax.calibration.calibrate import (
     ADEX,
     CELLS,
+    COMPARTMENTS,
     PRODUCTS,
     Calibration,
     calibrate,
@@ -25,6 +26,7 @@ from bss2jax.calibration.report import (
 __all__ = [
     "ADEX",
     "CELLS",
+    "COMPARTMENTS",
     "PRODUCTS",
     "Calibration",
     "Characterisation",

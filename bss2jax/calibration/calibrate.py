@@ -11,12 +11,13 @@ References: calix (which cells are calibrated, to what spread); Pehle et al. 202
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax.calibration import adex, circuits, products
+from bss2jax.calibration import adex, circuits, compartments, products
 from bss2jax.chip import draws
 from bss2jax.chip.chip import QUANTITIES, Chip
 from bss2jax.chip.quantities import COLUMN, DRIVER, Cell
@@ -33,7 +34,9 @@ CELLS = {
 PRODUCTS = tuple(name for name in CELLS if _SHIFTED[name].site in (DRIVER, COLUMN))
 # Those of AdEx neurons depend on the neuron that is wanted.
 ADEX = tuple(name for name in CELLS if hasattr(adex, f"measure_{name}"))
-LIF = tuple(name for name in CELLS if name not in ADEX)
+# Those of conductances, which structured neurons alone have.
+COMPARTMENTS = tuple(name for name in CELLS if hasattr(compartments, f"measure_{name}"))
+LIF = tuple(name for name in CELLS if name not in ADEX + COMPARTMENTS)
 # Each measurement takes what was set before as it then is.
 _ORDER = tuple(turn for name, cell in CELLS.items() for turn in (name, *cell.disturbs))
 _CHECKS = 3  # measurements of a search besides those of its bits
@@ -125,8 +128,8 @@ def calibrate(
     Args:
         chip: the chip as it was drawn.
         key: decides the trial noise and the transfers of the cells.
-        cells: the quantities to set, of those in `CELLS`, by default all but `ADEX`; `PRODUCTS`
-            are those of matrix products.
+        cells: the quantities to set, of those in `CELLS`, by default those that LIF neurons
+            and products have; `ADEX`, `COMPARTMENTS` and `PRODUCTS` are those of others.
         neuron: the neuron that is wanted, where some of `ADEX` are set; potentials in LSB, as
             `AdExScale.neuron` makes them of a model.
         settings: codes to begin with, of an earlier calibration with this key; else middle ones.
@@ -209,7 +212,8 @@ def _measure(
     actual = configure(chip, curvature, settings)
     if name in ADEX:
         return getattr(adex, f"measure_{name}")(actual, key, neuron=neuron, substrate=substrate)
-    bench = products if name in PRODUCTS else circuits
+    bench: Any = products if name in PRODUCTS else circuits
+    bench = compartments if name in COMPARTMENTS else bench
     return getattr(bench, f"measure_{name}")(actual, key, substrate=substrate)
 
 

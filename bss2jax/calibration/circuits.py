@@ -23,8 +23,17 @@ _REPEATS = 64
 _INPUT = 2.0  # units of one strong input
 
 
-def _read(v: jax.Array, key: jax.Array, substrate: Substrate, repeats: int = _REPEATS) -> jax.Array:
-    """The mean of some reads of membranes `v`, in units; half an LSB added, as it truncates."""
+def read_membranes(
+    v: jax.Array, key: jax.Array, substrate: Substrate, repeats: int = _REPEATS
+) -> jax.Array:
+    """Returns the mean of some reads of membranes, in units; half an LSB added, as it truncates.
+
+    Args:
+        v: `[...]` membranes, in units.
+        key: decides the noise of the reads.
+        substrate: the substrate whose CADC reads.
+        repeats: how many reads there are.
+    """
 
     def one(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         noisy = _CENTRE + _SCALE * v + _NOISE * draws.normal(key, v.shape)
@@ -37,12 +46,12 @@ def _read(v: jax.Array, key: jax.Array, substrate: Substrate, repeats: int = _RE
 
 def measure_leak(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
     """Reads membranes at rest: `[H, C]`, in units, 0 = nominal."""
-    return _read(chip.circuits.leak, key, substrate)
+    return read_membranes(chip.circuits.leak, key, substrate)
 
 
 def measure_reset(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
     """Reads membranes of neurons held in their refractory state: `[H, C]`, in units."""
-    return _read(chip.circuits.reset, key, substrate)
+    return read_membranes(chip.circuits.reset, key, substrate)
 
 
 def measure_threshold(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
@@ -67,7 +76,7 @@ def measure_threshold(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2
 
     bounds = jnp.zeros_like(c.leak), jnp.full_like(c.leak, 3.0)
     (low, high), _ = jax.lax.scan(halve, bounds, draws.split(k_search, 12))
-    return _read(c.leak + (low + high) / 2, k_read, substrate) - 1.0
+    return read_membranes(c.leak + (low + high) / 2, k_read, substrate) - 1.0
 
 
 def measure_tau_mem(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
@@ -101,8 +110,8 @@ def measure_synaptic_input(
         TAU_MEM * c.tau_mem.reshape(-1), TAU_SYN * c.tau_syn.reshape(-1), c.leak.reshape(-1)
     )
     v = li(params, drive * strength, dt=dt)[::steps, 0].reshape(reads, *c.leak.shape)
-    rest = _read(c.leak, k_rest, substrate, 32 * _REPEATS)
-    response = _read(v, k_trace, substrate) - rest
+    rest = read_membranes(c.leak, k_rest, substrate, 32 * _REPEATS)
+    response = read_membranes(v, k_trace, substrate) - rest
     time = substrate.cadc_period * jnp.arange(reads, dtype=jnp.float32)[:, None, None]
     area = sign * response.sum(0)
     nominal = _INPUT * TAU_SYN / substrate.cadc_period
@@ -140,7 +149,7 @@ def _decay(
     """
     period = substrate.cadc_period * max(round(nominal / (3.5 * substrate.cadc_period)), 1)
     time = period * jnp.arange(60, dtype=jnp.float32)[:, None, None]
-    trace = _read(chip.circuits.leak + jnp.exp(-time / (nominal * factor)), key, substrate)
+    trace = read_membranes(chip.circuits.leak + jnp.exp(-time / (nominal * factor)), key, substrate)
     raised = trace - trace[-12:].mean(0)
     q = 1 - raised[0] / raised.sum(0)
     return -period / jnp.log(jnp.clip(q, 1e-3, 1 - 1e-3)) / nominal

@@ -156,6 +156,11 @@ def mean(members: jax.Array) -> jax.Array:
     return total * np.float32(1 / members.shape[-1])
 
 
+def first(members: jax.Array) -> jax.Array:
+    """Returns `[..., n]`, the first of the circuits `[..., n, c]` that each neuron is joined of."""
+    return members[..., 0]
+
+
 def averaged_noise(members: jax.Array) -> jax.Array:
     """Returns `[..., n]`, the root mean square of `[..., n, c]` circuits over the root of c.
 

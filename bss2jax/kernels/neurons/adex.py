@@ -46,6 +46,7 @@ from bss2jax.kernels.neurons.membrane import (
     disturbance,
     membrane_like,
     no_current,
+    share_of,
     threshold_on,
 )
 
@@ -192,6 +193,10 @@ class AdEx(Neuron):
             # Euler's membrane sees the current of the step before.
             drive, state = state.i if self.on_grid else later, replace(state, i=later)
         return self._euler(state, drive) if self.on_grid else self._midpoint(state, drive)
+
+    def share(self) -> Value:
+        """Returns the share of a constant current that a step takes to the membrane."""
+        return share_of(self.tau_mem, self.dt, "euler" if self.on_grid else "exponential")
 
     def over(self, state: AdExState) -> jax.Array:
         """Returns v - threshold; of a neuron that is held at reset -inf."""

@@ -65,6 +65,10 @@ class Neuron(Compared):
         """Returns the state with noise on its membranes."""
         return replace(state, v=state.v + noise)
 
+    def share(self) -> Value:
+        """Returns the share of a constant current that a step takes to the membrane."""
+        raise ValueError(f"{type(self).__name__} is no cell of compartments: it defines no `share`")
+
     def joined(self, current: jax.Array, back: jax.Array) -> jax.Array:
         """Returns a step's current with what recurrent synapses add."""
         return current + back

@@ -30,6 +30,7 @@ from bss2jax.kernels.neurons.membrane import (
     low_passes,
     membrane_like,
     no_current,
+    share_of,
 )
 from bss2jax.kernels.neurons.recorded import (
     Trace,
@@ -97,6 +98,10 @@ class LI(Neuron):
     def flow(self, state: LIState, current: jax.Array) -> LIState:
         """Returns the state a step later."""
         return LIState(*advance(self, state.v, state.i, current))
+
+    def share(self) -> Value:
+        """Returns the share of a constant current that a step takes to the membrane."""
+        return share_of(self.tau_mem, self.dt, self.integrator)
 
     def step(
         self, state: LIState, current: jax.Array, surrogate: SpikeFunction = SuperSpike()

@@ -53,6 +53,7 @@ from bss2jax.kernels.neurons.membrane import (
     low_passes,
     membrane_like,
     no_current,
+    share_of,
     threshold_on,
 )
 from bss2jax.kernels.neurons.recorded import (
@@ -141,6 +142,10 @@ class LIF(Neuron):
         if state.refractory is not None:
             v = jnp.where(state.refractory == 0, v, state.v if self.subtracts else self.reset)
         return LIFState(v, i, state.refractory)
+
+    def share(self) -> Value:
+        """Returns the share of a constant current that a step takes to the membrane."""
+        return share_of(self.tau_mem, self.dt, self.integrator)
 
     def over(self, state: LIFState) -> jax.Array:
         """Returns v - threshold; of a neuron that waits -inf."""

@@ -105,6 +105,15 @@ def is_late(neuron: Any) -> bool:
     return neuron.integrator in LATE
 
 
+def share_of(tau: Value, dt: float, integrator: str) -> Value:
+    """Returns what a step takes of something constant, 1 - `decay`, of long time constants, too.
+
+    Args:
+        tau, dt, integrator: as in `decay`.
+    """
+    return dt / tau if integrator == "euler" else -jnp.expm1(-dt / tau)
+
+
 def advance(
     neuron: Any, v: jax.Array, i: jax.Array, current: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
