@@ -1,7 +1,7 @@
 """What several test files need: the compiler, a drawn chip, a finished run.
 
-Kernels, execution, networks and runs are compiled as users compile them. What only calls them, and
-says nothing of their numbers, is compiled without most optimisations, in half the time.
+Kernels, execution and runs are compiled as users compile them. What only calls them, or compares
+within a tolerance, is compiled without most optimisations, in two thirds of the time.
 """
 
 import contextlib
@@ -45,7 +45,14 @@ SYSTEM = {
     )
 }  # fmt: skip
 TRUE_COMPILER = {"test_experiment", "test_kills", "test_runs"}
-QUICK_COMPILER = SYSTEM - TRUE_COMPILER | {"test_augment", "test_faults_seeds", "test_nonfinite"}
+# Their tests compare within a tolerance; kernels are compiled as users compile them elsewhere.
+QUICK_COMPILER = SYSTEM - TRUE_COMPILER | {
+    f"test_{name}"
+    for name in (
+        "adex", "augment", "chip", "faults_arrays", "faults_seeds", "foreign", "graph", "keys",
+        "modes", "network", "nonfinite", "soft_chip", "spiking_network", "training",
+    )
+}  # fmt: skip
 
 # The same examples every time; compiling a new shape takes longer than hypothesis' deadline.
 settings.register_profile("bss2jax", deadline=None, derandomize=True, database=None)
