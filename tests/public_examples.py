@@ -267,6 +267,8 @@ LAYERS: dict[type[n.Layer], tuple[list[n.Layer], tuple[int, ...]]] = {
     n.LIF: ([*CODED, n.SpikeCount()], (3,)),
     n.ConvLIF: ([n.Regular(steps=4), n.ConvLIF(window=2, outputs=2), n.SpikeCount()], (4, 1)),
     n.AdEx: ([n.Regular(steps=4), n.AdEx(outputs=2), n.SpikeCount()], (3,)),
+    n.Structured: ([n.Regular(steps=4), n.Structured(outputs=2, branches=1), n.SpikeCount()], (3,)),
+    n.Detection: ([n.Regular(steps=4), n.LIF(outputs=1), n.Detection()], (3,)),
     n.ShortTerm: ([n.Rate(steps=4), SHORT, OUT, n.LastStep()], (3,)),
     n.LI: ([*CODED, TRAINED, n.MaxOverTime()], (3,)),
     n.MaxOverTime: ([n.Latency(steps=4), OUT, n.MaxOverTime()], (3,)),

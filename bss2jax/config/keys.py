@@ -97,6 +97,8 @@ def _fields(kind: Any, before: str, kinds: tuple[str, ...]) -> Iterator[Key]:
             yield _key(kind, field, before, kinds)
             for choice in _choices(_hints(kind)[field.name]):
                 yield from _fields(choice, f"{before}{field.name}.", (*kinds, choice.kind))
+            for item in _items(_hints(kind)[field.name]):
+                yield from _fields(item, f"{before}{field.name}.N.", kinds)
 
 
 def _key(kind: Any, field: Any, before: str, kinds: tuple[str, ...]) -> Key:
@@ -136,6 +138,13 @@ def _choices(hint: Any) -> list[Any]:
     inner = [each for one in found for each in typing.get_args(one)]
     tables = [each for each in dict.fromkeys([*found, *inner]) if dataclasses.is_dataclass(each)]
     return [table for table in tables if hasattr(table, "kind")]
+
+
+def _items(hint: Any) -> list[Any]:
+    """The tables that a field is a list of, without a choice among them."""
+    listed = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+    inner = typing.get_args(listed) if typing.get_origin(listed) is tuple else ()
+    return [one for one in inner if dataclasses.is_dataclass(one) and not hasattr(one, "kind")]
 
 
 @cache

@@ -42,6 +42,8 @@ def _compared(config: Config) -> Config:
 
 def inline(value: Any) -> str:
     """Returns a value as TOML has it within a line."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = _without_none(dataclasses.asdict(value))
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{json.dumps(k)} = {inline(v)}' for k, v in value.items())}}}"
     if isinstance(value, list | tuple):

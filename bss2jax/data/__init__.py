@@ -75,6 +75,9 @@ _SPECS = {
     ),
     "mnist": _MNIST,
     "mnist16": replace(_MNIST, shape=(16, 16, 1)),
+    "two_patterns": Spec(
+        shape=(64,), dtype="float32", classes=("other", "in order"), full_scale=1.0, train=4000
+    ),
     "yinyang": Spec(
         shape=(4,), dtype="float32", classes=("yin", "yang", "dot"), full_scale=1.0, train=5000
     ),

@@ -35,6 +35,7 @@ class OnChips:
         slots: `[N, N]` int32 which of a neuron's recurrent inputs each neuron is, where it has only
             some; any number where it is none. None: a neuron has all.
         slots_used: how many recurrent inputs a neuron has.
+        spread: how many of its dense inputs share a row, one of each a neuron; 1: each has its own.
     """
 
     neurons: Circuits
@@ -45,12 +46,16 @@ class OnChips:
     recurrent: int = field(metadata={"static": True})
     slots: jax.Array | None = None
     slots_used: int = field(default=0, metadata={"static": True})
+    spread: int = field(default=1, metadata={"static": True})
 
     def strength(self) -> jax.Array:
         """Returns the strength of dense synapses, `[2, K, N]`; with receptive fields `[2, N]`."""
         if self.inputs is None:
             return self.neurons.strength
-        return self._synapses(0, self.inputs)
+        if self.spread == 1:
+            return self._synapses(0, self.inputs)
+        held = self._synapses(0, -(-self.inputs // self.spread))
+        return jnp.repeat(held, self.spread, axis=1)[:, : self.inputs]
 
     def recurrent_strength(self) -> jax.Array:
         """Returns the strength of recurrent synapses, `[2, N, N]`."""
@@ -88,6 +93,7 @@ def gather(
     recurrent: int = 0,
     slots: jax.Array | None = None,
     slots_used: int = 0,
+    spread: int = 1,
 ) -> OnChips:
     """Gathers a population's neurons and synapses from the chips that they are on.
 
@@ -99,6 +105,7 @@ def gather(
         recurrent: N of recurrent synapses; 0: none.
         slots: `[N, N]` which of its recurrent inputs each neuron is, where a neuron has some only.
         slots_used: how many it has.
+        spread: how many of the dense inputs share a row, as each neuron has one of them.
 
     Raises:
         ValueError: circuits do not hold the inputs, or a place is not on a chip.
@@ -111,7 +118,7 @@ def gather(
     _check_places(chip_of, members, number, hemispheres * columns)
     rows, recurrent = chips.synapse_gain.shape[-2], count("recurrent", recurrent, 0)
     inputs = None if inputs is None else count("inputs", inputs, 0)
-    fan_in = (inputs or 0) + (recurrent if slots is None else slots_used)
+    fan_in = -(-(inputs or 0) // spread) + (recurrent if slots is None else slots_used)
     if fan_in > members.shape[1] * rows:
         raise ValueError(
             f"circuits: {members.shape[1]} a neuron hold {members.shape[1] * rows} inputs, the "
@@ -122,7 +129,7 @@ def gather(
     synapses = gain * circuit_pattern(chips.circuits.strength)[:, :, None]
     return OnChips(
         joined(chips.circuits, chip_of, members), synapses, chip_of, members, inputs, recurrent,
-        slots, slots_used,
+        slots, slots_used, spread,
     )  # fmt: skip
 
 

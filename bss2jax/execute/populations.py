@@ -133,7 +133,7 @@ def _population(
         None if codes is None or recurrent is None else codes.unit(recurrent),
     )  # fmt: skip
     run = partial(_run, codes=codes, gradient=gradient, membrane="membrane" in observe)
-    blocks = _blocks(sent, w, recurrent, circuits)
+    blocks = 1 if neuron.coupled else _blocks(sent, w, recurrent, circuits)
     if blocks == 1:
         trace = run(whole, sent, key, sample)
     else:

@@ -12,6 +12,7 @@ from bss2jax.networks.build import build
 from bss2jax.networks.codes import Current, Delta, Latency, LogLatency, Rate, Regular, SpikeTime
 from bss2jax.networks.conversion import Conversion, convert, scores_over_time
 from bss2jax.networks.decoders import (
+    Detection,
     FirstSpike,
     LastStep,
     MaxOverTime,
@@ -28,14 +29,15 @@ from bss2jax.networks.shapes import Add, Concatenate, Flatten, Pool, Signs
 from bss2jax.networks.short_term import ShortTerm
 from bss2jax.networks.signal import Activations, Signal, Spikes, Traces, Values
 from bss2jax.networks.spiking import LI, LIF
+from bss2jax.networks.structured import Structured
 
 # The kinds that a config can name without saying where they come from.
 LAYERS: tuple[type[Layer], ...] = (
     *(Signs, Flatten, Pool, Add, Concatenate),
     *(Dense, Conv1d, Conv2d),
     *(Latency, LogLatency, SpikeTime, Regular, Rate, Current, Delta),
-    *(ShortTerm, LIF, ConvLIF, AdEx, LI),
-    *(MaxOverTime, MeanOverTime, SumOverTime, LastStep, FirstSpike, SpikeCount),
+    *(ShortTerm, LIF, ConvLIF, AdEx, Structured, LI),
+    *(MaxOverTime, MeanOverTime, SumOverTime, LastStep, FirstSpike, SpikeCount, Detection),
     *(SoftLIF, ConvSoftLIF, Linear),
 )
 
@@ -55,6 +57,7 @@ __all__ = [
     "Current",
     "Delta",
     "Dense",
+    "Detection",
     "Effort",
     "Execution",
     "FirstSpike",
@@ -79,6 +82,7 @@ __all__ = [
     "SpikeCount",
     "SpikeTime",
     "Spikes",
+    "Structured",
     "SumOverTime",
     "Traces",
     "Values",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 
 from bss2jax.kernels import coding
 from bss2jax.networks.codes import raster_of
@@ -102,3 +103,19 @@ class SpikeCount(SpikeDecoder):
 
     def decode(self, x: jax.Array) -> jax.Array:
         return coding.spike_count(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(SpikeDecoder):
+    """Whether one neuron spikes: half a spike for no, its number of spikes for yes."""
+
+    kind: Literal["detection"] = "detection"
+
+    def shape(self, *before: Signal) -> Signal:
+        if before[0].entries != 1:
+            raise ValueError(f"takes one neuron, and is given {before[0].entries}")
+        return super().shape(*before).resized(2)
+
+    def decode(self, x: jax.Array) -> jax.Array:
+        yes = coding.spike_count(x)
+        return jnp.concatenate([jnp.full_like(yes, 0.5), yes], axis=-1)

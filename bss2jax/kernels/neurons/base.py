@@ -34,6 +34,7 @@ class Neuron(Compared):
 
     fires: ClassVar[bool] = True  # False: an integrator, whose membrane is what it is for
     jitters: ClassVar[bool] = True  # False: the times of its spikes do not spread on a chip
+    coupled: ClassVar[bool] = False  # True: neurons next to each other act on each other
     starts_anywhere: bool = False  # True: with a key, membranes do not all begin at rest
 
     @property

@@ -26,7 +26,7 @@ References: Hines 1984 (trees); Liniger and Willoughby 1970 (fitted theta); Sche
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,8 @@ class Compartments(Neuron):
     Raises:
         ValueError: settings of other numbers of compartments, or a cell that waits by itself.
     """
+
+    coupled: ClassVar[bool] = True
 
     cell: Any
     tau_icc: Value
