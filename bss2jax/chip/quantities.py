@@ -31,7 +31,7 @@ class Site:
     Attributes:
         name: the name of the place that has a value of its own.
         axes: a letter an axis: H hemispheres, S signs (excitatory, inhibitory), R signed rows,
-            C columns.
+            C columns; B branches (causal, acausal), P all rows and N all columns of the array.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Site:
     def shape(self, substrate: Substrate) -> tuple[int, ...]:
         """Returns the shape of the quantity's array on a chip of these sizes."""
         sizes = {"H": substrate.hemispheres, "S": 2, "R": substrate.rows, "C": substrate.columns}
+        sizes |= {"B": 2, "P": 2 * substrate.rows, "N": substrate.hemispheres * substrate.columns}
         return tuple(sizes[axis] for axis in self.axes)
 
 
@@ -49,6 +50,7 @@ COLUMN = Site("column", "HC")
 CIRCUIT = Site("circuit", "HC")
 INPUT = Site("synaptic input", "SHC")
 CHIP = Site("chip", "")
+SENSOR = Site("correlation sensor", "BPN")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,14 @@ class Factor(Kind):
 
     def moved(self, values: jax.Array, by: jax.Array) -> jax.Array:
         return values * jnp.exp(by)
+
+
+@dataclass(frozen=True)
+class LogFactor(Factor):
+    """A factor whose logarithm is normal around 0. See `Kind` for more."""
+
+    def draw(self, key: jax.Array, std: float, shift: float, shape: tuple[int, ...]) -> jax.Array:
+        return jnp.exp(draws.around(key, std, shape, shift))
 
 
 @dataclass(frozen=True)

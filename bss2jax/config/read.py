@@ -1,9 +1,9 @@
 """From a TOML file and what overrides it to a config."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bss2jax.config.errors import ConfigError
 from bss2jax.config.tables import Config
@@ -11,10 +11,11 @@ from bss2jax.files import place, text_of
 from bss2jax.settings import UNSET, Key, Wrong, nearest, read
 
 _MAX_BYTES = 1_000_000
+Kind = TypeVar("Kind")
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str]:
-    """Reads a config.
+    """Reads a config of a network that is trained.
 
     Paths in the file start at its directory, paths in overrides where the process is.
 
@@ -30,6 +31,23 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
     Raises:
         ConfigError: the file cannot be read or is not TOML; a key is unknown, missing, of the
             wrong type or out of range.
+    """
+    tree, text, where = tree_of(source, overrides)
+    if is_plastic(tree):
+        raise ConfigError(f"{source}: rules that run on the chip; only train and report take it")
+    return parsed(Config, tree, where, overrides), text
+
+
+def is_plastic(tree: Mapping[str, Any]) -> bool:
+    """Returns whether a tree of tables is a config of hybrid plasticity: whether it has rules."""
+    return "rules" in tree
+
+
+def tree_of(source: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], str, str]:
+    """Reads the tables of a config: see `load` for the arguments.
+
+    Returns:
+        The tree with what overrides it, the text of the file, and by what an error calls it.
     """
     path = _find(source)
     try:
@@ -52,21 +70,25 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, str
     where = str(path)
     if where in shipped():
         where += f", which hides the config that ships as {where!r}"
-    return _parse(tree, where, overrides), text
+    return tree, text, where
 
 
-def shipped() -> dict[str, Path]:
-    """Returns the configs that come with the package: name to path."""
+def shipped(within: str = "") -> dict[str, Path]:
+    """Returns the configs that come with the package: name to path.
+
+    Args:
+        within: `plastic` for those of hybrid plasticity.
+    """
     here = Path(__file__).parent.parent
     for directory in (here / "configs", here.parent / "configs"):
         if directory.is_dir():
-            return {path.stem: path for path in sorted(directory.glob("*.toml"))}
+            return {path.stem: path for path in sorted((directory / within).glob("*.toml"))}
     return {}
 
 
 def _find(source: str | Path) -> Path:
     """The file that is meant: by its path, or by the name of what ships."""
-    known = shipped()
+    known = shipped() | shipped("plastic")
     try:
         path = place(source) if str(source) else Path()
         if path.exists() and not path.is_dir():
@@ -129,10 +151,19 @@ def override(tree: Any, given: str) -> None:
             tree = tree.setdefault(part, {}) if isinstance(tree, dict) else tree[part]
 
 
-def _parse(tree: dict[str, Any], where: str, overrides: Sequence[str]) -> Config:
-    """The config of a tree; what is wrong in an override is not said to be in the file."""
+def parsed(kind: type[Kind], tree: dict[str, Any], where: str, overrides: Sequence[str]) -> Kind:
+    """Returns the config of a tree; what is wrong in an override is not said to be in the file.
+
+    Args:
+        kind: the dataclass of the config.
+        tree, where: of `tree_of`.
+        overrides: as of `load`.
+
+    Raises:
+        ConfigError: as of `load`.
+    """
     try:
-        return read(Config, tree)
+        return read(kind, tree)
     except Wrong as error:
         given = [tuple(each.partition("=")[0].split(".")) for each in overrides]
         heads = {where for key, _ in error.faults if not _within(key, given)}

@@ -225,15 +225,28 @@ class Config(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # What was left to the preset is written out: the config says all of it.
-        preset = getattr(Mismatch, self.mismatch.preset)()
-        for name, spread in SPREADS.items():
-            table, key = spread.config.split(".")
-            if getattr(given := getattr(self, table), key) is None:
-                whole = dataclasses.replace(given, **{key: getattr(preset, name)})
-                object.__setattr__(self, table, whole)
+        write_spreads(self)
 
     @property
     def spreads(self) -> Mismatch:
         """What `sample_chip` takes: the spreads and the noise."""
-        return Mismatch(**{n: attrgetter(s.config)(self) for n, s in SPREADS.items()})
+        return spreads_of(self)
+
+
+def write_spreads(config: Any) -> None:
+    """Writes out what a config leaves to its preset, so that it says all of it.
+
+    Args:
+        config: with the tables `mismatch` and `noise`.
+    """
+    preset = getattr(Mismatch, config.mismatch.preset)()
+    for name, spread in SPREADS.items():
+        table, key = spread.config.split(".")
+        if getattr(given := getattr(config, table), key) is None:
+            whole = dataclasses.replace(given, **{key: getattr(preset, name)})
+            object.__setattr__(config, table, whole)
+
+
+def spreads_of(config: Any) -> Mismatch:
+    """Returns what `sample_chip` takes: the spreads and the noise of a config."""
+    return Mismatch(**{n: attrgetter(s.config)(config) for n, s in SPREADS.items()})

@@ -24,6 +24,8 @@ import numpy as np
 
 from bss2jax.arrays import wholes
 
+Integers = jax.Array | int
+
 
 @dataclass(frozen=True)
 class Fractional:
@@ -40,48 +42,48 @@ class Fractional:
         """What would stand for 1, one more than the largest number."""
         return 2 ** (self.bits - 1)
 
-    def saturated(self, a: jax.Array) -> jax.Array:
+    def saturated(self, a: Integers) -> jax.Array:
         """Returns integers `[...]` cut at the ends of the range."""
         return jnp.clip(wholes(a), -self.one, self.one - 1)
 
-    def wrapped(self, a: jax.Array) -> jax.Array:
+    def wrapped(self, a: Integers) -> jax.Array:
         """Returns integers `[...]` modulo the range, as unsigned ones are computed."""
         return (wholes(a) + self.one) % (2 * self.one) - self.one
 
-    def add(self, a: jax.Array, b: jax.Array) -> jax.Array:
+    def add(self, a: Integers, b: Integers) -> jax.Array:
         """Adds fractions `[...]`; the sum saturates."""
         return self.saturated(wholes(a) + wholes(b))
 
-    def subtract(self, a: jax.Array, b: jax.Array) -> jax.Array:
+    def subtract(self, a: Integers, b: Integers) -> jax.Array:
         """Subtracts fractions `[...]`; the difference saturates."""
         return self.saturated(wholes(a) - wholes(b))
 
-    def multiply(self, a: jax.Array, b: jax.Array) -> jax.Array:
+    def multiply(self, a: Integers, b: Integers) -> jax.Array:
         """Multiplies fractions `[...]`: rounded down, saturated."""
         return self.saturated((wholes(a) * wholes(b)) >> (self.bits - 1))
 
-    def scaled(self, a: jax.Array, b: jax.Array) -> jax.Array:
+    def scaled(self, a: Integers, b: Integers) -> jax.Array:
         """Multiplies fractions `[...]` and rounds towards 0: 1 is added to what is negative."""
         product = self.multiply(a, b)
         return jnp.where(product < 0, product + 1, product)
 
-    def left(self, a: jax.Array, by: int) -> jax.Array:
+    def left(self, a: Integers, by: int) -> jax.Array:
         """Shifts fractions `[...]` to the left, which does not saturate."""
         return self.wrapped(wholes(a) << by)
 
-    def right(self, a: jax.Array, by: int) -> jax.Array:
+    def right(self, a: Integers, by: int) -> jax.Array:
         """Shifts fractions `[...]` to the right: rounded down."""
         return wholes(a) >> by
 
-    def signed(self, a: jax.Array) -> jax.Array:
+    def signed(self, a: Integers) -> jax.Array:
         """Returns unsigned integers `[...]` as fractions: less half of the range."""
         return wholes(a) - self.one
 
-    def unsigned(self, a: jax.Array) -> jax.Array:
+    def unsigned(self, a: Integers) -> jax.Array:
         """Returns fractions `[...]` as unsigned integers: more by half of the range."""
         return wholes(a) + self.one
 
-    def rounded(self, a: jax.Array, bits: int, random: jax.Array) -> jax.Array:
+    def rounded(self, a: Integers, bits: int, random: jax.Array) -> jax.Array:
         """Rounds fractions stochastically to a multiple of 2^bits.
 
         A random number of so many bits is added, then as many bits are cleared: up with a chance of

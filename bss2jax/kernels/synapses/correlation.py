@@ -24,6 +24,7 @@ from jax import lax
 
 from bss2jax.arrays import Compared, floats, positive, pytree
 from bss2jax.chip import draws
+from bss2jax.chip.sensors import SensorMismatch, sample_sensors
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.dot import settled
 from bss2jax.kernels.gradients.nominal import without_gradient
@@ -121,7 +122,7 @@ class Sensors(Compared):
             key: the random key of the noise; None: no noise.
         """
         charge = jnp.stack([state.causal, state.acausal])
-        level = self.baseline - charge
+        level = self._baseline(charge) - charge
         if key is not None:
             level = level + self.noise * draws.normal(key, charge.shape)
         return jnp.clip(jnp.floor(level), 0, 255)
@@ -131,7 +132,14 @@ class Sensors(Compared):
 
         Half an LSB is taken off, as the CADC truncates.
         """
-        return self.baseline - 0.5 - reading
+        return self._baseline(reading) - 0.5 - reading
+
+    def _baseline(self, like: jax.Array) -> Value:
+        """Empty readings, `[2, ..., K, N]` where they differ from place to place."""
+        if jnp.ndim(self.baseline) != 3:
+            return self.baseline
+        both = jnp.asarray(self.baseline)
+        return both.reshape(2, *(1,) * (like.ndim - 3), *both.shape[1:])
 
     def _pair(self, branch: int, steps: jax.Array, pairs: jax.Array) -> jax.Array:
         """What pairs of spikes, steps apart, add to a branch."""
@@ -163,30 +171,6 @@ class Correlation:
         return replace(self, **empty)
 
 
-@dataclass(frozen=True)
-class SensorMismatch:
-    """How far sensors spread: standard deviations of logarithms, as amplitudes are lognormal.
-
-    Attributes:
-        amplitude: the spread of amplitudes.
-        tau: the spread of time constants.
-    """
-
-    # Assumed; calix accepts up to 1.3 after calibration.
-    amplitude: float = 0.25
-    tau: float = 0.175
-
-    @classmethod
-    def calibrated(cls) -> "SensorMismatch":
-        """Returns the default: sensors whose trims are set."""
-        return cls()
-
-    @classmethod
-    def uncalibrated(cls) -> "SensorMismatch":
-        """Returns the spreads of sensors whose trims are all alike."""
-        return cls(0.5, 0.35)
-
-
 def sensors_of(
     key: jax.Array,
     mismatch: SensorMismatch = SensorMismatch(),
@@ -196,25 +180,18 @@ def sensors_of(
 ) -> Sensors:
     """Draws the sensors of a chip: `[2, K, N]`, one for each branch of each physical synapse.
 
-    They are no part of `Chip`, of which they would be four fifths. Columns are those of the
-    hemispheres side by side; the branches are apart, as silicon shows them to be.
-
     Args:
         key: decides the specimen; that of the chip gives the sensors of that chip.
         mismatch: the spreads.
         target: what they are calibrated to.
         substrate: the substrate whose array sizes the chip has.
     """
-    shape = (2, 2 * substrate.rows, substrate.hemispheres * substrate.columns)
-    key = draws.pinned(key)
-
-    def factor(name: str, std: float) -> jax.Array:
-        return jnp.exp(draws.around(draws.folded(key, name), std, shape))
-
+    pattern = sample_sensors(key, mismatch, substrate=substrate)
     return replace(
         target,
-        amplitude=target.amplitude * factor("correlation", mismatch.amplitude),
-        tau=target.tau * factor("correlation_tau", mismatch.tau),
+        amplitude=target.amplitude * pattern.amplitude,
+        tau=target.tau * pattern.tau,
+        baseline=target.baseline + pattern.baseline,
     )
 
 
