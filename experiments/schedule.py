@@ -104,12 +104,9 @@ def checked(count, *, shared, seed=0):
         period = critical(bound.graph).period
         late += lateness(bound, execute(bound, 12, drawn, phases)) > 1e-9 * period
         reached.append(execute(bound, 40).period / period)
-    return {
-        "graphs": count,
-        "late": int(late),
-        "least": min(reached),
-        "mean": float(np.mean(reached)),
-    }
+    below = sum(share < 0.9 for share in reached)
+    figures = {"late": int(late), "least": min(reached), "mean": float(np.mean(reached))}
+    return {"graphs": count, "below": below} | figures
 
 
 def least_by_trying(bound, period):
@@ -204,7 +201,7 @@ def main(arguments=None):
         lines.append(
             f"{one['graphs']} random bindings, {what}: {one['late']} executions later than "
             f"guaranteed; with the longest times the bound is reached to {one['least']:.4f}, "
-            f"{one['mean']:.4f} on the mean"
+            f"{one['mean']:.4f} on the mean, less than .90 in {one['below']}"
         )
     results = {name: kept(out, name, lambda name=name: bound_suite(name)) for name in parsed.only}
     rows, by = [], {"random": [], "load": []}

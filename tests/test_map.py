@@ -49,6 +49,21 @@ def test_map_writes_a_plan_that_plan_shows(tiny, mapped, capsys):
     assert one["seconds"] > 2 * two["seconds"] and "lif_0.1" in one["critical_cycle"]
 
 
+def test_map_weighs_objectives_and_draws_their_front(tiny, capsys):
+    out, front = tiny.parent / "long.json", tiny.parent / "front.png"
+    call, aim = ["map", str(tiny), "--method", "pycarl", "--out", str(out)], "energy+0.2*lifetime"
+    both = ["--system", "pcmtiles(2,3)", "--objective", aim, "--front", str(front)]
+    assert main([*call, *both]) == 0
+    shown = capsys.readouterr().out
+    assert "Pareto front of" in shown and front.stat().st_size > 5000
+    # Relative to neurons in order, which it begins with.
+    assert float(shown.split(f"{aim}: ")[1].split(";")[0]) <= 1.2
+    assert main([*call, "--system", "star12", "--objective", "mismatch"]) == 0
+    assert "mismatch: " in capsys.readouterr().out
+    assert main([*call, "--system", "star12", "--objective", "lifetime"]) == 2
+    assert "map: lifetime: star12 has no cells that wear" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "overrides, said",
     [

@@ -6,6 +6,7 @@ and which are assumed.
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from bss2jax.chip.system import Cell, Limits, Link, System
 from bss2jax.chip.topology import Mesh, Tree
@@ -108,6 +109,17 @@ def pcm(rows: int, columns: int) -> System:
     return _memory("pcm", rows, columns, Cell(10e3, 200e3, 1.0), "assumed, after eSpine")
 
 
+def pcmtiles(rows: int, columns: int) -> System:
+    """Returns tiles of as many crossbars of phase-change memory as neurons of any fan-in need."""
+    base, memory = tiles(rows, columns), pcm(rows, columns)
+    entry, link = replace(_TILE, latency=2e-9), replace(_TILE_LINK, latency=2e-9, rate=1e9)
+    fast = "assumed: a cycle of 1 ns, so that accelerated networks fit, and 10 ns for a spike"
+    return replace(
+        base, name=f"pcmtiles({rows},{columns})", entry=entry, links=(link, link), event=10e-9,
+        cell=memory.cell, sources=(*_NOXIM[:2], memory.sources[-1], fast),
+    )  # fmt: skip
+
+
 def _memory(name: str, rows: int, columns: int, cell: Cell, source: str) -> System:
     """Crossbars of cells on a mesh."""
     cells = f"{cell.on:g} and {cell.off:g} ohm: {source}; assumed: {cell.volts:g} V a spike"
@@ -142,7 +154,8 @@ def dynapse(chips: int = 4) -> System:
 
 PRESETS: dict[str, Callable[..., System]] = {
     "star": star, "case": case, "mesh": mesh, "wafer": wafer, "tiles": tiles,
-    "crossbars": crossbars, "rram": rram, "pcm": pcm, "loihi": loihi, "dynapse": dynapse,
+    "crossbars": crossbars, "rram": rram, "pcm": pcm, "pcmtiles": pcmtiles,
+    "loihi": loihi, "dynapse": dynapse,
 }  # fmt: skip
 
 
@@ -160,7 +173,7 @@ def system(text: str) -> System:
     if match is None or preset is None:
         raise ValueError(
             f"system: no preset {text!r}; known: star12, case, mesh(4,6), wafer, "
-            "tiles(4,4), crossbars(4,4), rram(4,4), pcm(4,4), loihi, dynapse"
+            "tiles(4,4), crossbars(4,4), rram(4,4), pcm(4,4), pcmtiles(4,4), loihi, dynapse"
         )
     sizes = [int(n) for n in (match[2] or match[3] or "").split(",") if n]
     if max(sizes, default=1) > 4096:

@@ -2,12 +2,16 @@
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bss2jax.cli.arguments import Commands, add_command, add_config, seed
 from bss2jax.cli.plan import describe_mapping
 
 if TYPE_CHECKING:
+    from bss2jax.chip.system import System
+    from bss2jax.config import Config
     from bss2jax.mapping.assignment import Mapping
 
 
@@ -21,7 +25,8 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--objective", default="energy", metavar="WHAT",
-        help="spikes, hops, energy, latency or load, or a sum such as energy+0.1*load",
+        help="spikes, hops, energy, latency, load, mismatch, heat or lifetime, or a sum such as "
+        "energy+0.2*lifetime, of each relative to neurons in order",
     )  # fmt: skip
     parser.add_argument(
         "--method", default="best", metavar="NAME",
@@ -34,6 +39,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--out", metavar="FILE", help="the plan's file; default: NAME-SYSTEM.plan.json"
     )
+    parser.add_argument(
+        "--front", metavar="FILE", help="a picture of all that was tried, by the first two terms"
+    )
 
 
 def _map(arguments: argparse.Namespace) -> None:
@@ -45,7 +53,7 @@ def _map(arguments: argparse.Namespace) -> None:
     from bss2jax.config.tables import Placing
     from bss2jax.mapping import objectives
     from bss2jax.mapping.saved import Saved, save
-    from bss2jax.mapping.search import search
+    from bss2jax.mapping.search import reference, search
     from bss2jax.model import network_of
     from bss2jax.networks.across import populations
     from bss2jax.runs.rates import spike_graph
@@ -55,26 +63,80 @@ def _map(arguments: argparse.Namespace) -> None:
     parsed = replace(parsed, plan=Placing())
     window, network = arguments.window, network_of(parsed)
     try:
-        chips, objective = system(arguments.system), objectives.parsed(arguments.objective)
+        chips, weights = system(arguments.system), objectives.terms(arguments.objective)
         with window.stage("recording spikes"):
             load, note = spike_graph(parsed, network)
+        known, several = _known(parsed, chips), len(weights) > 1
+        start = reference(load, chips) if several else None
+        objective = objectives.weighted(weights, known, start)
+        tries = 0 if set(weights) <= _SEARCHED else _TRIES
+        tried: list[tuple[float, ...]] = []
         with window.bar("searching", total=_STEPS) as bar:
-            tried: list[float] = []
 
             def tell(what: str, mapping: "Mapping") -> None:
-                tried.append(objective(mapping))
-                bar.update(min(len(tried), _STEPS), figures=f"{what}: best {min(tried):.4g}")
+                tried.append((objective(mapping), *(known[name](mapping) for name in weights)))
+                best = min(value for value, *_ in tried)
+                bar.update(min(len(tried), _STEPS), figures=f"{what}: best {best:.4g}")
 
-            found = search(load, chips, objective, arguments.method, seed=arguments.seed, tell=tell)
+            found = search(
+                load,
+                chips,
+                objective,
+                arguments.method,
+                seed=arguments.seed,
+                tries=tries,
+                tell=tell,
+            )
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"map: {error}") from None
+    tell("found", found)
     text = describe_mapping(found, len(populations(network)))
     path = arguments.out or f"{parsed.name}-{chips.name}.plan.json"
     save(path, Saved(chips, load.digest, found.chip))
     window.result(f"{text}\n{note}")
+    _show_front(arguments, np.array(tried)[:, 1:], list(weights))
     window.result(f"\n{arguments.objective}: {objective(found):.6g}; the plan is in {path}")
 
 
+def _known(parsed: "Config", chips: "System") -> dict[str, Any]:
+    """All objectives; that of mismatch is of the chips that the config draws."""
+    import jax
+
+    from bss2jax.mapping import objectives
+    from bss2jax.networks.across import deviations
+
+    def mismatch(mapping: "Mapping") -> float:
+        if not found:
+            key = jax.random.key(parsed.chip.seed)
+            found.append(deviations(key, parsed.spreads, chips.chips, substrate=parsed.substrate))
+        return objectives.mismatch(mapping, found[0])
+
+    found: list[np.ndarray] = []
+    return objectives.OBJECTIVES | {"mismatch": mismatch}
+
+
+def _show_front(arguments: argparse.Namespace, values: np.ndarray, names: list[str]) -> None:
+    """Prints what was tried and nothing else beats in everything, and draws it if a file is named.
+
+    The last of what was tried is what was found.
+    """
+    from bss2jax import plot
+    from bss2jax.mapping.objectives import front
+    from bss2jax.text import table
+
+    if len(names) > 1:
+        on = np.flatnonzero(front(values))
+        rows = [[f"{value:.4g}" for value in values[i]] for i in on[np.argsort(values[on, 0])]]
+        title = f"Pareto front of {len(values)} mappings tried:"
+        arguments.window.result(f"\n{title}\n{table(names, rows)}")
+        if arguments.front:
+            axes = plot.pareto_front(values[:, :2], names[:2], chosen=len(values) - 1)
+            axes.figure.savefig(arguments.front)
+
+
+# Objectives that the search moves neurons by; others are tried by chance.
+_SEARCHED = {"spikes", "hops", "energy", "latency", "load"}
+_TRIES = 300
 _STEPS = 12  # starts of the portfolio, each with what improves it

@@ -12,6 +12,8 @@ from functools import partial
 import numpy as np
 
 from bss2jax.mapping.assignment import Mapping
+from bss2jax.mapping.crossbar import PULSE
+from bss2jax.mapping.wear import lifetime
 
 Objective = Callable[[Mapping], float]
 
@@ -75,17 +77,41 @@ def mismatch(mapping: Mapping, deviation: np.ndarray) -> float:
     return float(mapping.workload.rates @ deviation[mapping.chip])
 
 
+def heat(mapping: Mapping) -> float:
+    """Returns the power of the chip that has most, W: its spikes through cells of mean conductance.
+
+    Raises:
+        ValueError: the system has no memory cells.
+    """
+    cell, load = mapping.system.cell, mapping.workload
+    if cell is None:
+        raise ValueError(f"heat: {mapping.system.name} has no memory cells; pcm and rram have")
+    of_spike = PULSE * cell.volts**2 * (1 / cell.on + 1 / cell.off) / 2
+    return float((load.rates @ mapping.counts).max(initial=0.0) * of_spike / load.seconds)
+
+
+def wear(mapping: Mapping) -> float:
+    """Returns the inverse of the time to the first failed cell, 1/s: see `wear.lifetime`."""
+    return 1 / lifetime(mapping)
+
+
 OBJECTIVES: dict[str, Objective] = {
     "spikes": spikes, "hops": hops, "energy": energy, "latency": latency, "load": load,
+    "heat": heat, "lifetime": wear,
 }  # fmt: skip
 
 
-def weighted(weights: Table[str, float], known: Table[str, Objective] = OBJECTIVES) -> Objective:
+def weighted(
+    weights: Table[str, float],
+    known: Table[str, Objective] = OBJECTIVES,
+    reference: Mapping | None = None,
+) -> Objective:
     """Returns the weighted sum of objectives.
 
     Args:
         weights: the weights of objectives, by name.
         known: objectives by name; those of a user's own may stand beside `OBJECTIVES`.
+        reference: the mapping whose objectives are taken as 1 each; None: they are as they are.
 
     Raises:
         ValueError: there is no such objective, or none at all.
@@ -94,21 +120,22 @@ def weighted(weights: Table[str, float], known: Table[str, Objective] = OBJECTIV
     if unknown or not weights:
         what = f"no {unknown[0]!r}" if unknown else "none given"
         raise ValueError(f"objective: {what}; known: {', '.join(known)}")
-    return partial(_sum, tuple((weight, known[name]) for name, weight in weights.items()))
+    units = {name: (known[name](reference) if reference else 1.0) or 1.0 for name in weights}
+    return partial(_sum, tuple((w / units[name], known[name]) for name, w in weights.items()))
 
 
 def _sum(terms: tuple[tuple[float, Objective], ...], mapping: Mapping) -> float:
     return sum(weight * term(mapping) for weight, term in terms)
 
 
-def parsed(text: str) -> Objective:
-    """Returns an objective as the command line has it: `energy`, or `energy+0.1*load`.
+def terms(text: str) -> dict[str, float]:
+    """Returns the weights of an objective as the command line has it: `energy+0.2*lifetime`.
 
     Args:
         text: names of objectives, each with a weight in front or none, joined by +.
 
     Raises:
-        ValueError: a weight is no number, or as `weighted`.
+        ValueError: a weight is no number.
     """
     weights: dict[str, float] = {}
     for term in text.split("+"):
@@ -119,4 +146,27 @@ def parsed(text: str) -> Objective:
             raise ValueError(
                 f"objective: expected a number before *, got {term.strip()!r}"
             ) from None
-    return weighted(weights)
+    return weights
+
+
+def parsed(text: str) -> Objective:
+    """Returns an objective as the command line has it, its terms as they are.
+
+    Args:
+        text: as of `terms`.
+
+    Raises:
+        ValueError: as of `terms` and `weighted`.
+    """
+    return weighted(terms(text))
+
+
+def front(values: np.ndarray) -> np.ndarray:
+    """Returns which points no other one is better than in everything, `[n]`: the Pareto front.
+
+    Args:
+        values: `[n, terms]`, smaller is better; of equal points the first counts.
+    """
+    better = (values[None] <= values[:, None]).all(-1) & (values[None] < values[:, None]).any(-1)
+    same = np.tril((values[None] == values[:, None]).all(-1), -1)
+    return ~(better | same).any(axis=1)

@@ -176,6 +176,22 @@ def starts(task: Task) -> Iterator[tuple[str, np.ndarray]]:
         yield "swapped", _swapped(task)
 
 
+def reference(workload: Workload, system: System) -> Mapping:
+    """Returns the first mapping that the search starts from: slices in order, where these fit.
+
+    Args:
+        workload: the workload to be mapped.
+        system: the system that shall hold it.
+
+    Raises:
+        TooSmall: no start fits the system.
+    """
+    task = Task(workload, system, need(workload, system))
+    for _, clusters in starts(task):
+        return task.mapping(clusters, placement.in_order(int(clusters.max()) + 1))
+    raise TooSmall(f"{workload.name}: no clusters of it fit {system.name}")
+
+
 def best(task: Task) -> Mapping:
     """Maps by the best of several starts, each improved on the system it is placed on.
 
@@ -221,6 +237,42 @@ def improved(task: Task, mapping: Mapping) -> Mapping:
     return min((kept, kept.placed(again)), key=task.objective)
 
 
+def polished(task: Task, mapping: Mapping, tries: int) -> Mapping:
+    """Returns a mapping with neurons moved or swapped by chance where the objective gains.
+
+    For objectives that cost between chips says nothing of: heat, lifetime, mismatch, sums.
+
+    Args:
+        task: the task whose objective it is.
+        mapping: the mapping to begin with.
+        tries: moves and swaps that are tried.
+    """
+    made = Clusters(task.workload, task.asked, mapping.chip, task.system.between("energy"))
+    rng, best = np.random.default_rng(task.seed), task.objective(mapping)
+    for number in range(tries):
+        neuron, to = (int(rng.integers(n)) for n in (len(made.cluster), task.system.chips))
+        at, there = int(made.cluster[neuron]), np.flatnonzero(made.cluster == to)
+        moved = [(neuron, at, to)]
+        if to == at:
+            continue
+        if not made.fits(neuron, to):
+            other = int(rng.choice(there)) if len(there) else neuron
+            if not (made.fits(neuron, to, other) and made.fits(other, at, neuron)):
+                continue
+            moved.append((other, to, at))
+        for one, _, target in moved:
+            made.move(one, target)
+        used, clusters = np.unique(made.cluster, return_inverse=True)
+        tried = task.mapping(clusters, used)
+        if (value := task.objective(tried)) < best:
+            best, mapping = value, tried
+            task.tell(f"move {number + 1}", tried)
+        else:
+            for one, source, _ in moved[::-1]:
+                made.move(one, source)
+    return mapping
+
+
 METHODS: dict[str, Callable[[Task], Mapping]] = {
     "best": best, "pacman": pacman, "pycarl": pycarl, "first_fit": first_fit, "random": random,
     "kernighan_lin": kernighan_lin, "spinemap": spinemap, "sneap": sneap,
@@ -235,6 +287,7 @@ def search(
     method: str = "best",
     *,
     seed: int = 0,
+    tries: int = 0,
     tell: Tell = lambda what, mapping: None,
 ) -> Mapping:
     """Maps a workload to a system.
@@ -245,6 +298,7 @@ def search(
         objective: the function, from a mapping to a number, smaller is better.
         method: one of `METHODS`.
         seed: the seed of what is random: the same one gives the same mapping.
+        tries: moves of neurons tried by chance after the method, for objectives besides energy.
         tell: is told what was tried, and the mapping.
 
     Returns:
@@ -256,6 +310,6 @@ def search(
     if method not in METHODS:
         raise ValueError(f"method: no {method!r}; known: {', '.join(METHODS)}")
     task = Task(workload, system, need(workload, system), objective, seed, tell)
-    found = METHODS[method](task)
+    found = polished(task, METHODS[method](task), tries)
     found.check()
     return found

@@ -160,3 +160,26 @@ def specimens(
     numbers = jnp.arange(network.mapped.chips)
     keys = jax.vmap(lambda i: draws.folded(key, i))(numbers)
     return jax.jit(jax.vmap(lambda k: sample_chip(k, spreads, substrate=substrate)))(keys)
+
+
+def deviations(
+    key: jax.Array, spreads: Mismatch, chips: int, *, substrate: Substrate = BSS2
+) -> np.ndarray:
+    """Returns how far the neuron circuits of a system's chips are from nominal, `[chips]`.
+
+    The mean of the absolute deviations of leak, threshold (shares of the way between them), time
+    constants and synaptic input (relative).
+
+    Args:
+        key: of the fixed pattern, as of `specimens`.
+        spreads: of the quantities.
+        chips: how many there are.
+        substrate: whose sizes they have.
+    """
+
+    def one(number: jax.Array) -> jax.Array:
+        c = sample_chip(draws.folded(key, number), spreads, substrate=substrate).circuits
+        off = (c.leak, c.threshold, c.tau_mem - 1, c.tau_syn - 1, c.strength - 1)
+        return jnp.mean(jnp.stack([jnp.abs(quantity).mean() for quantity in off]))
+
+    return np.asarray(jax.lax.map(one, jnp.arange(chips)), float)

@@ -19,12 +19,13 @@ from bss2jax.plot.products import vmm
 from bss2jax.plot.samples import predictions, samples, save
 from bss2jax.plot.scores import accuracy_over_chips, confusion, ladder
 from bss2jax.plot.spikes import raster, traces
-from bss2jax.plot.system import link_loads, on_chips, search_progress
+from bss2jax.plot.system import cell_map, link_loads, on_chips, pareto_front, search_progress
 from bss2jax.plot.timing import gantt, schedule
 from bss2jax.plot.weights import weights
 
 __all__ = [
     "accuracy_over_chips",
+    "cell_map",
     "chip_map",
     "class_map",
     "confusion",
@@ -35,6 +36,7 @@ __all__ = [
     "learning_curves",
     "link_loads",
     "on_chips",
+    "pareto_front",
     "phase_plane",
     "placement",
     "placements",

@@ -7,8 +7,18 @@ from typing import Any
 import numpy as np
 
 from bss2jax.mapping.assignment import Mapping
-from bss2jax.mapping.objectives import loads
-from bss2jax.plot.style import COLOURS, GREY, HATCHES, MAP, axes, cycle, ink, paper
+from bss2jax.mapping.objectives import front, loads
+from bss2jax.plot.style import (
+    COLOURS,
+    GREY,
+    HATCHES,
+    MAP,
+    axes,
+    cycle,
+    ink,
+    paper,
+    require_shape,
+)  # fmt: skip
 
 
 def link_loads(mapping: Mapping, *, ax: Any = None) -> Any:
@@ -95,4 +105,50 @@ def search_progress(values: Sequence[float], names: Sequence[str] = (), *, ax: A
     if names:
         ax.set_xticks(at, names, rotation=30, ha="right", fontsize=7)
     ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def pareto_front(
+    values: Any, names: Sequence[str], chosen: int | None = None, *, ax: Any = None
+) -> Any:
+    """Draws mappings by two objectives, and those that no other one beats in both.
+
+    Args:
+        values: `[n, 2]` of each mapping, smaller is better.
+        names: of the two objectives.
+        chosen: the number of the mapping that is marked, or None.
+        ax: to draw on; by default new axes.
+
+    Returns:
+        The axes: one objective against the other.
+    """
+    points = require_shape("values", values, "n 2").astype(float)
+    ax, on = axes(ax, 4.5, 3.5), np.flatnonzero(front(points))
+    on = on[np.argsort(points[on, 0])]
+    ax.plot(*points.T, ".", color=GREY, label="tried")
+    ax.step(*points[on].T, where="post", marker="o", color=COLOURS[0], label="Pareto front")
+    if chosen is not None:
+        ax.plot(*points[chosen], "*", ms=14, color=COLOURS[1], label="found")
+    ax.set(xlabel=f"{names[0]} (smaller is better)", ylabel=f"{names[1]} (smaller is better)")
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def cell_map(values: Any, label: str, *, logarithmic: bool = False, ax: Any = None) -> Any:
+    """Draws a quantity of the cells of a crossbar, such as its heat or its lifetime.
+
+    Args:
+        values: `[N, M]` of the cells; drivers are left, senses below.
+        label: the quantity, with its unit.
+        logarithmic: whether the colours are.
+        ax: to draw on; by default new axes.
+
+    Returns:
+        The axes: column against row.
+    """
+    cells = require_shape("values", values, "N M")
+    ax = axes(ax, 4.5, 3.8)
+    image = ax.imshow(cells, cmap=MAP, norm="log" if logarithmic else None, aspect="auto")
+    ax.figure.colorbar(image, ax=ax, label=label)
+    ax.set(xlabel="column (driver at the left)", ylabel="row (sense below)")
     return ax
