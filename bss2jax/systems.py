@@ -6,6 +6,7 @@ from bss2jax.chip.topology import Mesh, Tree
 from bss2jax.mapping import objectives
 from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.bound import tiles_of
+from bss2jax.mapping.crossbar import Crossbar, Wires, crossbars
 from bss2jax.mapping.guarantee import (
     Guarantee,
     application_of,
@@ -14,18 +15,22 @@ from bss2jax.mapping.guarantee import (
     of_mapping,
     of_plan,
 )
+from bss2jax.mapping.heat import Thermal, cool, fast
 from bss2jax.mapping.saved import Saved, load, save
 from bss2jax.mapping.search import METHODS, search
 from bss2jax.mapping.selftimed import execute
 from bss2jax.mapping.suite import SUITE, workload
 from bss2jax.mapping.throughput import describe_system, throughput
 from bss2jax.mapping.traffic import Traffic, poisson, simulate
+from bss2jax.mapping.wear import Endurance, cell_lifetime, lifetime, longest_cells
 from bss2jax.mapping.workload import Workload, of_edges, read
 from bss2jax.networks.across import on_system, rates_of, specimens, workload_of
 
 __all__ = [
     "METHODS",
     "SUITE",
+    "Crossbar",
+    "Endurance",
     "Guarantee",
     "Limits",
     "Link",
@@ -33,15 +38,23 @@ __all__ = [
     "Mesh",
     "Saved",
     "System",
+    "Thermal",
     "Traffic",
     "Tree",
+    "Wires",
     "Workload",
     "application_of",
+    "cell_lifetime",
+    "cool",
+    "crossbars",
     "describe_guarantees",
     "describe_system",
     "execute",
+    "fast",
     "guarantee",
+    "lifetime",
     "load",
+    "longest_cells",
     "objectives",
     "of_edges",
     "of_mapping",

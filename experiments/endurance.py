@@ -8,7 +8,7 @@ a tile fill as many crossbars of 128 rows as they need. A system lasts until its
 Rows: their endurance falls with their place, ten times (and 2, and 100) from the longest to the
 shortest way. Cells: each is heated by its own current, after the ladder of wires; Arrhenius' law
 spans the same between the coolest and the hottest cell of an array that is all on; of each workload
-eight clusters are drawn, the first 1,024 inputs of each, with weights that are drawn. Arrangements:
+two clusters are drawn, the first 1,024 inputs of each, with weights that are drawn. Arrangements:
 for speed (most active rows on the shortest ways), at random (mean of 20), and ours. With
 `--accuracy`, a network is trained, and its synapses die one by one. What is measured is kept.
 """
@@ -77,7 +77,7 @@ def of_cells(clusters, span, draws=20):
 def measured(name):
     """All that is reported of a workload."""
     load = suite.workload(name)
-    mapping, cells = search(load, smallest(load), method="pacman"), drawn(name, 8)
+    mapping, cells = search(load, smallest(load), method="pacman"), drawn(name, 2)
     return {
         "energy": objectives.energy(mapping),
         "rows": {str(span): of_rows(mapping, span) for span in SPANS},

@@ -50,6 +50,23 @@ def test_mapping_compares_all_methods_on_a_workload(tmp_path):
     assert (tmp_path / "mapping.png").stat().st_size > 5000
 
 
+@pytest.mark.slow  # their parts are tested with what they call
+@pytest.mark.parametrize(
+    "name, small, said",
+    [
+        ("schedule", ["--graphs", "20", "--only", "mnist16_spiking"], "0 executions later than"),
+        ("thermal", ["--clusters", "1", "--draws", "2", "--only", "har_spiking"], "all energy"),
+        ("endurance", ["--only", "har_spiking"], "geometric mean, span 100"),
+    ],
+)
+def test_mapped_for_other_aims_a_workload_has_a_table_and_a_figure(tmp_path, name, small, said):
+    import importlib
+
+    importlib.import_module(name).main([*small, "--out", str(tmp_path)])
+    assert said in (tmp_path / f"{name}.md").read_text()
+    assert (tmp_path / f"{name}.png").stat().st_size > 5000
+
+
 @pytest.mark.slow
 def test_a_ladder_is_that_of_the_run_in_one(tmp_path):
     """Phases trained once for all chips, as runs that start from a run, change nothing."""

@@ -25,6 +25,7 @@ SMALL = {
     "09_backplane": {"neurons": 128, "samples": 10},
     "10_firing_patterns": {"neurons": 20},
     "11_synapses": {"pairs": 20, "synapses": 10},
+    "12_schedule_heat_wear": {"name": '"edges"', "tiles": 4, "steps": 10},
 }
 
 # In every run those that pass most different code: one's own code, and synapses with neurons. The

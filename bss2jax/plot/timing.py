@@ -9,7 +9,7 @@ from bss2jax.mapping.guarantee import Guarantee
 from bss2jax.mapping.pieces import CONFIGURATION
 from bss2jax.mapping.plan import Plan
 from bss2jax.mapping.selftimed import execute
-from bss2jax.plot.style import COLOURS, HATCHES, axes, cycle, ink, time_unit
+from bss2jax.plot.style import COLOURS, HATCHES, PALE, axes, cycle, ink, time_unit
 
 
 def schedule(plan: Plan, *, ax: Any = None) -> Any:
@@ -57,7 +57,8 @@ def schedule(plan: Plan, *, ax: Any = None) -> Any:
 def gantt(found: Guarantee, iterations: int = 3, *, ax: Any = None) -> Any:
     """Draws what each chip does over time, where all takes as long as it may at most.
 
-    Bars are firings of actors, a colour an iteration; those of the critical cycle are framed.
+    Bars are firings of actors, a colour an iteration, pale before the first that is drawn; those of
+    the critical cycle are framed.
 
     Args:
         found: the guarantee of some chips.
@@ -69,27 +70,28 @@ def gantt(found: Guarantee, iterations: int = 3, *, ax: Any = None) -> Any:
     """
     bound, filled = found.bound, int(found.bound.lag.max())
     done = execute(bound, filled + iterations)
-    begin = done.starts[filled:].min()
-    factor, unit = time_unit(done.ends.max() - begin)
+    begin, end = done.starts[filled:].min(), done.ends.max()
+    factor, unit = time_unit(end - begin)
     ax = axes(ax, 8.0, 1.2 + 0.35 * bound.tiles.count)
-    limits = set(found.cycle.actors)
     for k, (starts, ends) in enumerate(zip(done.starts, done.ends)):
-        shown = ends > begin
-        for actor in np.flatnonzero(shown).tolist():
-            left, right = factor * (starts[actor] - begin), factor * (ends[actor] - begin)
-            critical = actor in limits
+        for actor in np.flatnonzero(ends > begin).tolist():
+            left, right = max(starts[actor], begin) - begin, ends[actor] - begin
+            critical = actor in found.cycle.actors
             ax.barh(
-                bound.tile[actor], right - left, left=left, height=0.8,
-                color=cycle(COLOURS[:6], k), hatch=cycle(HATCHES, k // 6),
+                bound.tile[actor], factor * (right - left), left=factor * left, height=0.8,
+                color=cycle(COLOURS[:6], k - filled) if k >= filled else PALE,
                 edgecolor=ink() if critical else "white", linewidth=1.8 if critical else 0.4,
                 zorder=3 if critical else 2,
             )  # fmt: skip
-            if right - left > 0.04 * factor * (done.ends.max() - begin):
-                name = bound.graph.names[actor]
-                ax.text(left, bound.tile[actor], f" {name}", fontsize=6, va="center", zorder=4)
+            name = bound.graph.names[actor]
+            if right - left > 0.01 * len(name) * (end - begin):  # room for it
+                ax.text(
+                    factor * left, bound.tile[actor], f" {name}", fontsize=6, va="center", zorder=4
+                )
     ax.set_yticks(range(bound.tiles.count))
     ax.set(
-        xlim=(0, None), ylim=(bound.tiles.count - 0.5, -0.5), xlabel=f"time ({unit})",
-        ylabel="chip", title=f"an iteration every {factor * found.cycle.period:.4g} {unit} at most",
+        xlim=(0, factor * (end - begin)), ylim=(bound.tiles.count - 0.5, -0.5),
+        xlabel=f"time ({unit})", ylabel="chip",
+        title=f"an iteration every {factor * found.cycle.period:.4g} {unit} at most",
     )  # fmt: skip
     return ax
