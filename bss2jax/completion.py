@@ -12,6 +12,7 @@ import shtab
 
 from bss2jax import config, data
 from bss2jax.config.keys import keys
+from bss2jax.config.plastic import shipped_plastic
 
 _FILES = ("file", "other", "out")
 _DIRECTORIES = ("run", "runs", "resume")
@@ -28,7 +29,9 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     hints: dict[str, Any] = dict.fromkeys(_FILES, shtab.FILE) | dict.fromkeys(
         _DIRECTORIES, shtab.DIRECTORY
     )
-    hints["config"] = shtab.cmd(f"printf '%s\\n' {' '.join(config.shipped())}; {own}")
+    hints["config"] = shtab.cmd(
+        f"printf '%s\\n' {' '.join(config.shipped() | shipped_plastic())}; {own}"
+    )
     hints["name"] = shtab.cmd(f"printf '%s\\n' {' '.join(data.names())}")
     overrides = shtab.cmd(f"printf '%s\\n' {' '.join(_keys())}")
     for inner in _parsers(parser):

@@ -18,7 +18,7 @@ from bss2jax.kernels import coding
 from bss2jax.kernels.neurons.lif import LIF
 from bss2jax.kernels.synapses.correlation import SensorMismatch, Sensors, sensors_of
 from bss2jax.kernels.synapses.events import to_raster
-from bss2jax.mapping.processors import check_period
+from bss2jax.mapping.processors import check_period, visit
 from bss2jax.plastic import environments
 from bss2jax.plastic.emulate import emulate
 from bss2jax.plastic.hybrid import Hybrid, State, on_chip
@@ -84,7 +84,7 @@ def prepare(config: PlasticConfig) -> Emulation:
         environment, inputs = _environment(config)
         signs, wired, weights = _array(config, inputs)
         hybrid = _hybrid(config, signs, wired, rule.correlates)
-        visited = _visited(config, hybrid, wired)
+        visited = _visited(config, hybrid)
         if visited:
             check_period(config.period, visited, rule.correlates, substrate=config.substrate)
         emulation = Emulation(config, hybrid, rule, environment, jnp.asarray(weights))
@@ -124,6 +124,22 @@ def chip_of(config: PlasticConfig) -> Chip:
         return load_chip(config.chip.file, substrate=config.substrate)
     except ChipError as error:
         raise ConfigError(f"chip.file: {error}") from None
+
+
+def describe(emulation: Emulation) -> list[tuple[str, str]]:
+    """Returns what an emulation is, in words: a name and a line each."""
+    config, hybrid, rule = emulation.config, emulation.hybrid, emulation.rule
+    visited = _visited(config, hybrid)
+    busy = visit(visited, rule.correlates) / config.period
+    chip = config.chip.file or f"seed {config.chip.seed}, {config.mismatch.preset}"
+    return [
+        (config.name, config.description),
+        ("population", f"{hybrid.neurons} neurons, {hybrid.rows} rows of synapses"),
+        ("chip", chip),
+        ("rules", ", ".join(each.kind for each in config.rules)),
+        ("periods", f"{config.periods} of {1e6 * config.period:g} us"),
+        ("processors", f"{visited} rows a period, busy {busy:.0%} of it" if visited else "ideal"),
+    ]
 
 
 def _environment(config: PlasticConfig) -> tuple[Any, int]:
@@ -217,9 +233,9 @@ def _sensors(config: PlasticConfig, key: jax.Array) -> Sensors:
     return sensors_of(key, mismatch, target=target, substrate=config.substrate)
 
 
-def _visited(config: PlasticConfig, hybrid: Hybrid, wired: np.ndarray | None) -> int:
-    """Rows that the processors go through: those that a neuron with the most synapses takes."""
+def _visited(config: PlasticConfig, hybrid: Hybrid) -> int:
+    """Rows that the processors go through: as many as the neuron with the most synapses has."""
     if config.visited is not None:
         return config.visited
-    most = hybrid.rows if wired is None else int(wired.sum(axis=0).max())
+    most = hybrid.rows if hybrid.wired is None else int(hybrid.wired.sum(axis=0).max())
     return min(most, 2 * config.substrate.rows)

@@ -22,6 +22,7 @@ from stand_in import random_like
 
 from bss2jax import __version__, config, experiment
 from bss2jax.cli import compiled, main
+from bss2jax.config.plastic import shipped_plastic
 
 TINY = """name = "tiny"
 data.name = "digits"
@@ -271,7 +272,7 @@ def test_json_holds_what_tables_say(finished, tmp_path, capsys):
         assert main([*map(str, call), "--json"]) == 0
         return json.loads(capsys.readouterr().out)
 
-    assert said("configs").keys() == config.shipped().keys()
+    assert said("configs").keys() == config.shipped().keys() | shipped_plastic().keys()
     assert main(["chip", "sample", str(tmp_path / "chip.npz"), "offset=5"]) == 0
     capsys.readouterr()
     assert said("chip", "show", tmp_path / "chip.npz")["offset"]["std"] == pytest.approx(5, rel=0.2)

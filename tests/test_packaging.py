@@ -90,7 +90,7 @@ def test_the_unpacked_wheel_finds_its_configs_from_an_empty_directory(built, tmp
     file, *lines = done.stdout.splitlines()
     assert file == str(site / "bss2jax" / "__init__.py")
     listed = {line.split()[0] for line in lines[2:]}
-    assert listed == {path.stem for path in (ROOT / "configs").glob("*.toml")}
+    assert listed == {path.stem for path in (ROOT / "configs").rglob("*.toml")}
 
 
 def test_the_version_is_written_once():

@@ -65,6 +65,7 @@ RECORDS = [
 ]  # fmt: skip
 # What is counted or named has no unit.
 COUNTED = {
+    "period",
     *"neuron column epoch layer execution training label hemisphere".split(),
     *("taken for", "signed row", "synapse row", "chip", "mapping tried", "objective", ""),
 }
@@ -125,6 +126,7 @@ DRAWINGS = {
     "correlation_curve": lambda ax, chip: plot.correlation_curve(
         [1e-6, 2e-6], [4.0, 3.0], [0.0, 0.0], ax=ax
     ),
+    "over_periods": lambda ax, chip: plot.over_periods([{"periods": 1, "rate": 2.0}], ax=ax),
     "class_map": lambda ax, chip: plot.class_map(lambda v: 0 * v[:, 0], resolution=20, ax=ax),
 }
 
@@ -132,7 +134,9 @@ DRAWINGS = {
 def test_every_plot_takes_axes_and_is_tried_here():
     takes = {n for n in plot.__all__ if "ax" in inspect.signature(getattr(plot, n)).parameters}
     assert takes == set(DRAWINGS)
-    assert set(plot.__all__) - takes == {"placements", "predictions", "samples", "save"}
+    assert set(plot.__all__) - takes == {
+        "placements", "predictions", "samples", "save", "weight_matrices",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -542,3 +546,14 @@ def test_neurons_and_synapses_at_work():
     assert np.interp(0, x, y) == pytest.approx(5, rel=1e-2)
     with pytest.raises(ValueError, match="shape of spikes"):
         pulse_amplitudes(z, a[1:])
+
+
+def test_weight_matrices_stand_side_by_side_on_one_scale():
+    figure = plot.weight_matrices({"before": np.zeros((3, 2)), "after": [[1.0, 40.0]]})
+    images = [image for cell in figure.axes for image in cell.get_images()]
+    assert [cell.get_title() for cell in figure.axes[:2]] == ["before", "after"]
+    assert {image.get_clim() for image in images} == {(0, 40)}
+    with pytest.raises(ValueError, match="at least one"):
+        plot.weight_matrices({})
+    with pytest.raises(ValueError, match="expected lines with 'success'"):
+        plot.over_periods([{"periods": 1, "rate": 2.0}], "success")

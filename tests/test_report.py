@@ -72,7 +72,7 @@ def run(trained, tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pages with empty pictures and nothing worked out again, for tests of what they say."""
-    monkeypatch.setattr(figures, "_picture", lambda draw, width, height: Markup("<svg></svg>"))
+    monkeypatch.setattr(figures, "picture", lambda draw, width, height: Markup("<svg></svg>"))
     monkeypatch.setattr(pages, "replay", lambda path: "not worked out again")
 
 

@@ -14,9 +14,12 @@ def add(commands: Commands) -> None:
 
 def _configs(arguments: argparse.Namespace) -> None:
     from bss2jax import config
+    from bss2jax.config.plastic import load_plastic, shipped_plastic
 
     with arguments.window.stage("reading"):
         found = {name: config.load(path)[0].description for name, path in config.shipped().items()}
+        for name, path in shipped_plastic().items():
+            found[name] = load_plastic(path)[0].description
     if arguments.json:
         arguments.window.result(json.dumps(found, indent=2))
     else:

@@ -1,15 +1,17 @@
 """The tables of a config of hybrid plasticity: a population, rules, an environment."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from bss2jax.chip.chip import Mismatch
 from bss2jax.chip.substrate import BSS2, Substrate
-from bss2jax.config.read import parsed, tree_of
+from bss2jax.config.read import parsed, shipped, tree_of
 from bss2jax.config.tables import (
     ChipSeed,
     FileName,
@@ -22,6 +24,7 @@ from bss2jax.config.tables import (
     spreads_of,
     write_spreads,
 )
+from bss2jax.config.write import without_none
 from bss2jax.plastic.reward import NoiseRow, RewardSTDP
 from bss2jax.plastic.rules import STDP, Drift, Homeostasis
 from bss2jax.plastic.structural import Rewiring
@@ -224,6 +227,11 @@ class PlasticConfig(Checked):
         return spreads_of(self)
 
 
+def shipped_plastic() -> dict[str, FilePath]:
+    """Returns the configs of hybrid plasticity that come with the package: name to path."""
+    return shipped("plastic")
+
+
 def load_plastic(
     source: str | FilePath, overrides: Sequence[str] = ()
 ) -> tuple[PlasticConfig, str]:
@@ -241,3 +249,8 @@ def load_plastic(
     """
     tree, text, where = tree_of(source, overrides)
     return parsed(PlasticConfig, tree, where, overrides), text
+
+
+def dump_plastic(config: PlasticConfig) -> str:
+    """Returns a config as TOML with every default written out; `load_plastic` reads it back."""
+    return tomli_w.dumps(without_none(dataclasses.asdict(config)))

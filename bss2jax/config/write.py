@@ -15,7 +15,7 @@ from bss2jax.settings import key_text
 
 def dump(config: Config) -> str:
     """Returns a config as TOML with every default written out; `load` reads it back."""
-    return tomli_w.dumps(_without_none(_tree(config)))
+    return tomli_w.dumps(without_none(_tree(config)))
 
 
 def differences(first: Config, second: Config) -> list[str]:
@@ -43,7 +43,7 @@ def _compared(config: Config) -> Config:
 def inline(value: Any) -> str:
     """Returns a value as TOML has it within a line."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = _without_none(dataclasses.asdict(value))
+        value = without_none(dataclasses.asdict(value))
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{json.dumps(k)} = {inline(v)}' for k, v in value.items())}}}"
     if isinstance(value, list | tuple):
@@ -65,9 +65,10 @@ def _tree(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"layers": layers}
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
+    """Returns nested tables and lists without the keys that are None, which TOML has not."""
     if isinstance(value, Mapping):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
+        return {k: without_none(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
-        return [_without_none(v) for v in value]
+        return [without_none(v) for v in value]
     return value

@@ -25,7 +25,7 @@ from bss2jax.plastic.hybrid import Hybrid, State, empty, sensors_at
 from bss2jax.plastic.observed import Observed
 
 _SEND, _ANSWER, _RULE, _NOISE, _READ = range(5)  # what a period's key is folded with
-_EVENTS = 16  # spikes that are added up at a time
+_EVENTS, _BURST = 16, 64  # spikes that are added up at first, and then at a time
 _DENSE = 64  # rows up to which all are
 
 
@@ -223,16 +223,17 @@ def added(pre: jax.Array, shown: jax.Array) -> jax.Array:
     def more(carry: Any) -> jax.Array:
         return carry[2] > 0
 
-    def some(carry: Any) -> Any:
+    def some(carry: Any, most: int = _BURST) -> Any:
         left, total, number = carry
-        spike, place = lax.top_k(left, min(_EVENTS, left.size))
+        spike, place = lax.top_k(left, min(most, left.size))
         each = shown[place % rows] * spike[:, None]
         where = (place // rows == jnp.arange(steps)[:, None]).astype(jnp.float32)
         return left.at[place].set(0.0), total + dot(where, each), number - spike.sum()
 
     flat = pre.reshape(-1)
     total = jnp.zeros((steps, shown.shape[-1]), jnp.float32)
-    return lax.while_loop(more, some, (flat, total, flat.sum()))[1]
+    # Most blocks have few spikes; a burst has many.
+    return lax.while_loop(more, some, some((flat, total, flat.sum()), _EVENTS))[1]
 
 
 def _disturbance(hybrid: Hybrid, words: jax.Array, step: jax.Array) -> jax.Array:

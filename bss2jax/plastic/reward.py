@@ -11,7 +11,7 @@ brainscales2-demos ts_07 (arithmetic, noise).
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ class RewardSTDP(Checked):
     """
 
     kind: Literal["reward_stdp"] = "reward_stdp"
-    correlates: bool = True
+    correlates: ClassVar[bool] = True
 
     rate: Annotated[float, Gt(0), Le(1)] = 0.005
     places: Annotated[int, Ge(1)] = 1
@@ -127,7 +127,7 @@ class NoiseRow(Checked):
     """
 
     kind: Literal["noise_row"] = "noise_row"
-    correlates: bool = False
+    correlates: ClassVar[bool] = False
 
     row: Annotated[int, Ge(0)]
     start: Annotated[float, Ge(0), Le(63)] = 15.0

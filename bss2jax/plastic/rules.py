@@ -9,7 +9,7 @@ rounding).
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ class STDP(Checked):
     """
 
     kind: Literal["stdp"] = "stdp"
-    correlates: bool = True
+    correlates: ClassVar[bool] = True
 
     rate: Factor = 0.125
     potentiation: Factor = 1.0
@@ -127,7 +127,7 @@ class Homeostasis(Checked):
     """
 
     kind: Literal["homeostasis"] = "homeostasis"
-    correlates: bool = False
+    correlates: ClassVar[bool] = False
 
     target: Annotated[float, Gt(0)] = 60.0
     rate: Factor = 1.0
@@ -196,7 +196,7 @@ class Drift(Checked):
     """
 
     kind: Literal["drift"] = "drift"
-    correlates: bool = False
+    correlates: ClassVar[bool] = False
 
     towards: Annotated[float, Ge(0), Le(63)] = 0.0
     share: Share = 0.01

@@ -8,7 +8,7 @@ References: Billaudelle et al. 2021, arXiv 1912.12047 (constant fan-in by addres
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ class Rewiring(Checked):
     """
 
     kind: Literal["rewiring"] = "rewiring"
-    correlates: bool = False
+    correlates: ClassVar[bool] = False
 
     sources: Annotated[int, Ge(2), Le(64)] = 8
     threshold: Annotated[float, Ge(0), Le(63)] = 1.0

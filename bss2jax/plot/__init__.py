@@ -15,6 +15,7 @@ from bss2jax.plot.neurons import (
     pulse_amplitudes,
     rate_curve,
 )
+from bss2jax.plot.plastic import over_periods, weight_matrices
 from bss2jax.plot.products import vmm
 from bss2jax.plot.samples import predictions, samples, save
 from bss2jax.plot.scores import accuracy_over_chips, confusion, ladder
@@ -36,6 +37,7 @@ __all__ = [
     "learning_curves",
     "link_loads",
     "on_chips",
+    "over_periods",
     "pareto_front",
     "phase_plane",
     "placement",
@@ -51,5 +53,6 @@ __all__ = [
     "search_progress",
     "traces",
     "vmm",
+    "weight_matrices",
     "weights",
 ]

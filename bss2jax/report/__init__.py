@@ -5,8 +5,10 @@ from pathlib import Path
 
 from bss2jax.files import place, writing
 from bss2jax.report.page import render
+from bss2jax.report.plastic import read_plastic, render_plastic
 from bss2jax.report.record import Record, read_run
 from bss2jax.runs.directory import RunError
+from bss2jax.runs.plastic import is_run
 
 __all__ = ["Record", "read_run", "render", "write"]
 
@@ -28,7 +30,14 @@ def write(runs: Sequence[str | Path], out: str | Path) -> Path:
     for i, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in paths[:i]]:
             raise RunError(f"{path}: named twice")
-    page, out = render([read_run(path) for path in paths]), place(out)
+    plastic = [is_run(path) for path in paths]
+    if any(plastic) and not all(plastic):
+        raise RunError("runs with and without rules on the chip: a page each, please")
+    if all(plastic) and paths:
+        page = render_plastic([read_plastic(path) for path in paths])
+    else:
+        page = render([read_run(path) for path in paths])
+    out = place(out)
     try:
         with writing(out) as file:
             # Names from files and of directories may be half of a character.

@@ -42,12 +42,12 @@ def curves(records: Mapping[str, Record], quantity: Literal["accuracy", "loss"])
     """Draws the accuracy or the loss of runs, by name, epoch by epoch."""
     epochs = {name: _epochs(record) for name, record in records.items()}
     drawn: Any = epochs if len(epochs) > 1 else next(iter(epochs.values()))
-    return _on_axes(lambda ax: plot.learning_curves(drawn, quantity, ax=ax), _WIDE, _HIGH)
+    return on_axes(lambda ax: plot.learning_curves(drawn, quantity, ax=ax), _WIDE, _HIGH)
 
 
 def saturation(record: Record) -> Markup:
     """Draws what saturates in each layer, or how much it spikes, epoch by epoch."""
-    return _on_axes(lambda ax: plot.saturation(_epochs(record), ax=ax), _WIDE + 1.2, _HIGH)
+    return on_axes(lambda ax: plot.saturation(_epochs(record), ax=ax), _WIDE + 1.2, _HIGH)
 
 
 def weights(codes: Mapping[str, Any]) -> Markup:
@@ -61,7 +61,7 @@ def weights(codes: Mapping[str, Any]) -> Markup:
         for (name, of), ax in zip(codes.items(), cells):
             plot.weights({name: of}, ax=ax)
 
-    return _picture(draw, 8.4, 2.4 * down)
+    return picture(draw, 8.4, 2.4 * down)
 
 
 def samples(samples: Samples) -> Markup:
@@ -74,7 +74,7 @@ def samples(samples: Samples) -> Markup:
             figure=figure,
         )  # fmt: skip
 
-    return _picture(draw, 7.0, 1.2 * down)
+    return picture(draw, 7.0, 1.2 * down)
 
 
 def one_sample(sample: OneSample) -> Markup:
@@ -89,57 +89,63 @@ def one_sample(sample: OneSample) -> Markup:
             plot.traces(v, dt=sample.dt, labels=sample.labels[name], ax=ax)
             ax.set_title(f"membranes of {name}", fontsize=9, loc="left")
 
-    return _picture(draw, 6.4, 3.2 + 1.9 * layers)
+    return picture(draw, 6.4, 3.2 + 1.9 * layers)
 
 
 def placement(network: Network) -> Markup:
     """Draws the first configurations of the network's plan."""
     down, across = grid(network.plan, _MOST)
     size = 2.5 * across + 0.8, 1.8 * down + 0.8
-    return _picture(lambda figure: plot.placements(network.plan, most=_MOST, figure=figure), *size)
+    return picture(lambda figure: plot.placements(network.plan, most=_MOST, figure=figure), *size)
 
 
 def schedule(network: Network) -> Markup:
     """Draws the configurations of a sample over time."""
     height = 1.6 + 0.3 * len(network.names)
-    return _on_axes(lambda ax: plot.schedule(network.plan, ax=ax), _WIDE, height)
+    return on_axes(lambda ax: plot.schedule(network.plan, ax=ax), _WIDE, height)
 
 
 def chip(chip: Chip, quantity: str) -> Markup:
     """Draws a quantity of the run's chip, place by place."""
-    return _on_axes(lambda ax: plot.chip_map(chip, quantity, ax=ax), _WIDE + 0.4, 2.4)
+    return on_axes(lambda ax: plot.chip_map(chip, quantity, ax=ax), _WIDE + 0.4, 2.4)
 
 
 def confusion(confusion: Confusion, rung: str) -> Markup:
     """Draws what the test samples were taken for."""
     classes, matrix = confusion.classes, confusion.test_confusion[rung]
     size = 2.0 + 0.3 * min(len(classes), 30)
-    return _on_axes(lambda ax: plot.confusion(matrix, classes, ax=ax), size + 1, size)
+    return on_axes(lambda ax: plot.confusion(matrix, classes, ax=ax), size + 1, size)
 
 
 def ladder(accuracy: Mapping[str, Mapping[str, float]]) -> Markup:
     """Draws the ladders of runs, given by name, together."""
     drawn: Any = accuracy if len(accuracy) > 1 else next(iter(accuracy.values()))
     width = _WIDE + 0.6 * (len(accuracy) > 1)
-    return _on_axes(lambda ax: plot.ladder(drawn, ax=ax), width, _HIGH)
+    return on_axes(lambda ax: plot.ladder(drawn, ax=ax), width, _HIGH)
 
 
 def over_chips(accuracy: Mapping[str, Sequence[float]], own: Mapping[str, float]) -> Markup:
     """Draws the accuracies of runs over chips, given by name, beside each other."""
     width = 3.6 + 1.3 * len(accuracy)
-    return _on_axes(lambda ax: plot.accuracy_over_chips(accuracy, own, ax=ax), width, _HIGH)
+    return on_axes(lambda ax: plot.accuracy_over_chips(accuracy, own, ax=ax), width, _HIGH)
 
 
 def _epochs(record: Record) -> list[dict[str, Any]]:
     return [asdict(epoch) for epoch in record.metrics]
 
 
-def _on_axes(draw: Callable[[Any], object], width: float, height: float) -> Markup:
-    return _picture(lambda figure: draw(figure.subplots()), width, height)
+def on_axes(draw: Callable[[Any], object], width: float, height: float) -> Markup:
+    """Returns what is drawn on axes as an element of the page: see `picture`."""
+    return picture(lambda figure: draw(figure.subplots()), width, height)
 
 
-def _picture(draw: Callable[[Any], object], width: float, height: float) -> Markup:
-    """What is drawn on a figure of a size in inches, as an element of the page."""
+def picture(draw: Callable[[Any], object], width: float, height: float) -> Markup:
+    """Returns what is drawn on a figure as an element of the page.
+
+    Args:
+        draw: called with the figure.
+        width, height: inches.
+    """
     file = io.BytesIO()
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,265 @@
+"""A run of hybrid plasticity: its directory, stopped and gone on with, as `session` has trainings.
+
+Beside what every run has there are `metrics.jsonl`, a line some periods, and checkpoints
+`weights-PERIOD`, the weights as they were then; `final` is the whole state.
+"""
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bss2jax.config import ConfigError
+from bss2jax.config.plastic import PlasticConfig, dump_plastic, load_plastic
+from bss2jax.config.read import is_plastic, tree_of
+from bss2jax.config.tables import Run
+from bss2jax.emulation import Emulation, describe, prepare
+from bss2jax.plastic.hybrid import State
+from bss2jax.runs import directory as runs
+from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.runs.run import open_run
+from bss2jax.runs.signals import Signals, Stopped
+from bss2jax.window import Window
+
+_LINES = 100  # lines of metrics that a run has
+
+
+def is_run(path: str | Path) -> bool:
+    """Returns whether a directory holds a run of hybrid plasticity."""
+    resolved = Path(path) / "resolved.toml"
+    return resolved.is_file() and is_plastic(tree_of(resolved)[0])
+
+
+def train(
+    config: PlasticConfig,
+    text: str = "",
+    signals: Signals | None = None,
+    window: Window | None = None,
+) -> RunDirectory:
+    """Runs as a config says, and writes the run; goes on with what the run's directory holds.
+
+    Args:
+        config: the experiment.
+        text: the text of its file, kept verbatim.
+        signals: looked at between parts of the run; None: no signal is waited for.
+        window: where progress is said; None: the standard output.
+
+    Returns:
+        The run's directory, complete.
+
+    Raises:
+        ConfigError: the config cannot be run; nothing is written.
+        RunError: the run cannot be written, or its directory is that of another.
+        Stopped: as asked by a signal; what is needed to go on is saved.
+    """
+    begin, window = time.perf_counter(), window or Window()
+    if config.run.dir is not None:
+        runs.require_place(Path(config.run.dir))
+    with window.stage("building the population"):
+        emulation = prepare(config)
+        start = _start(emulation)
+    for name, said in describe(emulation):
+        window.say((f"{name:12}", "cyan"), said)
+    with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
+        window.say((f"{'run':12}", "cyan"), str(directory.path))
+        if directory.begun():
+            progress = _resumed(emulation, start, directory, begin)
+        else:
+            _head(emulation, directory, text)
+            progress = _Progress(start, 0, begin)
+        if directory.finished():
+            window.say(f"{directory.path} is finished; there is nothing left to run")
+            return directory
+        if signals:
+            signals.hold()
+        bar = stack.enter_context(window.bar("periods", config.periods))
+        progress = _through(emulation, progress, directory, signals, window, bar)
+        directory.save("final", progress.state)
+        directory.write("summary.json", _summary(emulation, directory, progress))
+        directory.prune(0)
+    return directory
+
+
+def resume(
+    path: str | Path, signals: Signals | None = None, window: Window | None = None
+) -> RunDirectory:
+    """Goes on with a run that was stopped; its directory may have been moved.
+
+    Args:
+        path: the path of the run.
+        signals, window: as in `train`.
+    """
+    config, _ = load_plastic(Path(path) / "resolved.toml")
+    config = replace(config, run=replace(config.run, dir=str(path)))
+    return train(config, "", signals, window)
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How far a run has got: its state, bytes of its log, and when it would have begun."""
+
+    state: State
+    logged: int
+    begin: float
+
+    @property
+    def done(self) -> int:
+        return int(self.state.number)
+
+
+def _through(
+    emulation: Emulation,
+    progress: _Progress,
+    directory: RunDirectory,
+    signals: Signals | None,
+    window: Window,
+    bar: Any,
+) -> _Progress:
+    """Runs what is left of the periods."""
+    config = emulation.config
+    schedule = runs.Schedule(config.run.checkpoint_seconds, config.run.checkpoint_steps)
+    part = -(-config.periods // _LINES)
+    kept = -(-config.periods // config.snapshots)
+    if progress.done == 0:
+        directory.save("weights-0", progress.state.weights)
+    while progress.done < config.periods:
+        before = progress.done
+        count = min(part, config.periods - before)
+        state, seen = emulation.run(emulation.hybrid, progress.state, count)
+        figures = measured(emulation, seen, before + count)
+        directory.log(figures | {"seconds": time.perf_counter() - progress.begin})
+        progress = _Progress(state, directory.logged(), progress.begin)
+        if before // kept < progress.done // kept or progress.done == config.periods:
+            directory.save(f"weights-{progress.done}", state.weights)
+        said = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        bar.update(progress.done, config.periods, said)
+        window.detail(said)
+        stop = signals and signals.signal
+        if stop or schedule.due(progress.done):
+            meta = {"logged": progress.logged, "seconds": time.perf_counter() - progress.begin}
+            directory.save_state(0, progress.done, state, meta)
+            directory.prune(config.run.checkpoints)
+        if stop:
+            raise Stopped(
+                stop,
+                f"stopped after period {progress.done}; `bss2jax train --resume "
+                f"{directory.path}` goes on",
+            )
+    return progress
+
+
+def measured(emulation: Emulation, seen: Any, done: int) -> dict[str, float]:
+    """Returns the figures of some periods, by name: means over them.
+
+    Args:
+        emulation: whose periods they are.
+        seen: what was kept of them, with a leading axis of periods.
+        done: periods that are done then.
+    """
+    seconds = emulation.hybrid.window or emulation.hybrid.period
+    rate = np.asarray(seen.counts).mean() / (seconds * emulation.config.neurons.dt)
+    scores = {name: float(np.asarray(value).mean()) for name, value in seen.score.items()}
+    return {"periods": done, "rate": float(rate), "weight": float(seen.weight[-1]), **scores}
+
+
+def _start(emulation: Emulation) -> State:
+    """What a run begins with: drawn, or the weights of another run.
+
+    Raises:
+        ConfigError: there is no such run, it is not finished, or its weights do not fit.
+    """
+    path, config = emulation.config.start, emulation.config
+    if path is None:
+        return emulation.begin()
+    try:
+        if is_run(path):
+            if not RunDirectory(Path(path)).finished():
+                raise RunError(f"{path}: the run is not finished: there is no summary.json")
+            before = prepare(load_plastic(Path(path) / "resolved.toml")[0])
+            weights = RunDirectory(Path(path)).restore("final", before.begin()).weights
+        else:
+            weights = _trained(path, config)
+        return emulation.begin(weights)
+    except (RunError, ValueError) as error:
+        raise ConfigError(f"start: {error}") from None
+
+
+def _trained(path: str, config: PlasticConfig) -> jax.Array:
+    """The codes of a layer that was trained offline: as magnitudes, or, of pairs, by sign."""
+    run = open_run(path)
+    found = {node.name: node for node in run.network.nodes if run.params.get(node.name)}
+    if config.layer not in found:
+        raise ValueError(f"{path} has no layer {config.layer!r} with weights: {', '.join(found)}")
+    node = found[config.layer]
+    codes = node.layer.codes(run.params[node.name], *node.before)["weight"]
+    if not config.synapses.pairs:
+        return jnp.abs(codes)
+    both = jnp.stack([jnp.maximum(codes, 0), jnp.maximum(-codes, 0)], axis=1)  # [K, 2, N]
+    return both.reshape(-1, codes.shape[-1])
+
+
+def _head(emulation: Emulation, directory: RunDirectory, text: str) -> None:
+    """Writes the head of a new run."""
+    written = dump_plastic(_absolute(emulation.config))
+    directory.write("config.toml", text or written)
+    directory.write("resolved.toml", written)
+    directory.write("plan.txt", "".join(f"{a}: {b}\n" for a, b in describe(emulation)))
+    directory.write("environment.json", runs.environment())
+
+
+def _resumed(
+    emulation: Emulation, start: State, directory: RunDirectory, begin: float
+) -> _Progress:
+    """Reads how far an earlier process got."""
+    directory.environment()  # says if another version wrote it
+    before, _ = load_plastic(directory.path / "resolved.toml")
+    if _absolute(before) != _absolute(emulation.config):
+        raise RunError(f"run.dir: {directory.path} holds a run of another config")
+    found = directory.newest_state(lambda _: start)
+    if found is None:
+        directory.cut_log(0)
+        return _Progress(start, 0, begin)
+    state, meta, _ = found
+    directory.cut_log(meta["logged"])
+    return _Progress(state, meta["logged"], begin - meta["seconds"])
+
+
+def _absolute(config: PlasticConfig) -> PlasticConfig:
+    """A config that names the run that it starts from by its absolute path, and goes nowhere."""
+    start = None if config.start is None else os.path.abspath(config.start)
+    return replace(config, start=start, run=replace(Run(), **_kept(config)))
+
+
+def _kept(config: PlasticConfig) -> dict[str, Any]:
+    return {k: v for k, v in vars(config.run).items() if k != "dir"}
+
+
+def _summary(emulation: Emulation, directory: RunDirectory, progress: _Progress) -> dict[str, Any]:
+    config = emulation.config
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "chip_seed": config.chip.seed,
+        "periods": progress.done,
+        "last": last_figures(directory),
+        "seconds": {"total": time.perf_counter() - progress.begin},
+    }
+
+
+def last_figures(directory: RunDirectory) -> dict[str, float]:
+    """Returns the means of the figures of a run's last tenth, by name.
+
+    Args:
+        directory: that of the run.
+    """
+    lines = [json.loads(line) for line in directory.read("metrics.jsonl").splitlines()]
+    tail = lines[-max(1, len(lines) // 10) :]
+    names = [name for name in tail[-1] if name not in ("periods", "seconds")]
+    return {name: float(np.mean([line[name] for line in tail])) for name in names}

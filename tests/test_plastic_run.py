@@ -1,0 +1,103 @@
+"""Runs of hybrid plasticity: from a config to a report, stopped and gone on with."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from bss2jax import config, report
+from bss2jax.config import ConfigError
+from bss2jax.config.plastic import dump_plastic, load_plastic, shipped_plastic
+from bss2jax.emulation import prepare
+from bss2jax.plastic import STDP
+from bss2jax.runs import plastic
+from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.runs.signals import Stopped
+
+TINY = [
+    "neurons.number=6", "neurons.fresh=false", "period=1e-4", "periods=4", "snapshots=2",
+    "environment.sources=3", "environment.rate=1e5", "synapses.weight=20.0",
+    "rules.0.target=5.0", "rules.0.arithmetic=float", "run.checkpoint_steps=1",
+]  # fmt: skip
+
+
+def tiny(directory, *more):
+    return load_plastic("homeostasis", [*TINY, f"run.dir={directory}", *more])[0]
+
+
+class AfterOne:
+    """Signals of which one has come: the run stops after its first part."""
+
+    signal = 2
+
+    def hold(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return plastic.train(tiny(tmp_path_factory.mktemp("runs") / "whole"))
+
+
+def weights(directory):
+    like = prepare(load_plastic(directory.path / "resolved.toml")[0]).begin()
+    return jax.tree.leaves(directory.restore("final", like))
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(run, tmp_path):
+    with pytest.raises(Stopped, match="after period 1; `bss2jax train --resume"):
+        plastic.train(tiny(tmp_path / "cut"), signals=AfterOne())
+    moved = (tmp_path / "cut").rename(tmp_path / "moved")
+    assert plastic.is_run(moved) and not RunDirectory(moved).finished()
+    again = plastic.resume(moved)
+    for one, other in zip(weights(run), weights(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    read = lambda of: [*map(json.loads, of.read("metrics.jsonl").splitlines())]  # noqa: E731
+    lines = [read(run), read(again)]
+    assert [line["periods"] for line in lines[1]] == [1, 2, 3, 4]
+    for one, other in zip(*lines, strict=True):
+        assert one | {"seconds": 0} == other | {"seconds": 0}
+    assert lines[0][-1]["rate"] > 0
+    with pytest.raises(RunError, match="a run of another config"):
+        plastic.train(tiny(moved, "seed=1"))
+
+
+def test_a_run_begins_with_the_weights_of_another(run, tmp_path):
+    config = tiny(tmp_path / "next", f"start={run.path}", "rules.0.rate=0.0", "periods=1")
+    after = plastic.train(config)
+    final = lambda d: prepare(load_plastic(d.path / "resolved.toml")[0]).begin()  # noqa: E731
+    one, other = (d.restore("final", final(d)).weights for d in (run, after))
+    np.testing.assert_array_equal(one, other)
+    with pytest.raises(ConfigError, match="start: "):
+        plastic.train(tiny(tmp_path / "none", f"start={tmp_path}"))
+
+
+def test_a_report_shows_curves_and_weights_over_time(run, tmp_path):
+    page = report.write([run.path], tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 3  # rate, weight, and the matrices
+    for said in ("period", "mean weight (LSB)", "period 0", "period 4", "rows a period"):
+        assert said in page
+
+
+def test_configs_are_read_strictly_and_written_back():
+    for name in shipped_plastic():
+        parsed, _ = load_plastic(name)
+        text = dump_plastic(parsed)
+        assert "kind" in text and parsed.name == name
+    with pytest.raises(ConfigError, match=r"rules.0.rat: unknown key.*did you mean 'rate'"):
+        load_plastic("homeostasis", ["rules.0.rat=1"])
+    with pytest.raises(ConfigError, match="only train and report take it"):
+        config.load("homeostasis")
+    rule = STDP().kind
+    slow = [*TINY, f'rules=[{{kind="{rule}"}}]', "period=1e-5"]
+    with pytest.raises(ConfigError, match="3 rows with correlation take the processors 84 us"):
+        prepare(load_plastic("homeostasis", slow)[0])
+    with pytest.raises(ConfigError, match="period: 1.05e-06 s is no multiple of dt"):
+        prepare(load_plastic("homeostasis", [*TINY, "period=1.05e-6"])[0])
+
+
+def test_a_dumped_config_is_the_same(tmp_path):
+    parsed, _ = load_plastic("pong")
+    (tmp_path / "again.toml").write_text(dump_plastic(parsed))
+    assert load_plastic(tmp_path / "again.toml")[0] == parsed
