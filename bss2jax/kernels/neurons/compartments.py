@@ -165,13 +165,13 @@ class Compartments(Neuron):
 
     def rest(self, like: jax.Array) -> CompartmentsState:
         """Returns the state at rest, all of them at their leak: see `Neuron.rest`."""
-        cell = self._cells(like.shape[-1]).rest(like)
+        cell = self._cells(like).rest(like)
         zero = jnp.zeros_like(cell.v) if any(self.t_ref) and any(self.spikes) else None
         return CompartmentsState(cell, zero, zero)
 
     def flow(self, state: CompartmentsState, current: jax.Array) -> CompartmentsState:
         """Returns the state a step later, as if there were no threshold."""
-        cells = self._cells(current.shape[-1])
+        cells = self._cells(state.v)
         free = cells.flow(state.cell, current * self._each([1 / k for k in self.circuits], current))
         v, held = free.v, None
         if state.wait is not None:
@@ -185,7 +185,7 @@ class Compartments(Neuron):
         """Returns v - threshold; -inf where a compartment cannot fire."""
         if not any(self.spikes):
             return jnp.full_like(state.v, -jnp.inf)
-        over = self._cells(state.v.shape[-1]).over(state.cell)
+        over = self._cells(state.v).over(state.cell)
         if not all(self.spikes):
             over = jnp.where(self._each(self.spikes, over), over, -jnp.inf)
         return over if state.wait is None else jnp.where(state.wait > 0, -jnp.inf, over)
@@ -194,7 +194,7 @@ class Compartments(Neuron):
         """Returns the state after the spikes."""
         if not any(self.spikes):
             return state
-        cells = self._cells(state.v.shape[-1])
+        cells = self._cells(state.v)
         cell, wait, plateau = cells.after(state.cell, fired), state.wait, state.plateau
         if wait is None or plateau is None:
             return CompartmentsState(cell, None, None)
@@ -218,15 +218,16 @@ class Compartments(Neuron):
 
     def on(self, circuits: Any, normal: jax.Array | None = None) -> tuple["Compartments", Any]:
         """Returns the neurons on their circuits: see `Neuron.on`."""
-        cell, spread = self._cells(circuits.leak.shape[-1]).on(circuits, normal)
+        cell, spread = self._cells(circuits.leak).on(circuits, normal)
         n = circuits.leak.shape[-1] // self.size
         tau_icc = jnp.repeat(self.tau_icc, n, axis=-1) if self._alike(n) else self.tau_icc
         return replace(self, cell=cell, tau_icc=tau_icc * circuits.tau_icc[..., n:]), spread
 
     # --- the equations
 
-    def _cells(self, size: int) -> Any:
-        """The cell of all compartments, parameters a number, `[N]` or `[B, N]`."""
+    def _cells(self, like: jax.Array) -> Any:
+        """The cell of all compartments, parameters a number or with as many axes as `like`."""
+        size = like.shape[-1]
         n = size // self.size
         if n * self.size != size:
             raise ValueError(
@@ -234,8 +235,11 @@ class Compartments(Neuron):
             )
 
         def of_each(p: Any) -> Any:
-            few = jnp.ndim(p) and jnp.shape(p)[-1] == self.size
-            return jnp.repeat(p, n, axis=-1) if few and n > 1 else p
+            if not jnp.ndim(p):
+                return p
+            few = jnp.shape(p)[-1] == self.size
+            each = jnp.repeat(p, n, axis=-1) if few and n > 1 else jnp.asarray(p)
+            return each.reshape((1,) * (like.ndim - each.ndim) + each.shape)
 
         return jax.tree.map(of_each, self.cell)
 
@@ -243,9 +247,10 @@ class Compartments(Neuron):
         return n > 1 and jnp.shape(self.tau_icc)[-1:] == (self.size - 1,)
 
     def _each(self, values: Any, like: jax.Array) -> jax.Array:
-        """What is given of each compartment, `[N]`; a number where all are alike."""
-        values = jnp.asarray(values)
-        return jnp.repeat(values, like.shape[-1] // self.size)
+        """What is given of each compartment, `[..., N]` with as many axes as `like`."""
+        kind = bool if isinstance(values[0], bool) else like.dtype
+        each = jnp.repeat(jnp.asarray(values, kind), like.shape[-1] // self.size)
+        return each.reshape((1,) * (like.ndim - 1) + each.shape)
 
     def _steps(self, times: tuple[float, ...]) -> list[int]:
         return [round(time / self.dt) for time in times]
@@ -262,9 +267,11 @@ class Compartments(Neuron):
         """Membranes at the end of a step, of those before it and those without coupling."""
         if self.size == 1:
             return v
-        reach = cells.share() * cells.tau_mem + jnp.zeros(v.shape[-1:], v.dtype)
+        ones = (1,) * (v.ndim - 1)
+        reach = cells.share() * cells.tau_mem + jnp.zeros((*ones, v.shape[-1]), v.dtype)
         r = [a / k for a, k in zip(self._rows(reach), self.circuits, strict=True)]
-        tau = jnp.reshape(self.tau_icc, (*jnp.shape(self.tau_icc)[:-1], self.size - 1, -1))
+        lead = jnp.shape(self.tau_icc)[:-1] or ones
+        tau = jnp.reshape(self.tau_icc, (*lead, self.size - 1, -1))
         old, right = self._rows(before), self._rows(v)
         moves = None if held is None else [1.0 - h for h in self._rows(held.astype(v.dtype))]
         diagonal: list[Any] = [1.0] * self.size
