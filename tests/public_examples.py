@@ -87,8 +87,8 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "Compartments.step": [
         Example(
-            lambda state, x: DENDRITE.step(state, x),
-            (DENDRITE.rest(jnp.zeros((2, 4))), floats(2, 4)), (0, 0), 0, (0, 1),
+            lambda neuron, state, x: neuron.step(state, x),
+            (DENDRITE, DENDRITE.rest(jnp.zeros((2, 4))), floats(2, 4)), (None, 0, 0), 0, (0, 1, 2),
         )
     ],
     "Sensors.run": [
