@@ -6,6 +6,7 @@ from bss2jax.chip.topology import Mesh, Tree
 from bss2jax.mapping import objectives
 from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.bound import tiles_of
+from bss2jax.mapping.buffers import least_room
 from bss2jax.mapping.crossbar import Crossbar, Wires, crossbars
 from bss2jax.mapping.guarantee import (
     Guarantee,
@@ -52,6 +53,7 @@ __all__ = [
     "execute",
     "fast",
     "guarantee",
+    "least_room",
     "lifetime",
     "load",
     "longest_cells",

@@ -1,6 +1,7 @@
 """Systems of chips, and networks mapped onto them: topologies, clusters, placement, costs."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,6 +225,18 @@ def test_modules_in_hidden_order_are_found_again():
     )
     slices, best = (search(load, tiles, method=m) for m in ("pacman", "best"))
     assert objectives.energy(best) < 0.2 * objectives.energy(slices)
+
+
+def test_modules_load_a_backplane_less_only_where_the_aggregator_filters():
+    """Spikes of nearly all neurons leave even the best groups, and a broadcast goes everywhere."""
+    load = suite.modular(8, 100, np.random.default_rng(0))
+    by = {}
+    for name in ("star12", "filtered12"):
+        chips = replace(system(name), limits=replace(system(name).limits, circuits=200))
+        both = [search(load, chips, objectives.load, method=m) for m in ("pacman", "hypergraph")]
+        by[name] = [objectives.load(mapping) for mapping in both]
+    assert by["filtered12"][1] < 0.7 * by["filtered12"][0]
+    assert by["filtered12"][0] <= by["star12"][0] and by["star12"][1] <= by["star12"][0]
 
 
 def test_a_workload_is_read_from_a_file(tmp_path):

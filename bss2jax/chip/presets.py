@@ -34,6 +34,16 @@ def star(chips: int = 12) -> System:
     )  # fmt: skip
 
 
+def filtered(chips: int = 12) -> System:
+    """Returns the same backplane with an aggregator that sends events only where they are heard.
+
+    Args:
+        chips: 12 at most on a real one.
+    """
+    sources = (*_BACKPLANE[:3], "assumed: the aggregator sends events only where they are heard")
+    return replace(star(chips), name=f"filtered{chips}", cast="multicast", sources=sources)
+
+
 def case(backplanes: int = 2) -> System:
     """Returns backplanes of 12 BrainScaleS-2 chips each, joined in one case.
 
@@ -153,7 +163,7 @@ def dynapse(chips: int = 4) -> System:
 
 
 PRESETS: dict[str, Callable[..., System]] = {
-    "star": star, "case": case, "mesh": mesh, "wafer": wafer, "tiles": tiles,
+    "star": star, "filtered": filtered, "case": case, "mesh": mesh, "wafer": wafer, "tiles": tiles,
     "crossbars": crossbars, "rram": rram, "pcm": pcm, "pcmtiles": pcmtiles,
     "loihi": loihi, "dynapse": dynapse,
 }  # fmt: skip
@@ -172,8 +182,9 @@ def system(text: str) -> System:
     preset = PRESETS.get(match[1]) if match else None
     if match is None or preset is None:
         raise ValueError(
-            f"system: no preset {text!r}; known: star12, case, mesh(4,6), wafer, "
-            "tiles(4,4), crossbars(4,4), rram(4,4), pcm(4,4), pcmtiles(4,4), loihi, dynapse"
+            f"system: no preset {text!r}; known: star12, filtered12, case, "
+            "mesh(4,6), wafer, tiles(4,4), crossbars(4,4), rram(4,4), pcm(4,4), pcmtiles(4,4), "
+            "loihi, dynapse"
         )
     sizes = [int(n) for n in (match[2] or match[3] or "").split(",") if n]
     if max(sizes, default=1) > 4096:
