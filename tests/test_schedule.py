@@ -75,18 +75,14 @@ def test_the_critical_cycle_is_the_period_of_a_thousand_executions():
 def test_no_execution_is_later_than_guaranteed_and_longest_times_reach_the_bound():
     for shared, least in ((False, 0.999), (True, 0.90)):
         found = schedule.checked(60, shared=shared, seed=1)
-        assert found["late"] == 0 and found["mean"] >= least
-    assert schedule.checked(60, shared=False, seed=2)["least"] >= 0.999
+        assert found["late"] == 0 and found["least"] >= least
 
 
 @pytest.mark.slow  # the same, a thousand times
 def test_no_execution_of_a_thousand_is_later_than_guaranteed():
-    found = schedule.checked(1000, shared=False)
-    assert found["late"] == 0 and found["least"] >= 0.999
-    # Slices of time: short loops between tiles, whose actors are as short as a slice, are bounded
-    # less tightly.
-    found = schedule.checked(1000, shared=True)
-    assert found["late"] == 0 and found["mean"] >= 0.90
+    for shared, least in ((False, 0.999), (True, 0.90)):
+        found = schedule.checked(1000, shared=shared)
+        assert found["late"] == 0 and found["least"] >= least
 
 
 def test_a_graph_that_is_said_to_stop_stops():

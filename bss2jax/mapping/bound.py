@@ -7,8 +7,9 @@ period no execution exceeds that keeps the orders and takes no longer than is sa
 - A channel on a tile has room for so many tokens: a channel back, of free places.
 - A channel between tiles goes through a connection, which takes a token's time on the busiest link
   (links are divided between connections by what they carry, once an iteration), then the latency.
-- A tile that is shared by time (TDMA) gives a slice of each turn of a wheel: work takes wheel /
-  slice times longer, and what comes from outside may have to wait for wheel - slice.
+- A tile that is shared by time (TDMA) gives a slice of each turn of a wheel. Either its work takes
+  wheel / slice times longer, and what comes from outside may have to wait for wheel - slice; or
+  each firing takes as long as it can alone, which is less where firings are short and wait much.
 
 References: Sriram & Bhattacharyya 2009 (orders); Wiggers et al. 2009 (latency-rate servers).
 """
@@ -101,6 +102,7 @@ class Bound:
         orders: actors of each tile, in the order in which they fire.
         room: `[m]` tokens that fit into each channel, at each of its ends if these differ.
         lag: `[n]` iterations by which each actor is behind the first one that has a sample.
+        alone: tiles shared by time whose firings are bounded each alone.
 
     Raises:
         ValueError: an order is not of the actors of its tile.
@@ -112,6 +114,7 @@ class Bound:
     orders: tuple[tuple[int, ...], ...]
     room: np.ndarray = field(repr=False)
     lag: np.ndarray = field(default_factory=lambda: np.zeros((), int), repr=False)
+    alone: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for number, order in enumerate(self.orders):
@@ -129,6 +132,19 @@ class Bound:
         """Time of each actor on its tile alone, setting up included, `[n]`, s."""
         counts = np.bincount(self.tile, minlength=self.tiles.count)
         return self.application.graph.times + self.tiles.switch * (counts[self.tile] > 1)
+
+    @cached_property
+    def waits(self) -> np.ndarray:
+        """How long what comes from outside a tile may wait for its slice, `[k]`, s."""
+        return np.where(np.isin(np.arange(self.tiles.count), list(self.alone)), 0, self.tiles.wait)
+
+    @cached_property
+    def shared(self) -> np.ndarray:
+        """Time of each actor on its tile, that of others' slices included, `[n]`, s."""
+        tiles, work = self.tiles, self.work
+        turns = np.ceil(work / tiles.slice - 1e-9)
+        alone = np.isin(self.tile, list(self.alone))
+        return np.where(alone, work + turns * tiles.wait, work * tiles.wheel / tiles.slice)
 
     @cached_property
     def transfers(self) -> np.ndarray:
@@ -160,7 +176,7 @@ class Bound:
         (s, t), (source, target) = (
             (app.source[e], app.target[e]) for e in (local, crossing)
         )  # fmt: skip
-        away = tiles.latency[self.tile[source], self.tile[target]] + tiles.wait
+        away = tiles.latency[self.tile[source], self.tile[target]] + self.waits[self.tile[target]]
         lists = [
             *(
                 (np.array(o), np.roll(o, -1), np.eye(len(o), dtype=int)[-1])
@@ -172,7 +188,7 @@ class Bound:
             (t, s, free[local], local),
             # Between tiles: in, out, and free places of both ends; a connection has one at a time.
             (source, link, none),
-            (link, source, self.room[crossing], crossing, np.full(len(crossing), tiles.wait)),
+            (link, source, self.room[crossing], crossing, self.waits[self.tile[source]]),
             (link, target, app.tokens[crossing], none - 1, away),
             (target, link, free[crossing], crossing),
             (link, link, none + 1),
@@ -180,7 +196,7 @@ class Bound:
         columns = [_filled(*entry) for entry in lists]
         ends, heads, tokens, owner, delays = (np.concatenate(c) for c in zip(*columns))
         names = (f"link {app.names[a]} to {app.names[b]}" for a, b in zip(source, target))
-        times = np.concatenate([self.work * tiles.wheel / tiles.slice, self.transfers])
+        times = np.concatenate([self.shared, self.transfers])
         return Dataflow((*app.names, *names), times, ends, heads, tokens, delays), owner
 
 
