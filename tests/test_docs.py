@@ -19,8 +19,8 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # Pages whose code compiles or trains for more than some seconds: run by `make docs`.
 DEAR = (
-    "chip", "chips", "concepts", "data", "gallery", "index", "learn", "network", "networks", "nnx",
-    "products", "run", "spikes", "sweep", "training",
+    "chip", "chips", "concepts", "data", "gallery", "index", "learn", "network", "networks", "nir",
+    "nnx", "products", "run", "spikes", "sweep", "training",
 )  # fmt: skip
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
@@ -62,6 +62,8 @@ def test_python_runs(page, tmp_path, monkeypatch):
 
     Those that are files are written there, and configs among them trained.
     """
+    if page.stem == "nir":  # of the group bench-nir, which brings torch
+        pytest.importorskip("snntorch")
     monkeypatch.chdir(tmp_path)
     files = {title: text for title, text in titled(page, "(?:python|toml)") if title}
     for name, text in files.items():

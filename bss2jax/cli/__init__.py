@@ -21,6 +21,7 @@ from bss2jax.cli import (
     evaluate,
     export,
     failures,
+    imports,
     keys,
     map,
     plan,
@@ -34,7 +35,8 @@ from bss2jax.window import Window
 
 # As `--help` lists them.
 _COMMANDS = (
-    train, evaluate, predict, export, report, plan, map, chip, configs, keys, completion, data,
+    train, evaluate, predict, export, imports, report, plan, map, chip, configs, keys, completion,
+    data,
 )  # fmt: skip
 
 

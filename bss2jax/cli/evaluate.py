@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Adds the command to the line's."""
-    text = "Measure a finished run, also on new chips."
+    text = "Measure a finished run, also on new chips; or what a config starts from."
     evaluate = add_command(commands, "evaluate", _evaluate, text)
-    evaluate.add_argument("run", help="a run directory")
+    evaluate.add_argument("run", help="a run directory, or a config with a start")
     evaluate.add_argument(
         "--chips", type=count, default=0, metavar="N", help="how many chips the run has not seen"
     )
@@ -33,11 +33,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from bss2jax.config import ConfigError
     from bss2jax.runs import session
     from bss2jax.runs.directory import RunDirectory
+    from bss2jax.runs.start import read_config
 
     pages.keep_pages()
-    window, directory = arguments.window, RunDirectory(Path(arguments.run))
-    with window.stage(f"loading {directory.path} and its data"):
-        prepared, learned = session.read_final(directory)
+    window, path = arguments.window, Path(arguments.run)
+    with window.stage(f"loading {path} and its data"):
+        if path.suffix == ".toml":
+            directory, (prepared, learned) = None, read_config(path)
+        else:
+            directory = RunDirectory(path)
+            prepared, learned = session.read_final(directory)
     if arguments.chips and "chip" not in (known := prepared.task.network.executions):
         raise ConfigError(f"--chips: this network runs on {', '.join(known)} only")
     results = _measured(prepared, learned, window)
@@ -73,10 +78,10 @@ def _on_others(
     prepared: "Experiment",
     learned: "Variables",
     chips: int,
-    directory: "RunDirectory",
+    directory: "RunDirectory | None",
     window: "Window",
 ) -> dict[str, Any]:
-    """Measures a run on other chips and writes what came out; {} for none."""
+    """Measures on other chips and writes what came out into the run, if any; {} for none."""
     from bss2jax.experiment import other_seeds, over_chips
 
     if not chips:
@@ -93,7 +98,8 @@ def _on_others(
         "chip_seeds": other_seeds(prepared.config, chips),
         "test_accuracy": accuracy.tolist(),
     }
-    directory.write("chips.json", found)
+    if directory is not None:
+        directory.write("chips.json", found)
     return found
 
 

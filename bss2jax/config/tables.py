@@ -201,7 +201,8 @@ class Config(Checked):
         plan: on which chips of which system it runs.
         objective, augment: what is minimised, and how images are changed.
         start: the directory of a finished run with the same layers, whose final parameters are
-            those that training starts from; by default they are drawn.
+            those that training starts from, or the file that `bss2jax import` wrote; by default
+            they are drawn.
         phases: the phases of the training.
         run: where it goes.
     """

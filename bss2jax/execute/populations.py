@@ -56,28 +56,27 @@ def population(
     observe: tuple[str, ...] = (),
     sample: int | jax.Array = 0,
     steps: int | None = None,
+    bias: ArrayLike | None = None,
 ) -> Recording:
     """Runs a population of neurons, by itself or on chips.
 
     Forward: weights as the synapses hold them, codes times their strength; neurons with their
     circuits' deviations; thresholds and membranes noisy from trial to trial; spikes that jitter by
-    a step. Backward is what a host with the chip in its loop can do: the nominal neurons with float
+    a step. Backward is what a host with the chip in its loop can do: nominal neurons, float
     weights, at the membranes and spikes that the forward pass saw.
 
     Neurons with receptive fields see the inputs of their position: then what is sent has an axis of
-    positions and w holds a position's channels, the same for all (a convolution: `Windows`, or what
-    `patches` makes) or for each position its own (locally connected). Their synapses share the
-    strength of their neuron.
+    positions and w holds a position's channels, the same for all (a convolution: `Windows`, or
+    `patches`) or its own (locally connected). Their synapses share the strength of their neuron.
 
     Args:
-        sent: `[T, B, K]` spikes, or `[T, B, P, K]` with receptive fields; or `Events` of K inputs,
-            sorted here in each call; `SortedEvents`, where they stay the same; `Lazy` values, coded
-            where they are used; `Windows`, for shared weights; `Constant` values. Events and lazy
-            values have no gradient.
+        sent: `[T, B, K]` spikes, or `[T, B, P, K]` with receptive fields; `Events` of K inputs,
+            sorted in each call, or `SortedEvents`; `Lazy` values, coded where they are used;
+            `Windows`, for shared weights; `Constant` values. Events and lazy ones have no gradient.
         w: `[K, N]` weights in software units; 1 brings a membrane at rest near the threshold. With
             receptive fields `[K, C]` or `[P, K, C]`.
         neuron: `LIF`, `LI`, `ExactLIF` or a user's own; parameters a number, `[N]` or `[B, N]`.
-        circuits: neurons and synapses on their chips: see `gather` and `on_chip`. None: nominal.
+        circuits: neurons and synapses on chips: see `gather` and `on_chip`. None: nominal.
         key: the random key for trial noise. None: no noise.
         recurrent: `[N, N]` weights within the population.
         delays: of the links between chips, for what is sent, then a raster, and for `recurrent`.
@@ -86,13 +85,14 @@ def population(
         observe: what else to record, of `membrane` and `count`.
         sample: number of the first sample; noise belongs to a sample's number.
         steps: T, where `Events` do not say it.
+        bias: `[N]`, with receptive fields `[C]`: what is added to the synapses' in each step.
 
     Raises:
         ValueError: shapes or names do not fit; circuits are given, and codes are not.
         TypeError: circuits or coded values are differentiated, or the population twice.
     """
     w, neuron = floats(w, "w", 2), as_float32(neuron)
-    given = sent_of(sent, w.shape[-2], steps)
+    given, bias = sent_of(sent, w.shape[-2], steps), _checked_bias(bias, w, neuron)
     check_observed(observe)
     recurrent = None if recurrent is None else floats(recurrent, "recurrent")
     _check(given, w, recurrent, circuits, codes)
@@ -100,8 +100,8 @@ def population(
         _population, positions=given.positions, codes=codes, gradient=gradient,
         observe=tuple(observe), alone=_alone(given, circuits),
     )  # fmt: skip
-    arguments = given, w, neuron, circuits, key, recurrent, wholes(sample, "sample"), delays
-    return over_mesh(run, _places(sent, neuron, observe), *arguments)
+    own = circuits, key, recurrent, wholes(sample, "sample"), delays, bias
+    return over_mesh(run, _places(sent, neuron, observe), given, w, neuron, *own)
 
 
 @partial(jax.jit, static_argnames=("positions", "codes", "gradient", "observe", "alone"))
@@ -114,6 +114,7 @@ def _population(
     recurrent: jax.Array | None,
     sample: jax.Array,
     delays: tuple[Delays | None, Delays | None],
+    bias: jax.Array | None,
     *,
     positions: int | None,
     codes: Codes | None,
@@ -127,7 +128,7 @@ def _population(
     circuits = without_gradient(circuits, "circuits: a chip's pattern")
     size = w.shape[-1] * (sent.positions or 1)
     whole = _Block(
-        w, recurrent, _at_run_time(neuron, w), circuits, delays,
+        w, recurrent, _at_run_time(neuron, w), circuits, delays, bias,
         jnp.arange(size, dtype=jnp.int32),
         None if codes is None else codes.unit(w),
         None if codes is None or recurrent is None else codes.unit(recurrent),
@@ -153,7 +154,7 @@ class _Block:
     """Some of a population's neurons, or all.
 
     Attributes:
-        w, recurrent, neuron, circuits, delays: as in `population`, of these neurons.
+        w, recurrent, neuron, circuits, delays, bias: as in `population`, of these neurons.
         number: `[n]` of the neurons within the population.
         unit, recurrent_unit: software units of an LSB, or None without codes.
     """
@@ -163,6 +164,7 @@ class _Block:
     neuron: Any
     circuits: OnChips | None
     delays: tuple[Delays | None, Delays | None]
+    bias: jax.Array | None
     number: jax.Array
     unit: Any
     recurrent_unit: Any
@@ -189,7 +191,7 @@ def _run(
         strength = None if circuits is None else circuits.recurrent_strength
         own = synapses(block.recurrent, block.recurrent_unit, strength)
         recurrent = within(*own, block.delays[1])
-    drive = delayed(sent, w, shown, block.delays[0])
+    drive = _biased(delayed(sent, w, shown, block.delays[0]), block.bias)
     if neuron.apart:
         drive = by_sign(drive, sent.positions)
     # The neurons on their circuits, in one trial a sample.
@@ -209,7 +211,7 @@ def _run(
     )
     settings: dict[str, Any] = {"membrane": membrane}
     if gradient.models and shown is not None:
-        known = delayed(sent, w, None, block.delays[0])
+        known = _biased(delayed(sent, w, None, block.delays[0]), block.bias)
         settings["known"] = lax.stop_gradient(known)
     trace = gradient.run(neuron, actual, drive, recurrent, trial, **settings)
     # Jitter where spikes are recorded, not where the neurons reset: hence after the time loop.
@@ -220,6 +222,24 @@ def _run(
         moved = jitter_spikes(trace.spikes, u, jitter, neuron.dt)
         trace = trace._replace(spikes=straight_through(trace.spikes, moved))
     return trace
+
+
+def _checked_bias(bias: ArrayLike | None, w: jax.Array, neuron: Any) -> jax.Array | None:
+    """A bias as an array `[N]`, or `[C]`; refuses one that does not fit."""
+    if bias is None:
+        return None
+    found = floats(bias, "bias")
+    if found.shape != w.shape[-1:] or neuron.apart:
+        expected = "none where signs are apart" if neuron.apart else f"{w.shape[-1:]}"
+        raise ValueError(f"bias: expected {expected}, got {found.shape}")
+    return found
+
+
+def _biased(drive: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """Adds `[n]` of neurons, or of channels at each position, to `[T, B, n]`."""
+    if bias is None:
+        return drive
+    return drive + jnp.tile(bias, drive.shape[-1] // bias.shape[-1])
 
 
 def _places(sent: Any, neuron: Any, observe: tuple[str, ...]) -> Any:
@@ -283,6 +303,7 @@ def _one_after_the_other(
             whole.w[:, numbers], None, jax.tree.map(of_neuron, whole.neuron),
             None if whole.circuits is None else whole.circuits.of_neurons(numbers),
             (None if whole.delays[0] is None else whole.delays[0].of_neurons(numbers), None),
+            None if whole.bias is None else whole.bias[numbers],
             numbers, whole.unit, None,
         )  # fmt: skip
 

@@ -10,7 +10,9 @@ from bss2jax.networks.adex import AdEx
 from bss2jax.networks.analog import Conv1d, Conv2d, Dense
 from bss2jax.networks.build import build
 from bss2jax.networks.codes import Current, Delta, Latency, LogLatency, Rate, Regular, SpikeTime
+from bss2jax.networks.constants import Constants
 from bss2jax.networks.conversion import Conversion, convert, scores_over_time
+from bss2jax.networks.currents import ConvCurrents, Currents, Scaled, Threshold
 from bss2jax.networks.decoders import (
     Detection,
     FirstSpike,
@@ -20,6 +22,7 @@ from bss2jax.networks.decoders import (
     SpikeCount,
     SumOverTime,
 )
+from bss2jax.networks.direct import DirectLIF
 from bss2jax.networks.effort import Effort, effort
 from bss2jax.networks.graph import Network, Node
 from bss2jax.networks.layer import Execution, How, Layer
@@ -36,7 +39,8 @@ LAYERS: tuple[type[Layer], ...] = (
     *(Signs, Flatten, Pool, Add, Concatenate),
     *(Dense, Conv1d, Conv2d),
     *(Latency, LogLatency, SpikeTime, Regular, Rate, Current, Delta),
-    *(ShortTerm, LIF, ConvLIF, AdEx, Structured, LI),
+    *(ShortTerm, LIF, ConvLIF, DirectLIF, AdEx, Structured, LI),
+    *(Currents, ConvCurrents, Scaled, Threshold),
     *(MaxOverTime, MeanOverTime, SumOverTime, LastStep, FirstSpike, SpikeCount, Detection),
     *(SoftLIF, ConvSoftLIF, Linear),
 )
@@ -49,15 +53,19 @@ __all__ = [
     "AdEx",
     "Add",
     "Concatenate",
+    "Constants",
     "Conv1d",
     "Conv2d",
+    "ConvCurrents",
     "ConvLIF",
     "ConvSoftLIF",
     "Conversion",
     "Current",
+    "Currents",
     "Delta",
     "Dense",
     "Detection",
+    "DirectLIF",
     "Effort",
     "Execution",
     "FirstSpike",
@@ -75,6 +83,7 @@ __all__ = [
     "Pool",
     "Rate",
     "Regular",
+    "Scaled",
     "ShortTerm",
     "Signal",
     "Signs",
@@ -84,6 +93,7 @@ __all__ = [
     "Spikes",
     "Structured",
     "SumOverTime",
+    "Threshold",
     "Traces",
     "Values",
     "build",

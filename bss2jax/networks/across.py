@@ -40,6 +40,7 @@ def populations(network: Network) -> list[tuple[Node, str | None]]:
         first = node.inputs[0]
         if demand is None:
             kept = len(node.inputs) == 1 and node.after.entries == node.before[0].entries
+            kept = kept and not node.layer.reorders
             sends = [origin[name] for name in node.inputs]
             if any(sends) and not kept and node.after.kind == "spikes":
                 raise ValueError(

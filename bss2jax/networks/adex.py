@@ -56,6 +56,8 @@ class AdEx(LIF):
 
     def shape(self, *before: Signal) -> Signal:
         after = super().shape(*before)
+        if self.constants is not None:
+            raise ValueError("constants: they are of lif, conv_lif and li layers")
         self._neuron({}, before[0].dt)  # refuses what no neuron can have
         for name in self.trained:
             if getattr(self, name, 1.0) == 0:

@@ -77,7 +77,7 @@ class Network(Shown):
         if self.twin is not None:
             return self.twin.network.plan
         with jax.ensure_compile_time_eval():  # inside a jit too
-            demands = {node.name: node.layer.demand(*node.before) for node in self.nodes}
+            demands = {node.name: _demand(node) for node in self.nodes}
         on_chip = {name: demand for name, demand in demands.items() if demand is not None}
         shapes = jax.eval_shape(self.init, jax.random.key(0))
         return plan_network(
@@ -176,7 +176,7 @@ class Network(Shown):
         Args:
             params: the parameters, from `init`, or trained.
             state: the state, from `state`, or of the step before.
-            x: `[B, *size]` values, 1 is full scale.
+            x: `[B, *size]` values, 1 is full scale; or spikes `[T, B, *size]`, as it is built.
             chip: the chip for layers on `chip`.
             key: the random key of noise, random codes and dropout; None: none of these.
             sample: number of the batch's first sample, which noise depends on.
@@ -231,8 +231,11 @@ class Network(Shown):
                 raise ValueError(f"observe: got {name!r}, expected some of {', '.join(OBSERVED)}")
         if "chip" in each.values() and chip is None:
             raise ValueError('on="chip" needs a chip: give one, or on="ideal" for a perfect one')
-        if x.shape[1:] != self.input.size:
-            raise ValueError(f"x has samples of {x.shape[1:]}, the network takes {self.input.size}")
+        lead = 1 + self.input.timed
+        if x.shape[lead:] != self.input.size:
+            raise ValueError(
+                f"x has samples of {x.shape[lead:]}, the network takes {self.input.size}"
+            )
 
     def _how(
         self,
@@ -275,6 +278,14 @@ def _delays_of(between: np.ndarray, source: np.ndarray | None, target: np.ndarra
     steps = tuple(np.unique(between[pairs]).tolist())
     as_int = partial(jnp.asarray, dtype=jnp.int32)
     return Delays(as_int(between), as_int(source), as_int(target), steps)
+
+
+def _demand(node: Node) -> Any:
+    """What a layer asks of the chip; where it asks for what no chip has, the message names it."""
+    try:
+        return node.layer.demand(*node.before)
+    except ValueError as error:
+        raise ValueError(f"layer {node.name}: {error}") from None
 
 
 def _sized(size: tuple[int, ...]) -> str:

@@ -94,6 +94,11 @@ class Layer(Checked):
     name: Name | None = None
     inputs: Annotated[tuple[Name, ...], MinLen(1)] | None = None
 
+    @property
+    def reorders(self) -> bool:
+        """Whether it changes the order of the entries of a sample."""
+        return False
+
     def shape(self, *before: Signal) -> Signal:
         """Returns the signal that it makes of the signals before it.
 

@@ -22,7 +22,9 @@ from bss2jax.kernels.neurons.base import Neuron
 from bss2jax.kernels.neurons.membrane import Integrator
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.codes import Codes
+from bss2jax.kernels.synapses.recurrent import sum_of
 from bss2jax.mapping.populations import PopulationDemand
+from bss2jax.networks.constants import Constants
 from bss2jax.networks.initial import fluctuating_std
 from bss2jax.networks.layer import (
     Arrays,
@@ -40,6 +42,7 @@ from bss2jax.networks.signal import Signal, Spikes, expect
 # Spikes a neuron and sample, where they are not known, and below which a layer is all but silent;
 # and the share of the steps beyond which spikes say little.
 _EVENTS, _SILENT, _BUSY = 0.5, 0.02, 0.4
+_BIASES = ("bias", "recurrent_bias")
 
 SpikeFunction = SuperSpike | Arctan | Triangle | Gaussian | Box | surrogate.SpikeFunction
 
@@ -58,6 +61,10 @@ class Population(Layer):
         weight_scale: LSB of a weight per software unit, 50..70 on silicon.
         weight_clamp: `hard`, weights are cut at what a synapse holds; `soft`, they approach it,
             cap (1 - e^(-|w| / cap)).
+        bias: whether a constant is added to what the inputs of a neuron add in each step; on a chip
+            a current of the neuron's circuit, whose steps and spread are not simulated.
+        constants: how the constants in the layer's state are meant, where each neuron has its own;
+            they take the place of the time constants. None: all neurons are alike.
     """
 
     takes_coded: ClassVar[bool] = True
@@ -75,10 +82,16 @@ class Population(Layer):
     init_std: Scale | None = 0.2
     weight_scale: Scale = 60.0
     weight_clamp: Literal["hard", "soft"] = "hard"
+    bias: bool = False
+    constants: Constants | None = None
 
     def shape(self, *before: Signal) -> Signal:
         (spikes,) = before
         expect(spikes, Spikes, "put a code before it, such as latency")
+        if self.constants is not None and self.trained:
+            raise ValueError(
+                "trained: neurons with constants of their own have none that is trained"
+            )
         self._check_times(spikes.dt)
         return self.after(spikes)
 
@@ -105,7 +118,15 @@ class Population(Layer):
     def init(self, key: jax.Array, *before: Signal) -> Arrays:
         neurons = self.after(before[0]).entries
         weight = self._drawn(key, self.init_mean, self.weight_shape(before[0]), before[0])
-        return {"weight": weight} | {name: jnp.ones(neurons, jnp.float32) for name in self.trained}
+        bias = {"bias": jnp.zeros(self.outputs, jnp.float32)} if self.bias else {}
+        factors = {name: jnp.ones(neurons, jnp.float32) for name in self.trained}
+        return {"weight": weight} | bias | factors
+
+    def state(self, *before: Signal) -> Arrays:
+        if self.constants is None:
+            return {}
+        neurons = self.after(before[0]).entries
+        return self.constants.initial(neurons, self.tau_mem, self.tau_syn)
 
     def project(self, params: Arrays, *before: Signal) -> Arrays:
         limit = self.limit(before[0])
@@ -113,6 +134,8 @@ class Population(Layer):
         for name, value in params.items():
             if name in self.trained:
                 kept[name] = jnp.clip(value, 0.1, 10.0)
+            elif name in _BIASES:
+                kept[name] = value
             else:
                 kept[name] = (
                     value if self.weight_clamp == "soft" else jnp.clip(value, -limit, limit)
@@ -129,7 +152,8 @@ class Population(Layer):
 
     def weights(self, params: Arrays, *before: Signal) -> Arrays:
         """Returns the weights, within what the synapses hold where the clamp is soft."""
-        kept = {name: w for name, w in params.items() if name not in self.trained}
+        others = (*self.trained, *_BIASES)
+        kept = {name: w for name, w in params.items() if name not in others}
         if self.weight_clamp == "hard":
             return kept
         limit = self.limit(before[0])
@@ -141,7 +165,7 @@ class Population(Layer):
         Args:
             sent: spikes of its inputs over time.
             w: `[K, N]` weights in software units; with receptive fields `[K, C]` or `[P, K, C]`.
-            params: the parameters of the layer, for the trained factors of its neurons.
+            params: the parameters and the state of the layer, for factors, constants and biases.
             how: execution, chip, key and place.
             settings: what else `execute.populations.population` takes.
 
@@ -159,8 +183,28 @@ class Population(Layer):
             circuits = self.gathered(how, inputs)
         return population(
             sent, w, self.nominal(params, how), circuits, how.noise,
-            codes=codes, sample=how.sample, delays=how.delays, **settings,
+            codes=codes, sample=how.sample, delays=how.delays, bias=self.offset(params, before.dt),
+            **settings,
         )  # fmt: skip
+
+    def offset(self, params: Arrays, dt: float) -> jax.Array | None:
+        """Returns what is added to the inputs of each neuron in a step, `[N]`; None: nothing."""
+        biases = [params[name] for name in _BIASES if name in params]
+        if not biases:
+            return None
+        return sum_of(biases) * (1.0 if self.constants is None else self.constants.bias(dt))
+
+    def settings(self, params: Arrays, dt: float) -> dict[str, Any]:
+        """Returns the neurons' settings, with trained factors or constants of their own, `[N]`."""
+        if self.constants is not None:
+            return self.constants.neuron(params, dt, self.integrator)
+        return {name: self.factor(name, params) for name in ("tau_mem", "tau_syn")} | {"dt": dt}
+
+    def potential(self, v: jax.Array, params: Arrays, dt: float) -> jax.Array:
+        """Returns membranes `[..., *size]` in the units of the constants, where there are any."""
+        if self.constants is None:
+            return v
+        return v * self.constants.gain(params, dt, self.integrator).reshape(v.shape[2:])
 
     def gathered(self, how: How, inputs: int | None) -> OnChips:
         """Returns the layer's neurons and synapses on their chips, by its place.
@@ -188,6 +232,8 @@ class Population(Layer):
     def demand(self, *before: Signal) -> PopulationDemand:
         (spikes,) = before
         sent = spikes.events
+        if self.constants is not None and self.constants.misfit:
+            raise ValueError(self.constants.misfit)
         return PopulationDemand(
             self.fan_in(spikes), self.after(spikes).entries,
             input_events=None if sent is None else round(spikes.entries * sent),
@@ -203,6 +249,8 @@ class Population(Layer):
         return jnp.clip(mean + self.initial_std(before) * normal, -limit, limit)
 
     def _check_times(self, dt: float) -> None:
+        if self.constants is not None:
+            return
         for name in ("tau_mem", "tau_syn"):
             if self.integrator not in (self.follows, "exact") and dt > getattr(self, name):
                 raise ValueError(
@@ -238,11 +286,9 @@ class SpikingPopulation(Population):
         return EventProp() if self.gradient == "eventprop" else Surrogate(self.surrogate)
 
     def nominal(self, params: Arrays, how: How) -> Neuron:
-        return lif.LIF(
-            self.factor("tau_mem", params), self.factor("tau_syn", params),
-            threshold=self.factor("threshold", params),
-            dt=how.before[0].dt, t_ref=self.t_ref, integrator=self.integrator,
-        )  # fmt: skip
+        settings = {"threshold": self.factor("threshold", params)}
+        settings |= self.settings(params, how.before[0].dt)
+        return lif.LIF(**settings, t_ref=self.t_ref, integrator=self.integrator)
 
     def initial_std(self, before: Signal) -> float:
         if self.init_std is not None:
@@ -262,13 +308,14 @@ class SpikingPopulation(Population):
         """Returns what its population records besides its spikes."""
         return tuple({"membrane"}.intersection(how.observe))
 
-    def fired(self, recording: Recording, how: How) -> tuple[jax.Array, Arrays]:
+    def fired(self, recording: Recording, params: Arrays, how: How) -> tuple[jax.Array, Arrays]:
         """Returns the spikes `[T, B, *size]` after dropout, and the record of them."""
         z: Any = recording.spikes
         z = dropped(z.reshape(*z.shape[:2], *how.after.size), self.dropout, how)
         record = {"spikes": how.after.flat(z.sum(axis=0))}
         if recording.membrane is not None:
-            record["membrane"] = recording.membrane.reshape(z.shape)
+            v = self.potential(recording.membrane, params, how.before[0].dt)
+            record["membrane"] = v.reshape(z.shape)
         return z, record
 
 

@@ -32,7 +32,7 @@ class ConvLIF(SpikingPopulation):
     kind: Literal["conv_lif"] = "conv_lif"
     window: Positive | tuple[Positive, ...]
     stride: Positive | tuple[Positive, ...] = 1
-    padding: NotNegative | Literal["SAME", "VALID"] = 0
+    padding: NotNegative | tuple[NotNegative, ...] | Literal["SAME", "VALID"] = 0
     shared: bool = True
 
     delayable: ClassVar[bool] = False
@@ -69,6 +69,7 @@ class ConvLIF(SpikingPopulation):
 
     def apply(self, params: Arrays, state: Arrays, *x: Any, how: How) -> Applied:
         before, w = how.before[0], self.weights(params, *how.before)["weight"]
+        values = params | state
         sent: Sent
         if self.shared:
             stride = per_axis(self.stride, len(before.size) - 1)
@@ -76,8 +77,8 @@ class ConvLIF(SpikingPopulation):
         else:
             # Of spikes, or of values that are still to be coded as spikes, each by itself.
             sent = sent_of(jax.tree.map(lambda x: self.fields(x, before), x[0]), w.shape[1])
-        recording = self.run(sent, w, params, how, gradient=self.rule, observe=self.observed(how))
-        z, record = self.fired(recording, how)
+        recording = self.run(sent, w, values, how, gradient=self.rule, observe=self.observed(how))
+        z, record = self.fired(recording, values, how)
         return z, state, record
 
     def fields(self, x: jax.Array, before: Signal) -> jax.Array:

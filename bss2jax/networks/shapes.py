@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -33,10 +34,19 @@ class Signs(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Flatten(Layer):
-    """All of a sample in one vector, channel fastest."""
+    """All of a sample in one vector, channel fastest.
+
+    Attributes:
+        channels_first: whether the channels are the slowest, as in PyTorch and NIR.
+    """
 
     kind: Literal["flatten"] = "flatten"
     takes_coded: ClassVar[bool] = True
+    channels_first: bool = False
+
+    @property
+    def reorders(self) -> bool:
+        return self.channels_first
 
     def shape(self, *before: Signal) -> Signal:
         (signal,) = before
@@ -47,34 +57,40 @@ class Flatten(Layer):
 
     def apply(self, params: Arrays, state: Arrays, *x: Any, how: How) -> Applied:
         # Also of values that are still to be coded as spikes, one by one.
-        return jax.tree.map(how.before[0].flat, x[0]), state, {}
+        return jax.tree.map(partial(self.reached, before=how.before[0]), x[0]), state, {}
 
     def reached(self, z: jax.Array, before: Signal) -> jax.Array:
         """Returns the same spikes in one vector: `[..., *size]` to `[..., entries]`."""
+        if self.channels_first:
+            z = jnp.moveaxis(z, -1, -len(before.size))
+            return z.reshape(*z.shape[: z.ndim - len(before.size)], before.entries)
         return before.flat(z)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool(Layer):
-    """Maximum or mean over windows; the mean of readouts is floored as they are.
+    """Maximum, mean or sum over windows; the mean of readouts is floored as they are.
 
-    Of spikes only the mean: neurons of a window share a synapse, whose strength is divided.
+    Of spikes the mean or sum: neurons of a window share a synapse, whose strength is divided for
+    the mean.
 
     Attributes:
-        mode: `max` or `mean`.
+        mode: `max`, `mean`, or `sum` of spikes and currents.
         window: entries of a window, one number for all axes or one for each.
         stride: entries from one window to the next; None: a window.
     """
 
     kind: Literal["pool"] = "pool"
-    mode: Literal["max", "mean"] = "max"
+    mode: Literal["max", "mean", "sum"] = "max"
     window: Positive | tuple[Positive, ...]
     stride: Positive | tuple[Positive, ...] | None = None
 
     def shape(self, *before: Signal) -> Signal:
         (signal,) = before
         if self.mode == "max" and not signal.ordered:
-            raise ValueError(f"{signal.kind} are pooled by their mean, got {self.mode!r}")
+            raise ValueError(f"{signal.kind} are pooled by mean or sum, got {self.mode!r}")
+        if self.mode == "sum" and not signal.timed:
+            raise ValueError(f"{signal.kind} are pooled by max or mean, got 'sum'")
         window, stride = self._windows(signal)
         return signal.pooled(*output_shape(signal.size[:-1], window, stride), signal.size[-1])
 
@@ -89,7 +105,7 @@ class Pool(Layer):
         for axis, (k, s) in enumerate(zip(window, stride, strict=True), y.ndim - len(before.size)):
             y = windows(y, axis, k, s)
             y = y.max(axis + 1) if self.mode == "max" else y.sum(axis + 1)
-        if self.mode == "max":
+        if self.mode in ("max", "sum"):
             return y, state, {}
         y = y / math.prod(window)
         if before.integer and how.execution != "float":

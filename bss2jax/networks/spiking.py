@@ -24,12 +24,14 @@ class LIF(SpikingPopulation):
 
     Attributes:
         recurrent: whether the population's spikes return to it.
+        recurrent_bias: whether what returns has a bias of its own, as graphs of NIR may have it.
         recurrent_inputs: neurons of the population that each one hears, drawn once and for all;
             None: all. So larger populations fit chips.
     """
 
     kind: Literal["lif"] = "lif"
     recurrent: bool = False
+    recurrent_bias: bool = False
     recurrent_inputs: Positive | None = None
 
     def shape(self, *before: Signal) -> Signal:
@@ -65,6 +67,8 @@ class LIF(SpikingPopulation):
         if self.recurrent:
             square = (self.outputs, self.outputs)
             params["recurrent"] = self._drawn(folded(key, "recurrent"), 0.0, square, before[0])
+        if self.recurrent_bias:
+            params["recurrent_bias"] = jnp.zeros(self.outputs, jnp.float32)
         mask = self.connected()
         return params if mask is None else params | {"recurrent": params["recurrent"] * mask}
 
@@ -91,11 +95,11 @@ class LIF(SpikingPopulation):
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         weights = self.weights(params, *how.before)
         recording = self.run(
-            dense(x[0], how.before[0]), weights["weight"], params, how,
+            dense(x[0], how.before[0]), weights["weight"], params | state, how,
             recurrent=weights.get("recurrent"), gradient=self.rule,
             observe=self.observed(how),
         )  # fmt: skip
-        z, record = self.fired(recording, how)
+        z, record = self.fired(recording, params | state, how)
         return z, state, record
 
     def demand(self, *before: Signal) -> PopulationDemand:
@@ -122,15 +126,13 @@ class LI(Population):
         return Traces((self.outputs,), before.substrate, steps=before.steps, dt=before.dt)
 
     def nominal(self, params: Arrays, how: How) -> li.LI:
-        return li.LI(
-            self.factor("tau_mem", params), self.factor("tau_syn", params),
-            dt=how.before[0].dt, integrator=self.integrator,
-        )  # fmt: skip
+        return li.LI(**self.settings(params, how.before[0].dt), integrator=self.integrator)
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         w = self.weights(params, *how.before)["weight"]
-        v: Any = self.run(dense(x[0], how.before[0]), w, params, how).membrane
+        before, values = how.before[0], params | state
+        v: Any = self.run(dense(x[0], before), w, values, how).membrane
         if how.execution == "chip":
-            before = how.before[0]
             v = cadc_trace(v, before.dt, self.readout_scale, substrate=before.substrate)
+        v = self.potential(v, values, before.dt)
         return v, state, {"amplitude": jnp.abs(v).max(axis=0)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from bss2jax.files import writing
 from bss2jax.mapping.pieces import FIELDS
+from bss2jax.networks import nir
 from bss2jax.networks.layer import kind_of
 from bss2jax.runs.directory import RunError
 from bss2jax.runs.run import Run
@@ -83,6 +84,25 @@ def hxtorch(run: Run) -> Arrays:
 KINDS: dict[str, Callable[[Run], Arrays]] = {
     "weights": weights, "codes": codes, "hxtorch": hxtorch,
 }  # fmt: skip
+
+
+def export_nir(run: Run, path: str | Path, framework: str, like: str | None = None) -> None:
+    """Writes a run's network as a graph of NIR.
+
+    Args:
+        run: the finished run.
+        path: the file.
+        framework: whose habits it follows: see `networks.nir.write`.
+        like: the file that it was read from; None for a network of one's own.
+
+    Raises:
+        RunError: a layer has no node in NIR, or a file cannot be read or written.
+    """
+    try:
+        before = None if like is None else nir.load(like)
+        nir.write(run.network, run.params, run.state, path, framework=framework, like=before)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: {error}") from None
 
 
 def export(run: Run, kind: str, path: str | Path) -> Path:

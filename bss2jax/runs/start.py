@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 
+from bss2jax import config as configs
 from bss2jax.chip.file import ChipError, save_chip
 from bss2jax.config import Config, ConfigError
-from bss2jax.experiment import Experiment
+from bss2jax.experiment import Experiment, prepare
 from bss2jax.model import Model
 from bss2jax.runs import checkpoint
-from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.runs.directory import RunDirectory
+from bss2jax.runs.errors import RunError, naming
 from bss2jax.training.task import Variables
 
 
@@ -51,18 +53,37 @@ def read_start(experiment: Experiment) -> Start:
     if path is None:
         return Start(number, variables, sources)
     key = "start" if experiment.config.phases[number].start is None else f"phases.{number}.start"
-    directory = RunDirectory(Path(path))
     try:
-        if directory.environment() is None:
-            raise RunError(f"{path}: no run directory, or of a run that has not begun")
-        if not directory.finished():
-            raise RunError(f"{path}: the run is not finished: there is no summary.json")
-        like = jax.eval_shape(experiment.initial)
-        variables = directory.restore("final", like)
+        variables = _read(Path(path), jax.eval_shape(experiment.initial))
     except RunError as error:
         raise ConfigError(f"{key}: {error}") from None
     sources["start"] = {"path": os.path.abspath(path), "sha256": checkpoint.digest(variables)}
     return Start(number, variables, sources)
+
+
+def read_config(path: Path) -> tuple[Experiment, Variables]:
+    """Returns the experiment of a config, and what it starts from.
+
+    Raises:
+        ConfigError, DataError: a file cannot be read, or the config has no start.
+    """
+    experiment = prepare(configs.load(path)[0])
+    if first_phase(experiment.config)[1] is None:
+        raise ConfigError(f"{path}: it has no start, so nothing that could be measured; train it")
+    return experiment, read_start(experiment).variables
+
+
+def _read(path: Path, like: Variables) -> Variables:
+    """What a finished run has learned, or a file holds that `bss2jax import` wrote."""
+    if path.is_file():
+        with naming(path):
+            return checkpoint.load(path, like)[0]
+    directory = RunDirectory(path)
+    if directory.environment() is None:
+        raise RunError(f"{path}: no run directory, or of a run that has not begun")
+    if not directory.finished():
+        raise RunError(f"{path}: the run is not finished: there is no summary.json")
+    return directory.restore("final", like)
 
 
 def chip_source(model: Model) -> dict[str, dict[str, str]]:

@@ -75,7 +75,7 @@ class Raster:
 
     def local_drive(self, w: jax.Array) -> jax.Array:
         """Multiplies `[T, B, P, K]` by each position's own weights `[P, K, C]`: `[T, B, P, C]`."""
-        return (self.spikes[..., None] * w).sum(axis=-2)
+        return (self.spikes[..., None] * w[None, None]).sum(axis=-2)
 
     def drive(self, w: jax.Array) -> jax.Array:
         """Multiplies by weights `[K, N]`: `[T, B, N]`."""

@@ -59,7 +59,7 @@ class Fields:
             dx, dw = dense_gradient(self.seen.decoded(), w, dy)
             dfields = self.seen.cotangent(lambda: dx)
         else:
-            dfields = self.seen.cotangent(lambda: (dy[..., None, :] * w).sum(axis=-1))
+            dfields = self.seen.cotangent(lambda: (dy[..., None, :] * w[None, None]).sum(axis=-1))
             dw = self._local_gradient(dy)
         return None if dfields is None else Fields(dfields), dw
 

@@ -1,0 +1,109 @@
+"""From a graph of NIR to a config with what it starts from."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from bss2jax import data
+from bss2jax.config import Config, ConfigError, dump
+from bss2jax.config.tables import Data
+from bss2jax.files import writing
+from bss2jax.model import network_of
+from bss2jax.networks import LAYERS, Flatten
+from bss2jax.networks.decoders import MaxOverTime, SpikeCount
+from bss2jax.networks.layer import Layer, names_of
+from bss2jax.networks.nir import Imported
+from bss2jax.runs import checkpoint
+from bss2jax.training.phase import Objective, Phase
+from bss2jax.training.task import Variables
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a graph does not have: samples, their code, their steps.
+
+    Attributes:
+        data: name of a data set.
+        code: kind of the code that makes spikes of its values, such as `rate`.
+        steps: T.
+    """
+
+    data: str
+    code: str = "rate"
+    steps: int = 100
+
+
+def config_of(imported: Imported, around: Around, name: str) -> Config:
+    """Returns a config that trains an imported network, on the chip where one has it.
+
+    Args:
+        imported: the graph as layers.
+        around: samples and their code.
+        name: of the config; it starts from `NAME.npz` beside it.
+
+    Raises:
+        ConfigError: the samples do not fit the graph.
+    """
+    try:
+        size = data.spec(around.data).shape
+        entries, takes = _entries(size), _entries(imported.size)
+        if entries != takes or (len(imported.size) > 1 and size != imported.size):
+            raise ValueError(
+                f"{around.data} has samples of {size}, the graph takes {imported.size}"
+            )
+        kinds: dict[str, Any] = {kind.kind: kind for kind in LAYERS}  # type: ignore[attr-defined]
+        code = kinds[around.code](steps=around.steps, dt=imported.dt)
+        flat = len(imported.size) == 1 and len(size) > 1
+        front: list[Layer] = [*([Flatten(channels_first=True)] if flat else []), code]
+        last = imported.network(around.steps).nodes[-1].after
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    first = names_of(front)[-1]
+    layers = [replace(one, inputs=_renamed(one.inputs, first)) for one in imported.layers]
+    reads_spikes = last.kind == "spikes"
+    whole = Config(
+        name=name, description=f"imported from NIR, on {around.data}", data=Data(name=around.data),
+        layers=(*front, *layers, SpikeCount() if reads_spikes else MaxOverTime()),
+        objective=Objective(scale=1.0 if reads_spikes else 3.0), start=f"{name}.npz",
+        phases=(Phase(on="float", epochs=1, learning_rate=1e-3),),
+    )  # fmt: skip
+    if "chip" in network_of(whole).executions:
+        phase = Phase(on="chip", epochs=5, learning_rate=1e-3, schedule="cosine")
+        whole = replace(whole, phases=(phase,))
+    return whole
+
+
+def save(imported: Imported, config: Config, path: Path) -> None:
+    """Writes a config, and beside it what it starts from.
+
+    Args:
+        imported: the graph as layers.
+        config: of `config_of`.
+        path: of the config.
+
+    Raises:
+        ConfigError: a file cannot be written.
+    """
+    network = network_of(config)
+    drawn = jax.eval_shape(lambda: Variables(network.init(jax.random.key(0)), network.state()))
+    params, state = imported.params, imported.state
+    learned = Variables({n: params[n] for n in drawn.params}, {n: state[n] for n in drawn.state})
+    try:
+        checkpoint.save(path.with_suffix(".npz"), learned)
+        with writing(path) as file:
+            file.write(dump(config).encode())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+
+
+def _entries(size: tuple[int, ...]) -> int:
+    total = 1
+    for n in size:
+        total *= n
+    return total
+
+
+def _renamed(inputs: tuple[str, ...] | None, first: str) -> tuple[str, ...]:
+    return tuple(first if name == "input" else name for name in inputs or ())
