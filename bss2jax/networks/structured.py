@@ -176,7 +176,7 @@ class Structured(SpikingPopulation):
         n, z, v = self.outputs, done.spikes, done.membrane
         assert z is not None
         soma = Recording(z[..., :n], None if v is None else v[..., :n], None)
-        z_soma, record = self.fired(soma, how)
+        z_soma, record = self.fired(soma, params, how)
         if self.branches or self.compartments[1:]:
             record["dendritic"] = z[..., n:].sum(axis=0)
         return z_soma, state, record
