@@ -259,7 +259,7 @@ def test_output_spikes_can_be_decoded_and_learned(decoder):
 
 def test_what_a_spiking_network_cannot_have_is_an_error_that_names_the_layer():
     for layers, message in (
-        ([Pool(mode="max", window=2), LI(outputs=2)], "pool_0.*spikes are pooled by their mean"),
+        ([Pool(mode="max", window=2), LI(outputs=2)], "pool_0.*spikes are pooled by mean or sum"),
         ([ConvLIF(outputs=2, window=9), LI(outputs=2)], "conv_lif_0 on an input of .*does not fit"),
         ([LIF(outputs=2), ConvLIF(outputs=2, window=1), LI(outputs=2)], "conv_lif_0.*windows need"),
         ([LI(outputs=3), LI(outputs=2)], "li_1.*takes spikes"),
