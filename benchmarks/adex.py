@@ -34,8 +34,10 @@ def best(run, repeats: int = 10) -> tuple[float, float, float]:
     return first - min(times), min(times), spikes
 
 
-def ours() -> tuple[float, float, float]:
+def ours(devices: int = 1) -> tuple[float, float, float]:
     import jax
+
+    jax.config.update("jax_num_cpu_devices", devices)
     import jax.numpy as jnp
 
     from bss2jax.kernels.neurons.units import AdExModel, AdExScale
@@ -44,7 +46,9 @@ def ours() -> tuple[float, float, float]:
     model = AdExModel(C, G, LEAK, RESET, tau_w=TAU, a=A, b=B)
     neuron = scale.neuron(model, dt=DT * 1e-3, tau_syn=None, integrator="euler")
     neuron = jax.tree.map(jnp.float32, neuron)
-    current = jnp.float32(scale.current(CURRENT, model))
+    mesh = jax.make_mesh((devices,), ("neurons",))
+    spread = jax.NamedSharding(mesh, jax.P("neurons"))
+    current = jax.device_put(jnp.float32(scale.current(CURRENT, model)), spread)
 
     @jax.jit
     def simulate(neuron, current):
@@ -53,7 +57,7 @@ def ours() -> tuple[float, float, float]:
             state, z = neuron.step(state, current)
             return (state, count + z), None
 
-        start = neuron.rest(current), jnp.zeros(N)
+        start = neuron.rest(current), jnp.zeros_like(current)
         return jax.lax.scan(step, start, length=round(SECONDS / DT))[0][1].sum()
 
     return best(lambda: float(simulate(neuron, current)))
@@ -170,6 +174,7 @@ def print_spikes() -> None:
 
 CONTENDERS = {
     "bss2jax": ("bss2jax", ours),
+    "bss2jax, 2 devices": ("bss2jax", lambda: ours(2)),
     "BrainPy": ("brainpy", brainpy),
     "Brian2, Cython": ("brian2", lambda: brian2("cython")),
     "Brian2, C++": ("brian2", lambda: brian2("cpp")),
