@@ -234,3 +234,12 @@ def test_patterns_are_told_apart_by_their_spikes():
 
     assert [classify(steps / 10) for steps in BRIAN2] == list(FIRING_PATTERNS)
     assert classify(BRIAN2[0][:0]) == "silent" and classify(BRIAN2[1][:2] / 10 + 200) == "sparse"
+
+
+@pytest.mark.slow  # compiles a population three times
+def test_homeostasis_writes_a_table_and_a_figure(tmp_path):
+    import homeostasis
+
+    homeostasis.main(["neurons.number=8", "periods=20", "--out", str(tmp_path)])
+    assert "mean weight" in (tmp_path / "homeostasis.md").read_text()
+    assert (tmp_path / "homeostasis.png").stat().st_size > 5000

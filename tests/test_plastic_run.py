@@ -59,6 +59,9 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(run, tmp_path):
     for one, other in zip(*lines, strict=True):
         assert one | {"seconds": 0} == other | {"seconds": 0}
     assert lines[0][-1]["rate"] > 0
+    before = again.read("metrics.jsonl"), again.read("summary.json")
+    plastic.resume(moved)  # is finished
+    assert (again.read("metrics.jsonl"), again.read("summary.json")) == before
     with pytest.raises(RunError, match="a run of another config"):
         plastic.train(tiny(moved, "seed=1"))
 

@@ -70,13 +70,14 @@ def train(
     with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
         window.say((f"{'run':12}", "cyan"), str(directory.path))
         if directory.begun():
-            progress = _resumed(emulation, start, directory, begin)
+            _require_same(emulation, directory)
+            if directory.finished():
+                window.say(f"{directory.path} is finished; there is nothing left to run")
+                return directory
+            progress = _resumed(start, directory, begin)
         else:
             _head(emulation, directory, text)
             progress = _Progress(start, 0, begin)
-        if directory.finished():
-            window.say(f"{directory.path} is finished; there is nothing left to run")
-            return directory
         if signals:
             signals.hold()
         bar = stack.enter_context(window.bar("periods", config.periods))
@@ -214,14 +215,16 @@ def _head(emulation: Emulation, directory: RunDirectory, text: str) -> None:
     directory.write("environment.json", runs.environment())
 
 
-def _resumed(
-    emulation: Emulation, start: State, directory: RunDirectory, begin: float
-) -> _Progress:
-    """Reads how far an earlier process got."""
-    directory.environment()  # says if another version wrote it
+def _require_same(emulation: Emulation, directory: RunDirectory) -> None:
+    """Refuses to go on with a run of another config, or of another version."""
+    directory.environment()
     before, _ = load_plastic(directory.path / "resolved.toml")
     if _absolute(before) != _absolute(emulation.config):
         raise RunError(f"run.dir: {directory.path} holds a run of another config")
+
+
+def _resumed(start: State, directory: RunDirectory, begin: float) -> _Progress:
+    """Reads how far an earlier process got."""
     found = directory.newest_state(lambda _: start)
     if found is None:
         directory.cut_log(0)
