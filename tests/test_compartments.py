@@ -1,6 +1,7 @@
 """Structured neurons behave as cable theory, silicon's relations and plateau neurons say."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -143,6 +144,24 @@ def test_unequal_compartments_of_a_tree_follow_the_exact_solution():
         for _ in range(round(3 / dt)):
             state = let_go(neuron, state)
         np.testing.assert_allclose(state, expm(3 * rates) @ v, atol=tolerance)
+
+
+def test_a_branched_cell_of_20_compartments_peaks_as_in_arbor():
+    """Absolute peaks, and their times to a step and a half: benchmarks/arbor_dendrite.py."""
+    found = np.load(Path(__file__).parent / "arbor_dendrite.npz")
+    parts = [
+        Compartment(
+            name=f"c{c}", parent=f"c{p}" if c else None, tau_icc=2e-6, circuits=int(k), spikes=False
+        )
+        for c, (p, k) in enumerate(zip([0, *found["parents"]], found["halves"], strict=True))
+    ]
+    neuron = Compartments.of(Morphology(tuple(parts)), LIF(10e-6, 10e-6, dt=0.1 * US))
+    number = len(found["inputs"])
+    sent = jnp.zeros((420, number, number)).at[0].set(jnp.eye(number))
+    w = jnp.zeros((number, 20)).at[np.arange(number), found["inputs"]].set(1.0)
+    v = np.asarray(population(sent, w, neuron, observe=("membrane",)).membrane)
+    np.testing.assert_allclose(v.max(0), found["peaks"], rtol=1e-2)
+    np.testing.assert_allclose(0.1 * (v.argmax(0) + 1), found["times"], atol=0.15)
 
 
 def test_joined_circuits_have_their_capacitance_leak_and_inputs():
