@@ -61,8 +61,10 @@ from bss2jax.kernels.synapses.lazy import Constant, Lazy
 from bss2jax.kernels.synapses.plasticity import ShortTerm
 from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.mapping.describe import describe
+from bss2jax.mapping.morphologies import lay_out
 from bss2jax.mapping.plan import Plan, merge, plan, split
 from bss2jax.mapping.populations import Population
+from bss2jax.mapping.switches import wire
 
 __all__ = [
     "BSS2",
@@ -123,6 +125,7 @@ __all__ = [
     "gather",
     "ideal_chip",
     "latency",
+    "lay_out",
     "li",
     "li_state",
     "li_step",
@@ -159,4 +162,5 @@ __all__ = [
     "split",
     "to_events",
     "to_raster",
+    "wire",
 ]

@@ -21,7 +21,7 @@ KEY = jax.random.key(5)
 CHIP = b.sample_chip(jax.random.key(3), substrate=SMALL)
 CIRCUITS = b.on_chip(CHIP, 3, 2, substrate=SMALL)
 # Of no arrays: sizes, files, texts.
-ON_HOST = {"describe", "load_chip", "open_run", "plan", "save_chip", "train"}
+ON_HOST = {"describe", "lay_out", "load_chip", "open_run", "plan", "save_chip", "train", "wire"}
 
 
 @dataclass(frozen=True)

@@ -243,3 +243,20 @@ def test_homeostasis_writes_a_table_and_a_figure(tmp_path):
     homeostasis.main(["neurons.number=8", "periods=20", "--out", str(tmp_path)])
     assert "mean weight" in (tmp_path / "homeostasis.md").read_text()
     assert (tmp_path / "homeostasis.png").stat().st_size > 5000
+
+
+@pytest.mark.slow  # a minute of training: what it says is what it learns
+def test_a_dendrite_tells_the_order_of_patterns_and_a_soma_alone_does_not(tmp_path):
+    import coincidence
+
+    coincidence.main(["--chips", "1", "--out", str(tmp_path)])
+    rows = (tmp_path / "coincidence.md").read_text().splitlines()
+    branch, soma, best = (
+        float(re.search(r"[\d.]+", row.removeprefix(name))[0])
+        for name in ("soma and branch", "soma alone  ", "soma alone, best of all pairs of weights")
+        for row in rows
+        if row.startswith(name)
+    )
+    # No pair of weights is right about one of three equally frequent others, a sixth of all.
+    assert branch > 95 > 90 > best and soma < 90
+    assert (tmp_path / "coincidence.png").stat().st_size > 5000

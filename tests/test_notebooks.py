@@ -27,6 +27,7 @@ SMALL = {
     "11_synapses": {"pairs": 20, "synapses": 10},
     "12_schedule_heat_wear": {"name": '"edges"', "tiles": 4, "steps": 10},
     "13_plasticity": {"neurons": 16, "periods": 6, "epochs": 6},
+    "14_dendrites": {"neurons": 32, "kicks": 81},
 }
 
 # In every run those that pass most different code: one's own code, and synapses with neurons. The

@@ -11,13 +11,14 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from bss2jax import BSS2, AdEx, Chip, plan, plot
+from bss2jax import BSS2, AdEx, Chip, Morphology, plan, plot
 from bss2jax.chip.chip import QUANTITIES
 from bss2jax.chip.presets import tiles
 from bss2jax.chip.quantities import built
 from bss2jax.data import yinyang
 from bss2jax.mapping.cost import estimate
 from bss2jax.mapping.guarantee import of_plan
+from bss2jax.mapping.morphologies import lay_out
 from bss2jax.mapping.plan import plan_network
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.mapping.products import ProductDemand
@@ -127,6 +128,9 @@ DRAWINGS = {
         [1e-6, 2e-6], [4.0, 3.0], [0.0, 0.0], ax=ax
     ),
     "over_periods": lambda ax, chip: plot.over_periods([{"periods": 1, "rate": 2.0}], ax=ax),
+    "morphology": lambda ax, chip: plot.morphology(lay_out(Morphology.chain(3)), copies=2, ax=ax),
+    "compartments": lambda ax, chip: plot.compartments(np.ones((9, 3)), spikes(9, 3), ax=ax),
+    "attenuation": lambda ax, chip: plot.attenuation(np.eye(3), ax=ax),
     "class_map": lambda ax, chip: plot.class_map(lambda v: 0 * v[:, 0], resolution=20, ax=ax),
 }
 
@@ -518,6 +522,22 @@ def test_class_map_refuses_what_is_no_classification():
         plot.class_map(lambda values: np.zeros((len(values), 2)))
     with pytest.raises(ValueError, match="as many labels as samples"):
         plot.class_map(lambda values: np.zeros(len(values)), np.zeros((2, 2)))
+
+
+def test_dendrites_are_drawn_as_they_lie_and_behave(ax):
+    layout = lay_out(Morphology.chain(3))
+    plot.morphology(layout, ax=ax)
+    squares = {tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "s"}
+    assert squares == {(column, -row) for one in layout.circuits for row, column in one}
+    with pytest.raises(ValueError, match="copies: expected 1 to 128, got 129"):
+        plot.morphology(layout, copies=129)
+    v, z = np.random.default_rng(0).random((9, 2)), np.zeros((9, 2))
+    z[4, 1] = 1
+    drawn = plot.compartments(v, z, names=("soma", "tuft"), ax=Figure().subplots())
+    np.testing.assert_array_equal(drawn.lines[0].get_ydata(), v[:, 0])
+    assert [v[4, 1]] in [list(line.get_ydata()) for line in drawn.lines]
+    with pytest.raises(ValueError, match="peaks: expected a square"):
+        plot.attenuation(np.ones((2, 3)))
 
 
 def test_neurons_and_synapses_at_work():

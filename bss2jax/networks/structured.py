@@ -85,7 +85,7 @@ class Structured(SpikingPopulation):
     def shape(self, *before: Signal) -> Signal:
         if not self.sites:
             raise ValueError("compartments: none has synapses; set synapses of one")
-        self._neuron({}, before[0].dt if hasattr(before[0], "dt") else 1e-6)
+        self.neurons({}, before[0].dt if hasattr(before[0], "dt") else 1e-6)
         return super().shape(*before)
 
     def weight_shape(self, before: Signal) -> tuple[int, ...]:
@@ -108,7 +108,7 @@ class Structured(SpikingPopulation):
         """
         if self.init_std is not None:
             return self.init_std
-        neuron, sites = self._neuron({}, before.dt), np.array(self.sites)
+        neuron, sites = self.neurons({}, before.dt), np.array(self.sites)
         number, steps = len(self.morphology), int(10 * (self.tau_mem + self.tau_syn) / before.dt)
         one = jnp.zeros((number, number), jnp.float32)
         impulse = jnp.zeros((steps, *one.shape)).at[0].set(jnp.eye(number))
@@ -129,9 +129,15 @@ class Structured(SpikingPopulation):
         return kept
 
     def nominal(self, params: Arrays, how: How) -> Compartments:
-        return self._neuron(params, how.before[0].dt)
+        return self.neurons(params, how.before[0].dt)
 
-    def _neuron(self, params: Arrays, dt: float) -> Compartments:
+    def neurons(self, params: Arrays, dt: float) -> Compartments:
+        """Returns its neurons, as the kernel has them.
+
+        Args:
+            params: the parameters of the layer, for its trained factors; {}: nominal ones.
+            dt: length of a step, s.
+        """
         cell = LIF(self.tau_mem, self.tau_syn, reset=self.reset, dt=dt, integrator=self.integrator)
         made = Compartments.of(self.morphology, cell, self.plateau_alpha)
         if not params:

@@ -6,6 +6,7 @@ and returns the axes. Colours are Okabe and Ito's, with marks or hatches beside;
 
 from bss2jax.plot.chip import chip_map
 from bss2jax.plot.classes import class_map
+from bss2jax.plot.dendrites import attenuation, compartments, morphology
 from bss2jax.plot.layout import placement, placements
 from bss2jax.plot.learning import learning_curves, saturation
 from bss2jax.plot.neurons import (
@@ -26,9 +27,11 @@ from bss2jax.plot.weights import weights
 
 __all__ = [
     "accuracy_over_chips",
+    "attenuation",
     "cell_map",
     "chip_map",
     "class_map",
+    "compartments",
     "confusion",
     "correlation_curve",
     "firing_pattern",
@@ -36,6 +39,7 @@ __all__ = [
     "ladder",
     "learning_curves",
     "link_loads",
+    "morphology",
     "on_chips",
     "over_periods",
     "pareto_front",
