@@ -112,6 +112,10 @@ SHAPES = {(0, 0): (3, 3, 5), (1, 2): (3, 4, 9), "same": (3, 7, 6), "valid": (3, 
 
 
 def others(rng):
+    nodes = {"w": weights(rng, "Linear", 4, 6), "n": neurons(rng, "LIF", (4,)),
+             "d": nir.Delay((DT * np.array([0, 1, 3, 7])).astype(np.float32)),
+             "v": weights(rng, "Affine", 3, 4), "m": neurons(rng, "LIF", (3,))}  # fmt: skip
+    yield "delay", graph((6,), nodes, output=(3,))
     nodes = {"scale": nir.Scale(drawn(rng, 6, 0.5, 2.0)), "n": neurons(rng, "LIF", (6,))}
     yield "scale", graph((6,), nodes)
     yield "neurons alone", graph((6,), {"n": neurons(rng, "CubaLIF", (6,))})

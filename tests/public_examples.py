@@ -266,6 +266,8 @@ LAYERS: dict[type[n.Layer], tuple[list[n.Layer], tuple[int, ...]]] = {
     n.Delta: ([n.Delta(steps=2), n.LIF(outputs=2), n.FirstSpike()], (4, 1)),
     n.LIF: ([*CODED, n.SpikeCount()], (3,)),
     n.ConvLIF: ([n.Regular(steps=4), n.ConvLIF(window=2, outputs=2), n.SpikeCount()], (4, 1)),
+    n.Delay: ([*CODED, n.Delay(longest=2e-6), n.SpikeCount()], (3,)),
+    n.DelayedLIF: ([n.Rate(steps=4), n.DelayedLIF(outputs=2, longest=2e-6), n.SpikeCount()], (3,)),
     n.DirectLIF: ([n.Regular(steps=4), n.DirectLIF(), n.SpikeCount()], (4, 1)),
     n.Currents: ([n.Rate(steps=4), n.Currents(outputs=2), n.LIF(outputs=2), n.SpikeCount()], (3,)),
     n.ConvCurrents: (

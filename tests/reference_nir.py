@@ -111,7 +111,19 @@ def neuron(node, x, state, dt, reset, spikes, start):
     return z
 
 
+def delay(node, x, state, dt, *_):
+    past = state.setdefault("past", [])
+    past.append(np.asarray(x, float))
+    steps = np.broadcast_to(np.round(np.asarray(node.delay) / dt).astype(int), past[0].shape[1:])
+    y = np.zeros_like(past[0])
+    for at in np.ndindex(steps.shape):
+        if steps[at] < len(past):
+            y[(slice(None), *at)] = past[-1 - steps[at]][(slice(None), *at)]
+    return y
+
+
 STEPS = {
+    "Delay": delay,
     "Input": lambda node, x, *_: np.asarray(x, float),
     "Output": lambda node, x, *_: x,
     "Linear": affine,

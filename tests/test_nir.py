@@ -22,7 +22,7 @@ SAID = {"unit": "s", "reset": "value", "spikes": "sample", "order": "semi_implic
 GRAPHS = every()
 USUAL = [
     "two layers and a readout", "Affine-IF", "Linear-I", "recurrent CubaLIF Affine", "conv1d",
-    "conv, sum, flatten", "conv, mean, neurons", "branches", "traces",
+    "conv, sum, flatten", "conv, mean, neurons", "branches", "traces", "delay",
 ]  # fmt: skip
 slow = [pytest.param(name, marks=pytest.mark.slow) for name in GRAPHS if name not in USUAL]
 FILES = Path(os.environ.get("BSS2JAX_DATA", "none")) / "nir"

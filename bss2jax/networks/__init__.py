@@ -22,6 +22,7 @@ from bss2jax.networks.decoders import (
     SpikeCount,
     SumOverTime,
 )
+from bss2jax.networks.delay import Delay, DelayedLIF
 from bss2jax.networks.direct import DirectLIF
 from bss2jax.networks.effort import Effort, effort
 from bss2jax.networks.graph import Network, Node
@@ -40,7 +41,7 @@ LAYERS: tuple[type[Layer], ...] = (
     *(Dense, Conv1d, Conv2d),
     *(Latency, LogLatency, SpikeTime, Regular, Rate, Current, Delta),
     *(ShortTerm, LIF, ConvLIF, DirectLIF, AdEx, Structured, LI),
-    *(Currents, ConvCurrents, Scaled, Threshold),
+    *(Delay, DelayedLIF, Currents, ConvCurrents, Scaled, Threshold),
     *(MaxOverTime, MeanOverTime, SumOverTime, LastStep, FirstSpike, SpikeCount, Detection),
     *(SoftLIF, ConvSoftLIF, Linear),
 )
@@ -62,6 +63,8 @@ __all__ = [
     "Conversion",
     "Current",
     "Currents",
+    "Delay",
+    "DelayedLIF",
     "Delta",
     "Dense",
     "Detection",

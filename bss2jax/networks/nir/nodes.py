@@ -10,6 +10,7 @@ from bss2jax.kernels.neurons.membrane import TANGENTS
 from bss2jax.kernels.unfold import output_shape
 from bss2jax.networks.constants import Constants
 from bss2jax.networks.currents import ConvCurrents, Currents, Scaled, Threshold
+from bss2jax.networks.delay import Delay
 from bss2jax.networks.direct import DirectLIF
 from bss2jax.networks.layer import Layer
 from bss2jax.networks.nir.arrays import Shape, of_neurons, of_weight, ours
@@ -221,13 +222,21 @@ def single(name: str, node: Any, shape: Shape, how: Settings) -> Made:
         return _pool(name, node, shape)
     if kind == "Flatten":
         return Made(Flatten(name=name, channels_first=True), _flattened(node, shape))
+    if kind == "Delay":
+        unit = how.convention.seconds(how.dt) / how.speedup
+        return Made(
+            Delay(name=name, trained=False, unit=unit), shape,
+            state={"delay": of_neurons(node.delay, shape)},
+        )  # fmt: skip
     if kind == "Scale":
         scale = of_neurons(node.scale, shape).reshape(ours(shape))
         return Made(Scaled(name=name), shape, {"scale": scale})
     if kind == "Threshold":
         threshold = of_neurons(node.threshold, shape).reshape(ours(shape))
         return Made(Threshold(name=name), shape, {"threshold": threshold})
-    known = ", ".join((*WEIGHTS, *NEURONS, "Scale", "Threshold", "Flatten", "SumPool2d, AvgPool2d"))
+    known = ", ".join(
+        (*WEIGHTS, *NEURONS, "Scale", "Threshold", "Delay", "Flatten", "SumPool2d, AvgPool2d")
+    )
     raise ValueError(f"no layer does this; known: {known}")
 
 

@@ -268,6 +268,18 @@ def _threshold(out: Writer, node: Node, before: Any, params: Any, state: Any) ->
     return out.add(node.name, out.nir.Threshold(threshold), before)
 
 
+def _delay(out: Writer, node: Node, before: Any, params: Any, state: Any) -> tuple[str, ...]:
+    layer: Any = node.layer
+    if not layer.trained:
+        delay = state["delay"]
+    else:
+        signal: Any = node.before[0]
+        speedup = out.speedup or _STEP.get(out.framework, signal.dt) / signal.dt
+        unit = out.convention.seconds(signal.dt * speedup)
+        delay = np.asarray(layer.delays(params, state)) * np.float32(speedup / unit)
+    return out.add(node.name, out.nir.Delay(to_neurons(delay, node.after.size)), before)
+
+
 def _pool(out: Writer, node: Node, before: Any, params: Any, state: Any) -> tuple[str, ...]:
     layer: Any = node.layer
     kinds = {"mean": out.nir.AvgPool2d, "sum": out.nir.SumPool2d}
@@ -289,7 +301,7 @@ _Write = Callable[[Writer, Node, tuple[str, ...], Any, Any], tuple[str, ...]]
 _WRITERS: dict[str, _Write] = {
     "lif": _population, "conv_lif": _population, "direct_lif": _population, "li": _population,
     "currents": _currents, "conv_currents": _currents, "scale": _scale, "threshold": _threshold,
-    "pool": _pool, "flatten": _flatten,
+    "delay": _delay, "pool": _pool, "flatten": _flatten,
 }  # fmt: skip
 
 

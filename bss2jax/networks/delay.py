@@ -1,0 +1,146 @@
+"""Layers with delays: of axons, as a stage of their own; of dendrites and synapses, in neurons."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+
+from bss2jax.chip import draws
+from bss2jax.kernels.synapses.dense import Raster
+from bss2jax.kernels.synapses.lags import lagged, taps
+from bss2jax.mapping.populations import PopulationDemand
+from bss2jax.networks.codes import raster_of
+from bss2jax.networks.layer import Applied, Arrays, Execution, How, Layer, Seconds, folded
+from bss2jax.networks.signal import Signal, Spikes, expect
+from bss2jax.networks.spiking import LIF
+
+
+def bounded(p: jax.Array, shortest: float, longest: float) -> jax.Array:
+    """Returns delays `[...]`, s, of trained numbers: shortest + (longest - shortest) / (1 + e^-p).
+
+    Args:
+        p: `[...]` the numbers.
+        shortest, longest: s.
+    """
+    return shortest + (longest - shortest) * jax.nn.sigmoid(p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delay(Layer):
+    """Axonal delays: spikes of each entry come later, by a delay of its own.
+
+    On a chip a neuron makes each, of two compartments, so it is counted in the plan; its spread is
+    not simulated. What the host sends it sends later, which costs nothing.
+
+    Attributes:
+        shortest, longest: bounds of a trained delay, s.
+        trained: whether delays are trained; else they are given, in the state.
+        unit: s of the unit in which given ones are kept.
+        interpolate: on `float`, whether a delay between two steps is shared by both.
+    """
+
+    kind: Literal["delay"] = "delay"
+    family: ClassVar[str] = "spiking"
+    delayable: ClassVar[bool] = False
+
+    shortest: Annotated[float, Ge(0), Lt(1)] = 0.0
+    longest: Seconds = 10e-6
+    trained: bool = True
+    unit: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+    interpolate: bool = False
+
+    def shape(self, *before: Signal) -> Signal:
+        (spikes,) = before
+        expect(spikes, Spikes, "put a code before it, such as latency")
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest: got {self.shortest} s, expected at most {self.longest} s")
+        return spikes.fired(*spikes.size)
+
+    def init(self, key: jax.Array, *before: Signal) -> Arrays:
+        return {"delay": draws.normal(key, (before[0].entries,))} if self.trained else {}
+
+    def state(self, *before: Signal) -> Arrays:
+        return {} if self.trained else {"delay": jnp.zeros(before[0].entries, jnp.float32)}
+
+    def delays(self, params: Arrays, state: Arrays) -> jax.Array:
+        """Returns the delays, `[K]`, s."""
+        if not self.trained:
+            return state["delay"] * self.unit
+        return bounded(params["delay"], self.shortest, self.longest)
+
+    def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
+        before, shared = how.before[0], self.interpolate and how.execution == "float"
+        z, delay = before.flat(raster_of(x[0])), self.delays(params, state)
+        later = lagged(z, delay, before.dt, interpolate=shared)
+        return before.shaped(later), state, {}
+
+    def demand(self, *before: Signal) -> PopulationDemand | None:
+        (spikes,) = before
+        if spikes.events is not None:  # of the host
+            return None
+        return PopulationDemand(1, spikes.entries, positions=spikes.entries)
+
+    def fan_in(self, before: Signal) -> int:
+        """Returns 1: each neuron delays one input."""
+        return 1
+
+    def wires(self, before: Signal) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the synapses of its neurons, `[m]` inputs and `[m]` neurons."""
+        return np.arange(before.entries), np.arange(before.entries)
+
+    def loops(self, before: Signal) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the synapses within, `[m]` and `[m]`: none."""
+        return np.zeros(0, int), np.zeros(0, int)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelayedLIF(LIF):
+    """Leaky integrate-and-fire neurons whose dendrites or synapses have trained delays.
+
+    Between two steps a spike arrives in both, in shares. No chip has such delays.
+
+    Attributes:
+        delays: `synaptic`, one a synapse, or `dendritic`, one a neuron.
+        shortest, longest: bounds of a delay, s.
+    """
+
+    executions: ClassVar[tuple[Execution, ...]] = ("float",)
+
+    kind: Literal["delayed_lif"] = "delayed_lif"  # type: ignore[assignment]
+    delays: Literal["synaptic", "dendritic"] = "synaptic"
+    shortest: Annotated[float, Ge(0), Lt(1)] = 0.0
+    longest: Seconds = 10e-6
+
+    def by_event(self, before: Signal) -> bool:
+        return False
+
+    def init(self, key: jax.Array, *before: Signal) -> Arrays:
+        shape = self.weight_shape(before[0]) if self.delays == "synaptic" else (self.outputs,)
+        delay = draws.normal(folded(key, "delay"), shape)
+        return super().init(key, *before) | {"delay": delay}
+
+    def weights(self, params: Arrays, *before: Signal) -> Arrays:
+        return super().weights({n: w for n, w in params.items() if n != "delay"}, *before)
+
+    def project(self, params: Arrays, *before: Signal) -> Arrays:
+        delay = params["delay"]
+        kept = super().project({n: w for n, w in params.items() if n != "delay"}, *before)
+        return kept | {"delay": delay}
+
+    def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
+        before, weights = how.before[0], self.weights(params, *how.before)
+        delay = bounded(params["delay"], self.shortest, self.longest)
+        z, most = before.flat(raster_of(x[0])), -(-self.longest // before.dt)
+        sent, w = taps(z, weights["weight"], delay, before.dt, int(most))
+        recording: Any = self.run(
+            Raster(sent), w, params | state, how, recurrent=weights.get("recurrent"),
+            gradient=self.rule, observe=self.observed(how),
+        )  # fmt: skip
+        z, record = self.fired(recording, params | state, how)
+        return z, state, record
+
+    def demand(self, *before: Signal) -> PopulationDemand:
+        raise ValueError("no synapse or dendrite of a chip has a delay; take `delay`, of axons")

@@ -1,0 +1,232 @@
+"""Surrogate, EventProp, EventProp with delays: accuracy ideal and in the loop, and bytes to the host.
+
+    python experiments/gradients.py [--out DIR] [--only NAME ...] [--chips 3] [--scale 1.0]
+
+Yin-Yang with 30, 120 and 200 hidden neurons and MNIST 784-350-10. Each row is a training on `float`,
+then, from there, one in the loop on each of the chips. Runs that are there are read, not repeated.
+Bytes are what a chip sends the host a sample in a training step: a spike is an address and a time, 4
+bytes; a membrane that a surrogate needs is a byte a neuron and sampling period of the CADC. The
+readout's membranes are read either way.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from bss2jax import config, data, open_run
+from bss2jax.chip.substrate import BSS2
+from bss2jax.config import ChipSeed
+from bss2jax.runs import session
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+SPIKE = 4  # bytes: 16 bits of address and 16 of time, as an event passes the link
+YINYANG = """
+name = "{name}"
+[data]
+name = "yinyang"
+validation = 0.02
+[objective]
+scale = 3.0
+[[layers]]
+kind = "spike_time"
+steps = {steps}
+dt = {dt}
+early = 2e-6
+late = 26e-6
+bias = 2e-6
+{delay_in}[[layers]]
+kind = "lif"
+outputs = {hidden}
+tau_mem = 6e-6
+tau_syn = 6e-6
+init_mean = 1.0
+init_std = 0.8
+weight_scale = 20
+{gradient}
+{delay_out}[[layers]]
+kind = "li"
+outputs = 3
+tau_mem = 6e-6
+tau_syn = 6e-6
+init_mean = 0.0
+init_std = 0.2
+weight_scale = 20
+[[layers]]
+kind = "max_over_time"
+[[phases]]
+on = "float"
+epochs = {epochs}
+batch_size = 50
+learning_rate = 5e-3
+schedule = "cosine"
+[[phases]]
+on = "chip"
+epochs = {loop}
+batch_size = 50
+learning_rate = 3e-3
+schedule = "cosine"
+"""
+MNIST = """
+name = "{name}"
+[data]
+name = "mnist"
+validation = 1000
+[objective]
+scale = 3.0
+[[layers]]
+kind = "latency"
+steps = 30
+[[layers]]
+kind = "lif"
+outputs = 350
+init_mean = 0.03
+init_std = 0.1
+dropout = 0.0
+{gradient}
+[[layers]]
+kind = "li"
+outputs = 10
+init_std = 0.2
+[[layers]]
+kind = "max_over_time"
+[[phases]]
+on = "float"
+epochs = {epochs}
+batch_size = 100
+learning_rate = 2e-3
+schedule = "cosine"
+[[phases]]
+on = "chip"
+epochs = {loop}
+batch_size = 100
+learning_rate = 1e-3
+schedule = "cosine"
+"""
+GRADIENTS = {
+    "surrogate": 'surrogate = {{ kind = "superspike", alpha = {alpha} }}',
+    "eventprop": 'gradient = "eventprop"',
+    "eventprop, delays": 'gradient = "eventprop"',
+}
+DELAY = '[[layers]]\nkind = "delay"\nlongest = 12e-6\n'
+
+
+def text_of(task: str, hidden: int, rule: str, scale: float) -> str:
+    """The config of a row."""
+    delays = "delays" in rule
+    name = f"{task}-{hidden}-{rule.replace(', ', '-')}"
+    gradient = GRADIENTS[rule].format(alpha=200.0 if task == "yinyang" else 50.0)
+    whole = lambda epochs: max(1, round(epochs * scale))  # noqa: E731
+    if task == "mnist":
+        return MNIST.format(name=name, gradient=gradient, epochs=whole(30), loop=whole(5))
+    fine = hidden >= 200
+    return YINYANG.format(
+        name=name, hidden=hidden, gradient=gradient, steps=(100 if fine else 50),
+        dt=5e-7 if fine else 1e-6, epochs=whole(150), loop=whole(40),
+        delay_in=DELAY if delays else "", delay_out=DELAY if delays else "",
+    )  # fmt: skip
+
+
+ROWS = [
+    *(("yinyang", 30, rule) for rule in GRADIENTS),
+    *(("yinyang", 120, rule) for rule in GRADIENTS),
+    ("yinyang", 200, "eventprop"),
+    *(("mnist", 350, rule) for rule in ("surrogate", "eventprop")),
+]
+
+
+def trained(path: Path, text: str, chips: int) -> dict:
+    """Trains what is not there yet; returns accuracies, and bytes a sample."""
+    file = path / "config.toml"
+    path.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    whole, _ = config.load(file)
+    ideal = replace(whole, phases=whole.phases[:1], run=replace(whole.run, dir=str(path / "float")))
+    start = str(path / "float")
+    if not (path / "float" / "summary.json").exists():
+        session.train(ideal, text)
+    run = open_run(start)
+    found = {"float": run.summary["test_accuracy"]["float"], "transfer": [], "loop": []}
+    found["ideal"] = run.summary["test_accuracy"].get("ideal")
+    for seed in range(chips):
+        place = path / f"chip-{seed}"
+        if not (place / "summary.json").exists():
+            one = replace(
+                whole, phases=whole.phases[1:], start=start, chip=ChipSeed(seed=seed),
+                run=replace(whole.run, dir=str(place)),
+            )  # fmt: skip
+            session.train(one, text)
+        summary = json.loads((place / "summary.json").read_text())
+        found["transfer"].append(summary["test_accuracy"]["transfer"])
+        found["loop"].append(summary["test_accuracy"]["chip"])
+    return found | sent(run, "surrogate" in text.replace("[objective]", ""))
+
+
+def sent(run, surrogate: bool) -> dict:
+    """Bytes that hidden neurons cost a sample: their spikes, and with a surrogate membranes."""
+    network, name = run.network, run.config.data.source
+    hidden = next(node for node in network.nodes if node.name == "lif_0")
+    x = network.encode(data.load(name).test.x[:256], data.spec(name).full_scale)
+    records = network.apply(run.params, run.state, x, on="float")[2]
+    spikes = float(np.asarray(records["lif_0"]["spikes"]).sum(-1).mean())
+    membranes = hidden.after.entries * int(hidden.after.seconds / BSS2.cadc_period)
+    return {"spikes": spikes, "bytes": SPIKE * spikes + (membranes if surrogate else 0)}
+
+
+def table(found: dict[str, dict]) -> str:
+    """What came out, as Markdown."""
+    lines = [
+        "| | float | ideal | moved to chips | in the loop | bytes a sample |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, one in found.items():
+        spread = lambda values: (  # noqa: E731
+            f"{100 * np.mean(values):.1f} ({100 * np.min(values):.1f}–{100 * np.max(values):.1f})"
+            if values else "–"
+        )  # fmt: skip
+        ideal = "–" if one["ideal"] is None else f"{100 * one['ideal']:.2f}"
+        lines.append(
+            f"| {name} | {100 * one['float']:.2f} | {ideal} | {spread(one['transfer'])} | "
+            f"{spread(one['loop'])} | {one['bytes']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(found: dict[str, dict], path: Path) -> None:
+    """Accuracy against bytes, a point a row."""
+    figure, axes = plt.subplots(figsize=(6, 3.5))
+    for name, one in found.items():
+        accuracy = np.mean(one["loop"]) if one["loop"] else one["float"]
+        axes.plot(one["bytes"], 100 * accuracy, "o", label=name)
+    axes.set(xscale="log", xlabel="bytes from chip to host a sample", ylabel="test accuracy, %")
+    axes.legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    line = argparse.ArgumentParser()
+    line.add_argument("--out", default="runs/gradients", type=Path)
+    line.add_argument("--only", nargs="*", help="rows, such as yinyang-30-eventprop")
+    line.add_argument("--chips", type=int, default=3)
+    line.add_argument("--scale", type=float, default=1.0, help="of all numbers of epochs")
+    given = line.parse_args()
+    found = {}
+    for task, hidden, rule in ROWS:
+        name = f"{task}-{hidden}-{rule.replace(', ', '-')}"
+        if given.only and name not in given.only:
+            continue
+        text = text_of(task, hidden, rule, given.scale)
+        found[name] = trained(given.out / name, text, given.chips)
+        print(name, json.dumps(found[name]), flush=True)
+    (given.out / "table.md").write_text(table(found))
+    draw(found, given.out / "gradients.png")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
