@@ -1,11 +1,11 @@
-"""Surrogate, EventProp, EventProp with delays: accuracy ideal and in the loop, and bytes to the host.
+"""Surrogate, EventProp, EventProp with delays: ideal and in the loop, and bytes to the host.
 
     python experiments/gradients.py [--out DIR] [--only NAME ...] [--chips 3] [--scale 1.0]
 
-Yin-Yang with 30, 120 and 200 hidden neurons and MNIST 784-350-10. Each row is a training on `float`,
-then, from there, one in the loop on each of the chips. Runs that are there are read, not repeated.
-Bytes are what a chip sends the host a sample in a training step: a spike is an address and a time, 4
-bytes; a membrane that a surrogate needs is a byte a neuron and sampling period of the CADC. The
+Yin-Yang with 30, 120 and 200 hidden neurons and MNIST 784-350-10. A row is a training on `float`
+and from there one in the loop on each of the chips. Runs that are there are read, not repeated.
+Bytes are what a chip sends the host a sample in a training step: a spike is an address and a time,
+4 bytes; a membrane that a surrogate needs is a byte a neuron and sampling period of the CADC. The
 readout's membranes are read either way.
 """
 
@@ -180,9 +180,8 @@ def sent(run, surrogate: bool) -> dict:
 
 def table(found: dict[str, dict]) -> str:
     """What came out, as Markdown."""
-    lines = [
-        "| | float | ideal | moved to chips | in the loop | bytes a sample |", "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    head = ("", "float", "ideal", "moved to chips", "in the loop", "bytes a sample")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, one in found.items():
         spread = lambda values: (  # noqa: E731
             f"{100 * np.mean(values):.1f} ({100 * np.min(values):.1f}–{100 * np.max(values):.1f})"

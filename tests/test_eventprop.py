@@ -60,7 +60,10 @@ def loss_of(spikes, v, readout, kind):
     return float(out @ [1.0, -0.6])
 
 
-@pytest.mark.parametrize("kind, t_ref", [("time", 0.1), ("voltage", 0.1), ("count", 0.0)])
+voltage = pytest.param("voltage", 0.1, marks=pytest.mark.slow)  # the same jumps, compiled again
+
+
+@pytest.mark.parametrize("kind, t_ref", [("time", 0.1), voltage, ("count", 0.0)])
 def test_gradients_are_those_of_differences(kind, t_ref):
     arrivals, w, recurrent, readout = network()
     delay = DT  # of a step, as in the population

@@ -21,8 +21,8 @@ from bss2jax.networks.nir import read, read_spikes, write, write_spikes  # noqa:
 SAID = {"unit": "s", "reset": "value", "spikes": "sample", "order": "semi_implicit"}
 GRAPHS = every()
 USUAL = [
-    "two layers and a readout", "Affine-IF", "Linear-I", "recurrent CubaLIF Affine", "conv1d",
-    "conv, sum, flatten", "conv, mean, neurons", "branches", "traces", "delay",
+    "two layers and a readout", "Linear-I", "recurrent CubaLIF Affine", "conv, sum, flatten",
+    "branches", "delay",
 ]  # fmt: skip
 slow = [pytest.param(name, marks=pytest.mark.slow) for name in GRAPHS if name not in USUAL]
 FILES = Path(os.environ.get("BSS2JAX_DATA", "none")) / "nir"
