@@ -236,13 +236,19 @@ def test_patterns_are_told_apart_by_their_spikes():
     assert classify(BRIAN2[0][:0]) == "silent" and classify(BRIAN2[1][:2] / 10 + 200) == "sparse"
 
 
-@pytest.mark.slow  # compiles a population three times
-def test_homeostasis_writes_a_table_and_a_figure(tmp_path):
+@pytest.mark.slow  # each compiles several populations
+def test_plastic_experiments_write_tables_and_figures(tmp_path):
     import homeostasis
+    import pong
 
     homeostasis.main(["neurons.number=8", "periods=20", "--out", str(tmp_path)])
     assert "mean weight" in (tmp_path / "homeostasis.md").read_text()
-    assert (tmp_path / "homeostasis.png").stat().st_size > 5000
+    places = [f"rules.{k}=8" for k in ("0.places", "1.every", "1.last", "2.row")]
+    small = ["neurons.number=8", *places, "periods=24", "rules.0.waits=8"]
+    pong.main([*small, "--out", str(tmp_path / "pong")])
+    assert "8 places of the ball, 3 epochs" in (tmp_path / "pong" / "pong.md").read_text()
+    for path in (tmp_path / "homeostasis.png", tmp_path / "pong" / "pong.png"):
+        assert path.stat().st_size > 5000
 
 
 @pytest.mark.slow  # a minute of training: what it says is what it learns
