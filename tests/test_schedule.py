@@ -10,7 +10,7 @@ import pytest
 
 from bss2jax.chip.presets import system, tiles
 from bss2jax.cli import main
-from bss2jax.mapping import binding, suite
+from bss2jax.mapping import binding, objectives, suite
 from bss2jax.mapping.bound import Application, Bound, tiles_of
 from bss2jax.mapping.buffers import TooSlow, least_room
 from bss2jax.mapping.dataflow import Cycle, Dataflow, Deadlock, critical
@@ -168,6 +168,18 @@ def test_all_chips_at_once_are_as_fast_as_one_piece():
     assert found[-1].seconds == pytest.approx(piece)
     assert found[0].limit.split(" -> ")[0] == found[0].limit.split(" -> ")[-1]
     assert {"input", "hidden.1", "hidden.2", "out"} == set(found[0].limit.split(" -> "))
+
+
+def test_a_recurrent_group_in_real_time_runs_at_once_or_not_at_all():
+    load = suite.reservoir(60, 0.1, np.random.default_rng(0))
+    chips = replace(system("star12"), limits=replace(system("star12").limits, circuits=20))
+    mapping = search(load, chips, method="pycarl")
+    (found,) = of_mapping(mapping, batch=7)
+    assert found.bound.tiles.count == 3 and found.samples == 7
+    # No more than a sample, with what its spikes take to the other chips.
+    least = load.seconds + chips.substrate.run_overhead
+    sent = objectives.load(mapping) / chips.links[0].rate + chips.delay
+    assert least <= found.seconds <= least + sent
 
 
 def test_the_command_line_names_what_limits(capsys):
