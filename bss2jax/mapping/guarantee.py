@@ -218,7 +218,7 @@ def describe_guarantees(found: Sequence[Guarantee]) -> str:
             f"{1e6 * g.seconds:.1f} us",
             f"{1 / g.seconds:.4g} /s",
             f"{1e3 * g.latency:.3g} ms",
-            g.limit,
+            _shortened(g.limit.split(" -> ")),
         )
         for g in found
     ]
@@ -229,3 +229,18 @@ def describe_guarantees(found: Sequence[Guarantee]) -> str:
         f"the most time of a sample, {batch} in a batch, with writing of weights; latency of one"
     )
     return f"{note}\n{table(header, rows)}"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """Names with arrows between; of three or more parts of a layer in a row the first and last."""
+    runs: list[list[str]] = []
+    for name in names:
+        base, dot, part = name.rpartition(".")
+        before = f"{base}.{int(part) - 1}" if dot and part.isdecimal() else ""
+        if runs and runs[-1][-1] == before:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return " -> ".join(
+        f"{run[0]} .. {run[-1]}" if len(run) > 2 else " -> ".join(run) for run in runs
+    )
