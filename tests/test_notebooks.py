@@ -28,6 +28,7 @@ SMALL = {
     "12_schedule_heat_wear": {"name": '"edges"', "tiles": 4, "steps": 10},
     "13_plasticity": {"neurons": 16, "periods": 6, "epochs": 6},
     "14_dendrites": {"neurons": 32, "kicks": 81},
+    "15_gradients": {"epochs": 1, "hidden": 10},
 }
 
 # In every run those that pass most different code: one's own code, and synapses with neurons. The
