@@ -2,9 +2,10 @@
 
     python experiments/characterisation.py seed=0
 
-As on silicon (brainscales2-demos tp_01): weights -63..63 over the columns, constant inputs at 128
-rows, 30 runs, error bars. Writes `characterisation.md` and `characterisation.png`, with the
-published point beside it: ten columns at 100 x 15 x 21 read 55..63.
+As on silicon (brainscales2-demos tp_01): weights -63..63 over 127 columns, constant inputs of 0, 3
+and 7 at 128 rows, 30 runs, error bars. Writes `characterisation.md` and `characterisation.png`,
+with the published point beside it: ten columns at 100 x 15 x 21 read 55..63. `preset=linear` is a
+chip without a kink between negative and positive weights.
 """
 
 from pathlib import Path
@@ -20,12 +21,16 @@ from bss2jax.calibration.report import describe_sweep
 from bss2jax.config import load_specimen
 
 ACTIVATION, RUNS = 8, 30
+INPUTS = (0, 3, 7)  # of the published figure
 
 
-def weight_over_columns(chip: Chip, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """The published figure: column i has weight i - 63. Returns mean and std over runs, `[127]`."""
+def weight_over_columns(chip: Chip, key: jax.Array, value: int) -> tuple[np.ndarray, np.ndarray]:
+    """The published figure for an input of all 128 rows: column i has weight i - 63.
+
+    Returns mean and std over runs, `[127]`.
+    """
     weights = np.arange(-BSS2.weight_max, BSS2.weight_max + 1)
-    x = jnp.full((RUNS, BSS2.rows), float(ACTIVATION))
+    x = jnp.full((RUNS, BSS2.rows), float(value))
     y = matmul(x, np.broadcast_to(weights, (BSS2.rows, len(weights))), chip, key)
     return np.asarray(y.mean(0)), np.asarray(y.std(0, ddof=1))
 
@@ -49,17 +54,19 @@ def describe_point(y: np.ndarray) -> str:
 
 def draw(chip: Chip, key: jax.Array, out: Path) -> None:
     """Draws the published figure, and all columns' noise and pattern beside it."""
-    k_columns, k_sweep = jax.random.split(key)
-    mean, std = weight_over_columns(chip, k_columns)
+    *k_inputs, k_sweep = jax.random.split(key, len(INPUTS) + 1)
     sweep = characterise(chip, k_sweep, activation=ACTIVATION, runs=RUNS)
-    weights, nominal = np.asarray(sweep.weights), np.clip(sweep.product, -128, 127)
-    blue, red, _, grey = COLOURS
+    weights = np.asarray(sweep.weights)
+    blue, red, green, grey = COLOURS
     with figure(out / "characterisation.png", panels=2, width=9.0) as (left, right):
-        look = {"fmt": ".", "color": blue, "markersize": 4, "elinewidth": 1}
-        left.errorbar(weights, mean, std, label=f"column by column, {RUNS} runs", **look)
-        left.plot(weights, nominal, color=grey, label="nominal")
         left.axhspan(-80, 80, color=grey, alpha=0.12, label="linear on silicon")
-        left.set(xlabel="weight", ylabel="readout (LSB)")
+        look = {"fmt": ".", "markersize": 4, "elinewidth": 1}
+        for value, k, colour in zip(INPUTS, k_inputs, (green, blue, red), strict=True):
+            mean, std = weight_over_columns(chip, k, value)
+            nominal = np.clip(BSS2.gain * BSS2.rows * value * weights, -128, 127)
+            left.plot(weights, nominal, color=grey, linewidth=1)
+            left.errorbar(weights, mean, std, color=colour, label=f"input {value}", **look)
+        left.set(xlabel="weight, one a column", ylabel=f"readout (LSB), {RUNS} runs")
         right.plot(weights, sweep.fixed_pattern, color=red, label="fixed pattern: columns' means")
         right.plot(weights, sweep.trial_noise, color=blue, label="noise: over runs")
         right.set(xlabel="weight", ylabel="std (LSB)", ylim=(0, None))

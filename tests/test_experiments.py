@@ -123,6 +123,18 @@ def test_the_characterisation_compares_a_chip_with_the_published_point(tmp_path,
     assert abs(mean - 62.5) < 2
 
 
+@pytest.mark.slow  # trains; what it measures with is tested by itself
+def test_spreads_compare_chips_with_and_without_a_kink(tmp_path):
+    import spreads
+
+    spreads.main(["digits", *SHORT, "--chips", "3", "--images", "300", "--out", str(tmp_path)])
+    lines = (tmp_path / "spreads.md").read_text().splitlines()
+    rows = (re.fullmatch(r"(.+?) +([\d.]+) ±.*", line) for line in lines)
+    moved = {row[1]: float(row[2]) for row in rows if row}
+    assert set(moved) == set(spreads.CANDIDATES)
+    assert moved["the default"] < moved["no kink"] and moved["no kink"] / 100 > BY_CHANCE
+
+
 @pytest.mark.slow
 def test_robustness_writes_a_curve_of_the_same_chip_at_every_level(tmp_path):
     import robustness

@@ -15,7 +15,7 @@ from bss2jax.networks.layer import own_class
 from bss2jax.settings import Checked, Key, Reader, Where, Wrong, read, refused, tagged, text_instead
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
-Preset = Literal["calibrated", "uncalibrated", "none"]
+Preset = Literal["calibrated", "linear", "uncalibrated", "none"]
 Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
 Scale = Annotated[float, Gt(0), Lt(float("inf"))]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
