@@ -24,6 +24,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from bss2jax.settings import Checked, Wrong, nearest, read
 
 Name = Annotated[str, MinLen(1)]
+TauIcc = Annotated[float, Ge(1e-7), Le(3e-5)]  # s, what calix sets
 _Seconds = Annotated[float, Gt(0), Lt(1)]
 _Pause = Annotated[float, Ge(0), Lt(1)]
 
@@ -52,7 +53,7 @@ class Compartment(Checked):
 
     name: Name
     parent: Name | None = None
-    tau_icc: Annotated[float, Ge(1e-7), Le(3e-5)] = 5e-6
+    tau_icc: TauIcc = 5e-6
     circuits: Annotated[int, Ge(1), Le(512)] = 1
     synapses: bool = True
     spikes: bool = True

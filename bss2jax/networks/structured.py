@@ -7,16 +7,16 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import Ge, Lt, MinLen
 
-from bss2jax.chip.morphology import Compartment, Morphology
+from bss2jax.chip.morphology import Compartment, Morphology, TauIcc
 from bss2jax.execute.circuits import OnChips
 from bss2jax.execute.recording import Recording
 from bss2jax.kernels.gradients.rules import Surrogate
 from bss2jax.kernels.neurons.compartments import Compartments
 from bss2jax.kernels.neurons.lif import LIF
 from bss2jax.mapping.morphologies import MorphologyDemand, lay_out
-from bss2jax.networks.layer import Applied, Arrays, Finite, How, Scale
+from bss2jax.networks.layer import Applied, Arrays, Finite, How, NotNegative, Scale
 from bss2jax.networks.population import SpikingPopulation, gathered
 from bss2jax.networks.sending import dense
 from bss2jax.networks.signal import Signal
@@ -46,9 +46,9 @@ class Structured(SpikingPopulation):
 
     kind: Literal["structured"] = "structured"
     compartments: Annotated[tuple[Compartment, ...], MinLen(1)] = (Compartment(name="soma"),)
-    branches: int = 0
-    tau_icc: float = 5e-6
-    plateau: float = 0.0
+    branches: NotNegative = 0
+    tau_icc: TauIcc = 5e-6
+    plateau: Annotated[float, Ge(0), Lt(1)] = 0.0
     plateau_reset: Scale = 1.5
     plateau_alpha: Scale = 10.0
     spread: bool = False
