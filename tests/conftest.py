@@ -49,9 +49,9 @@ TRUE_COMPILER = {"test_experiment", "test_kills", "test_runs"}
 QUICK_COMPILER = SYSTEM - TRUE_COMPILER | {
     f"test_{name}"
     for name in (
-        "adex", "augment", "chip", "compartments", "faults_arrays", "faults_seeds", "foreign",
-        "graph", "keys", "modes", "morphologies", "network", "nonfinite", "soft_chip",
-        "spiking_network", "training",
+        "adex", "augment", "chip", "compartments", "delays", "eventprop", "faults_arrays",
+        "faults_seeds", "foreign", "graph", "keys", "modes", "morphologies", "network", "nir",
+        "nonfinite", "soft_chip", "spiking_network", "training",
     )
 }  # fmt: skip
 

@@ -60,10 +60,14 @@ def loss_of(spikes, v, readout, kind):
     return float(out @ [1.0, -0.6])
 
 
-voltage = pytest.param("voltage", 0.1, marks=pytest.mark.slow)  # the same jumps, compiled again
+slow = pytest.mark.slow  # the same jumps, compiled again
+LOSSES = [
+    pytest.param("time", 0.1), pytest.param("voltage", 0.1, marks=slow),
+    pytest.param("count", 0.0, marks=slow),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind, t_ref", [("time", 0.1), voltage, ("count", 0.0)])
+@pytest.mark.parametrize("kind, t_ref", LOSSES)
 def test_gradients_are_those_of_differences(kind, t_ref):
     arrivals, w, recurrent, readout = network()
     delay = DT  # of a step, as in the population

@@ -20,10 +20,7 @@ from bss2jax.networks.nir import read, read_spikes, write, write_spikes  # noqa:
 
 SAID = {"unit": "s", "reset": "value", "spikes": "sample", "order": "semi_implicit"}
 GRAPHS = every()
-USUAL = [
-    "two layers and a readout", "Linear-I", "recurrent CubaLIF Affine", "conv, sum, flatten",
-    "branches", "delay",
-]  # fmt: skip
+USUAL = ["recurrent CubaLIF Affine", "conv, sum, flatten", "branches", "delay"]  # fmt: skip
 slow = [pytest.param(name, marks=pytest.mark.slow) for name in GRAPHS if name not in USUAL]
 FILES = Path(os.environ.get("BSS2JAX_DATA", "none")) / "nir"
 
