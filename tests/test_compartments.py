@@ -297,6 +297,8 @@ def test_a_plateau_that_has_not_been_has_a_gradient():
         Compartments.of(Morphology.star(1, reset=2.0), LI())
     with pytest.raises(ValueError, match="LI never fires"):
         Compartments.of(Morphology.star(1), LI())
+    with pytest.raises(ValueError, match="parents: expected numbers of compartments before"):
+        replace(Compartments.of(Morphology.star(1), LIF()), parents=(1,))
     branch = dict(threshold=1.0, reset=2.0, t_ref=10e-6, holdoff=5e-6)
     neuron = Compartments.of(Morphology.star(1, **branch), LIF(), alpha=5.0)
     sent = jnp.zeros((30, 1, 1)).at[0].set(1.0)

@@ -51,7 +51,7 @@ def populations(network: Network) -> list[tuple[Node, str | None]]:
             continue
         if demand.joined(node.before[0].substrate) is None:
             raise ValueError(
-                f"layer {node.name}: only spiking populations run on several chips at once"
+                f"layer {node.name}: only populations of point neurons run on several chips at once"
             )
         found.append((node, origin[first]))
         origin[node.name] = node.name

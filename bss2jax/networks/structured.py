@@ -85,8 +85,9 @@ class Structured(SpikingPopulation):
     def shape(self, *before: Signal) -> Signal:
         if not self.sites:
             raise ValueError("compartments: none has synapses; set synapses of one")
-        self.neurons({}, before[0].dt if hasattr(before[0], "dt") else 1e-6)
-        return super().shape(*before)
+        after = super().shape(*before)
+        self.neurons({}, before[0].dt)  # refuses what no neuron can have
+        return after
 
     def weight_shape(self, before: Signal) -> tuple[int, ...]:
         number = 1 if self.spread else len(self.sites)

@@ -109,7 +109,10 @@ class Compartments(Neuron):
                 "cell: its compartments wait, and its spikes are at the ends of steps; give t_ref "
                 "to the compartments, and take integrator euler of AdEx"
             )
-
+        if any(not 0 <= parent < c for c, parent in enumerate(self.parents, 1)):
+            raise ValueError(
+                f"parents: expected numbers of compartments before, got {self.parents}"
+            )
         if any(self.spikes) and not self.cell.fires:
             raise ValueError(
                 f"cell: {type(self.cell).__name__} never fires; give the compartments spikes=False"
@@ -166,7 +169,8 @@ class Compartments(Neuron):
     def rest(self, like: jax.Array) -> CompartmentsState:
         """Returns the state at rest, all of them at their leak: see `Neuron.rest`."""
         cell = self._cells(like).rest(like)
-        zero = jnp.zeros_like(cell.v) if any(self.t_ref) and any(self.spikes) else None
+        waits = any(self.spikes) and any(self.t_ref + self.holdoff)
+        zero = jnp.zeros_like(cell.v) if waits else None
         return CompartmentsState(cell, zero, zero)
 
     def flow(self, state: CompartmentsState, current: jax.Array) -> CompartmentsState:
