@@ -144,7 +144,8 @@ def trained(path: Path, text: str, chips: int) -> dict:
     """Trains what is not there yet; returns accuracies, and bytes a sample."""
     file = path / "config.toml"
     path.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+    if not file.exists():
+        file.write_text(text)
     whole, _ = config.load(file)
     ideal = replace(whole, phases=whole.phases[:1], run=replace(whole.run, dir=str(path / "float")))
     start = str(path / "float")
@@ -153,6 +154,7 @@ def trained(path: Path, text: str, chips: int) -> dict:
     run = open_run(start)
     found = {"float": run.summary["test_accuracy"]["float"], "transfer": [], "loop": []}
     found["ideal"] = run.summary["test_accuracy"].get("ideal")
+    found["epochs"] = [run.config.phases[0].epochs]
     for seed in range(chips):
         place = path / f"chip-{seed}"
         if not (place / "summary.json").exists():
@@ -161,9 +163,10 @@ def trained(path: Path, text: str, chips: int) -> dict:
                 run=replace(whole.run, dir=str(place)),
             )  # fmt: skip
             session.train(one, text)
-        summary = json.loads((place / "summary.json").read_text())
-        found["transfer"].append(summary["test_accuracy"]["transfer"])
-        found["loop"].append(summary["test_accuracy"]["chip"])
+        accuracy = json.loads((place / "summary.json").read_text())["test_accuracy"]
+        found["transfer"].append(accuracy["transfer"])
+        found["loop"].append(accuracy["chip"])
+        found["epochs"][1:] = [open_run(str(place)).config.phases[0].epochs]
     return found | sent(run, "surrogate" in text.replace("[objective]", ""))
 
 
@@ -180,7 +183,7 @@ def sent(run, surrogate: bool) -> dict:
 
 def table(found: dict[str, dict]) -> str:
     """What came out, as Markdown."""
-    head = ("", "float", "ideal", "moved to chips", "in the loop", "bytes a sample")
+    head = ("", "epochs", "float", "ideal", "moved to chips", "in the loop", "bytes")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, one in found.items():
         spread = lambda values: (  # noqa: E731
@@ -189,7 +192,8 @@ def table(found: dict[str, dict]) -> str:
         )  # fmt: skip
         ideal = "–" if one["ideal"] is None else f"{100 * one['ideal']:.2f}"
         lines.append(
-            f"| {name} | {100 * one['float']:.2f} | {ideal} | {spread(one['transfer'])} | "
+            f"| {name} | {' + '.join(map(str, one['epochs']))} | "
+            f"{100 * one['float']:.2f} | {ideal} | {spread(one['transfer'])} | "
             f"{spread(one['loop'])} | {one['bytes']:.0f} |"
         )
     return "\n".join(lines) + "\n"
