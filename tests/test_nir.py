@@ -158,6 +158,9 @@ def test_what_no_layer_does_is_named():
     )
     negative = neurons(rng, "LIF", (4,), r=(-1.0, -0.5))
     refused(graph((6,), {"w": linear, "n": negative}), "r and w_in: expected numbers above 0")
+    shapeless = graph((6,), {"w": linear, "n": lif})
+    shapeless.nodes["input"].input_type["input"] = None
+    refused(shapeless, "Input 'input': says no shape")
     dangling = graph((6,), {"w": linear, "n": lif})
     dangling.edges.append(("n", "nowhere"))
     refused(dangling, "there is no node 'nowhere'")
@@ -234,7 +237,7 @@ def test_the_command_line_imports_trains_and_exports(tmp_path, monkeypatch, caps
     rng = np.random.default_rng(0)
     nodes = {"fc": weights(rng, "Affine", 10, 64, 3.0), "lif": neurons(rng, "LIF", (10,))}
     nir.write("net.nir", graph((64,), nodes, output=(10,)))
-    call = ["import", "net.nir", "--dt", "1e-3", "--data", "digits", "--steps", "20"]
+    call = ["import", "net.nir", "--dt", "1e-3", "--steps", "20"]  # digits fit
     assert main(call) == 2  # what the file does not say
     assert "spikes: a NIR file does not say it" in capsys.readouterr().err
     chip = ["--speedup", "1000", "--tau-syn", "5e-6", "--code", "regular"]
@@ -246,3 +249,8 @@ def test_the_command_line_imports_trains_and_exports(tmp_path, monkeypatch, caps
     back = nir.read("back.nir")
     assert set(back.edges) == {("input", "fc"), ("fc", "lif"), ("lif", "output")}
     np.testing.assert_array_equal(back.nodes["lif"].tau_mem, nodes["lif"].tau)
+    odd = {"fc": weights(rng, "Linear", 2, 3), "lif": neurons(rng, "LIF", (2,))}
+    nir.write("odd.nir", graph((3,), odd, output=(2,)))
+    call = ["import", "odd.nir", "--dt", "1e-3", "--convention", "norse", "--steps", "20"]
+    assert main([*call, "--out", "there.toml"]) == 0 and "random" in capsys.readouterr().out
+    assert main(["evaluate", "there.toml"]) == 0

@@ -16,7 +16,10 @@ def add(commands: Commands) -> None:
     imports = add_command(commands, "import", _import, text)
     imports.add_argument("file", help="a NIR file")
     imports.add_argument("--dt", type=float, required=True, help="seconds of a step of the graph")
-    imports.add_argument("--data", required=True, help="the data set that the config trains with")
+    imports.add_argument(
+        "--data",
+        help="the data set that the config trains with; default: the shipped one that fits",
+    )
     imports.add_argument(
         "--convention", choices=_CONVENTIONS, help="the framework whose habits the file follows"
     )
@@ -62,7 +65,9 @@ def _import(arguments: argparse.Namespace) -> None:
             )  # fmt: skip
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        around = imports.Around(arguments.data, arguments.code, arguments.steps)
+        fits = arguments.data or imports.fitting(imported)
+        samples = fits or imports.made_up(imported, path)
+        around = imports.Around(samples, arguments.code, arguments.steps)
         config = imports.config_of(imported, around, path.stem)
         imports.save(imported, config, path)
     meant = imported.convention
@@ -70,6 +75,8 @@ def _import(arguments: argparse.Namespace) -> None:
         f"meant: times in {meant.unit}, spikes as {meant.spikes}, reset to {meant.reset}, order "
         f"{meant.order}, membranes begin at {meant.start}, dt {arguments.dt:g} s"
     )
+    if fits is None:
+        arguments.window.result(f"data: no shipped set fits; {samples} is random, put yours there")
     for layer in imported.layers:
         arguments.window.result(f"layer {layer.name} ({getattr(layer, 'kind', '')})")
     arguments.window.result(f"config: {path}\nparameters: {path.with_suffix('.npz')}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from bss2jax import data
 from bss2jax.config import Config, ConfigError, dump
@@ -25,7 +26,7 @@ class Around:
     """What a graph does not have: samples, their code, their steps.
 
     Attributes:
-        data: name of a data set.
+        data: name of a data set, or the npz file of one.
         code: kind of the code that makes spikes of its values, such as `rate`.
         steps: T.
     """
@@ -33,6 +34,39 @@ class Around:
     data: str
     code: str = "rate"
     steps: int = 100
+
+
+def fitting(imported: Imported) -> str | None:
+    """Returns the one shipped data set whose samples and classes a graph takes; None: not one."""
+    outputs = imported.network(1).nodes[-1].after.entries
+    wanted = _entries(imported.size), outputs
+    known = {name: data.spec(name) for name in data.names()}
+    found = [n for n, s in known.items() if (_entries(s.shape), len(s.classes)) == wanted]
+    return found[0] if len(found) == 1 else None
+
+
+def made_up(imported: Imported, path: Path) -> str:
+    """Writes random samples of a graph's sizes, to be replaced by the user's; returns the file.
+
+    Args:
+        imported: the graph as layers.
+        path: of the config that they are for.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    rng, file = np.random.default_rng(0), path.with_name(f"{path.stem}-samples.npz")
+    outputs = imported.network(1).nodes[-1].after.entries
+    arrays: dict[str, Any] = {}
+    for split, number in (("train", 8 * outputs + 8), ("test", 2 * outputs)):
+        arrays[f"x_{split}"] = rng.random((number, *imported.size), np.float32)
+        arrays[f"y_{split}"] = np.arange(number) % outputs
+    try:
+        with writing(file) as opened:
+            np.savez(opened, **arrays)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror or error}") from None
+    return str(file)
 
 
 def config_of(imported: Imported, around: Around, name: str) -> Config:
@@ -46,6 +80,8 @@ def config_of(imported: Imported, around: Around, name: str) -> Config:
     Raises:
         ConfigError: the samples do not fit the graph.
     """
+    own = around.data.endswith(".npz")
+    source = Data(file=around.data) if own else Data(name=around.data)
     try:
         size = data.spec(around.data).shape
         entries, takes = _entries(size), _entries(imported.size)
@@ -64,7 +100,7 @@ def config_of(imported: Imported, around: Around, name: str) -> Config:
     layers = [replace(one, inputs=_renamed(one.inputs, first)) for one in imported.layers]
     reads_spikes = last.kind == "spikes"
     whole = Config(
-        name=name, description=f"imported from NIR, on {around.data}", data=Data(name=around.data),
+        name=name, description=f"imported from NIR, on {around.data}", data=source,
         layers=(*front, *layers, SpikeCount() if reads_spikes else MaxOverTime()),
         objective=Objective(scale=1.0 if reads_spikes else 3.0), start=f"{name}.npz",
         phases=(Phase(on="float", epochs=1, learning_rate=1e-3),),
@@ -93,7 +129,10 @@ def save(imported: Imported, config: Config, path: Path) -> None:
     try:
         checkpoint.save(path.with_suffix(".npz"), learned)
         with writing(path) as file:
-            file.write(dump(config).encode())
+            # What lies beside a config is found from there.
+            own = config.data.file
+            beside = replace(config.data, file=own if own is None else Path(own).name)
+            file.write(dump(replace(config, data=beside)).encode())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
 

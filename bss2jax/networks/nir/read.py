@@ -109,7 +109,10 @@ def read(
     graph = load(source)
     nodes = flat(graph)
     entrance, exit_ = nodes.only("Input"), nodes.only("Output")
-    shape = tuple(int(n) for n in np.ravel(nodes.nodes[entrance].input_type["input"]))
+    given = nodes.nodes[entrance].input_type["input"]
+    if given is None or np.size(given) == 0:
+        raise ValueError(f"Input {entrance!r}: says no shape; give it one, such as [inputs]")
+    shape = tuple(int(n) for n in np.ravel(given))
     back = _recurrent(nodes)
     made = _layers(nodes, entrance, exit_, shape, back, how)
     as_arrays = lambda tree: {name: jnp.asarray(a) for name, a in tree.items()}  # noqa: E731
