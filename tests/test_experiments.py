@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bss2jax import config, experiment
@@ -292,3 +293,24 @@ def test_gradients_train_once_and_tell_bytes(tmp_path, monkeypatch, capsys):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}
     gradients.main()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")} == before
+
+
+def test_an_autocorrelation_time_is_that_of_the_process():
+    import bistability
+
+    rng, keep, a = np.random.default_rng(0), np.exp(-2 / 40), np.zeros(50_000)
+    for i in range(1, len(a)):
+        a[i] = keep * a[i - 1] + rng.normal()
+    # 100 s in bins of 2 ms, 2500 times 40 ms: the error of a time constant is about sqrt(2 / 2500).
+    assert bistability.autocorrelation_time(a, 2.0) == pytest.approx(40, rel=3 * 0.028)
+
+
+@pytest.mark.slow  # compiles several populations of 512 neurons
+def test_bistability_writes_a_table_and_goes_on_from_what_is_kept(tmp_path):
+    import bistability
+
+    short = ["periods=10", "window=1e-4", "period=1e-3", "--drives", "80", "--test", "10"]
+    bistability.main([*short, "--out", str(tmp_path)])
+    text = (tmp_path / "bistability.md").read_text()
+    assert "10 updates" in text and "0.8 here" in text
+    assert (tmp_path / "bistability.png").stat().st_size > 5000

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from bss2jax import config, report
+from bss2jax import config, open_run, report
 from bss2jax.config import ConfigError
 from bss2jax.config.plastic import dump_plastic, load_plastic, shipped_plastic
 from bss2jax.emulation import prepare
+from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.plastic import STDP
-from bss2jax.runs import plastic
+from bss2jax.runs import plastic, session
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.runs.signals import Stopped
 
@@ -104,3 +105,22 @@ def test_a_dumped_config_is_the_same(tmp_path):
     parsed, _ = load_plastic("pong")
     (tmp_path / "again.toml").write_text(dump_plastic(parsed))
     assert load_plastic(tmp_path / "again.toml")[0] == parsed
+
+
+@pytest.mark.slow  # trains a network first
+def test_a_network_that_was_trained_offline_goes_on_learning(tmp_path):
+    short = ["phases.0.epochs=1", "phases.1.epochs=1", f"run.dir={tmp_path / 'net'}"]
+    net = session.train(config.load("digits_spiking", short)[0])
+    codes = Codes(60.0).shown(open_run(net.path).params["lif_0"]["weight"])
+    settings = [
+        'environment={kind="samples",samples=5}', "neurons.number=200", "neurons.fresh=true",
+        "synapses.pairs=true", "period=1e-4", "visited=0", "periods=2", "layer=lif_0",
+        f"start={net.path}", 'rules=[{kind="drift",share=0.0}]', f"run.dir={tmp_path / 'on'}",
+    ]  # fmt: skip
+    run = plastic.train(load_plastic("homeostasis", settings)[0])
+    like = prepare(load_plastic(run.path / "resolved.toml")[0]).begin()
+    pairs = np.asarray(run.restore("final", like).weights).reshape(64, 2, 200)
+    np.testing.assert_array_equal(pairs[:, 0] - pairs[:, 1], codes)
+    assert pairs.min() == 0 and pairs.max() == 63 and (pairs.min(axis=1) == 0).all()
+    with pytest.raises(ConfigError, match="no layer 'lif_9' with weights: lif_0, li_0"):
+        plastic.train(load_plastic("homeostasis", [*settings, "layer=lif_9"])[0])
