@@ -113,7 +113,7 @@ GRADIENTS = {
     "eventprop": 'gradient = "eventprop"',
     "eventprop, delays": 'gradient = "eventprop"',
 }
-DELAY = '[[layers]]\nkind = "delay"\nlongest = 12e-6\n'
+DELAY = '[[layers]]\nkind = "delay"\nlongest = 12e-6\ninterpolate = true\n'
 
 
 def text_of(task: str, hidden: int, rule: str, scale: float) -> str:

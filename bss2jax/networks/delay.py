@@ -19,13 +19,25 @@ from bss2jax.networks.spiking import LIF
 
 
 def bounded(p: jax.Array, shortest: float, longest: float) -> jax.Array:
-    """Returns delays `[...]`, s, of trained numbers: shortest + (longest - shortest) / (1 + e^-p).
+    """Returns delays `[...]`, s, of trained numbers: shortest + (longest - shortest) / (1 + e^-4p).
+
+    So steep that they learn at rates that suit weights.
 
     Args:
         p: `[...]` the numbers.
         shortest, longest: s.
     """
-    return shortest + (longest - shortest) * jax.nn.sigmoid(p)
+    return shortest + (longest - shortest) * jax.nn.sigmoid(4 * p)
+
+
+def short(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draws numbers `[...]` of delays that begin in the lowest fifth of their range.
+
+    Args:
+        key: the random key.
+        shape: of the numbers.
+    """
+    return -0.5 + 0.125 * draws.normal(key, shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +72,7 @@ class Delay(Layer):
         return spikes.fired(*spikes.size)
 
     def init(self, key: jax.Array, *before: Signal) -> Arrays:
-        return {"delay": draws.normal(key, (before[0].entries,))} if self.trained else {}
+        return {"delay": short(key, (before[0].entries,))} if self.trained else {}
 
     def state(self, *before: Signal) -> Arrays:
         return {} if self.trained else {"delay": jnp.zeros(before[0].entries, jnp.float32)}
@@ -119,7 +131,7 @@ class DelayedLIF(LIF):
 
     def init(self, key: jax.Array, *before: Signal) -> Arrays:
         shape = self.weight_shape(before[0]) if self.delays == "synaptic" else (self.outputs,)
-        delay = draws.normal(folded(key, "delay"), shape)
+        delay = short(folded(key, "delay"), shape)
         return super().init(key, *before) | {"delay": delay}
 
     def weights(self, params: Arrays, *before: Signal) -> Arrays:
