@@ -14,6 +14,7 @@ import bss2jax
 import bss2jax.nnx
 from bss2jax import calibration, config, data, networks, plot, report
 from bss2jax.cli import main, parser
+from bss2jax.config.plastic import load_plastic, shipped_plastic
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -129,7 +130,8 @@ def test_commands_are_commands(tmp_path, capsys):
             source = tmp_path / source
             source.write_text(own)
         if source:
-            config.load(source, parsed.overrides)
+            read = load_plastic if source in shipped_plastic() else config.load
+            read(source, parsed.overrides)
         elif words[:2] == ["chip", "sample"]:
             config.load_specimen(parsed.overrides)
 
