@@ -5,7 +5,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 TESTS ?= tests
 PYTEST := -m pytest -n 2 --dist worksteal $(TESTS)
 
-.PHONY: demo lint test test-kernels test-system test-slow test-lowest test-newest
+.PHONY: demo lint test test-kernels test-system test-devices test-slow test-lowest test-newest
 .PHONY: docs kills fuzz bench notebooks format clean
 
 demo: .venv/demo
@@ -26,6 +26,10 @@ test-kernels: .venv/test
 
 test-system: .venv/test
 	$(BIN)/python $(PYTEST) -m "not slow and system"
+
+# Devices and processes beside each other, on this machine.
+test-devices: .venv/test
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_devices.py tests/test_hosts.py
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow

@@ -102,7 +102,8 @@ def prepare(
         network: the config's own, where `network_of` has built it already.
 
     Raises:
-        ConfigError: as `network_of`, or the validation split leaves nothing to train on.
+        ConfigError: as `network_of`, or the validation split leaves nothing to train on, or there
+            are fewer devices than asked for.
         DataError: the data cannot be had, or a split is empty, of other shapes than the network
             takes, or has values or labels out of range.
     """
@@ -111,7 +112,11 @@ def prepare(
     for name in ("train", "validation", "test"):
         if getattr(dataset, name) is not None:
             _check_split(getattr(dataset, name), f"{dataset.name}: {name}", dataset, network)
-    task = task_of(config, network, dataset.full_scale)
+    try:
+        mesh = config.mesh.mesh()
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    task = replace(task_of(config, network, dataset.full_scale), mesh=mesh)
     training, validation = _split(dataset, config.data.validation, config.seed)
     experiment = Experiment(config, task, training, validation, _on_device(dataset.test))
     experiment.chip  # noqa: B018 - a file that cannot be read is found out now

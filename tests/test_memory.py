@@ -42,7 +42,7 @@ def test_a_config_that_cannot_fit_says_so_before_anything_is_written(tmp_path, m
     with pytest.raises(ConfigError, match=r"phases.0: needs at least \d{3}\.\d GiB of memory"):
         session.train(config.load("digits_spiking", huge)[0])
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(memory, "available", lambda: 2**16)
+    monkeypatch.setattr(memory, "available", lambda mesh: 2**16)
     with pytest.raises(ConfigError, match=r"phases.0: needs at least 0.0 GiB"):
         session.train(config.load("digits", [huge[0], SMALL])[0])
 

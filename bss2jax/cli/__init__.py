@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failures.say("interrupted")
             return 128 + (signals.signal or 2)
         except Exception as error:
-            return failures.answer(error)
+            return failures.leave(failures.answer(error))
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

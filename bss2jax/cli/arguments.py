@@ -63,6 +63,12 @@ def add_config(parser: argparse.ArgumentParser, **settings: Any) -> None:
     )
 
 
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """Adds how many devices take part."""
+    text = "how many devices take part; default: all, with samples spread over them"
+    parser.add_argument("--devices", type=count, metavar="N", help=text)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds the choice of output that programs read."""
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")

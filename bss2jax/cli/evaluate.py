@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bss2jax.cli import pages
-from bss2jax.cli.arguments import Commands, add_command, add_json, count
+from bss2jax.cli.arguments import Commands, add_command, add_devices, add_json, count
 
 if TYPE_CHECKING:
     from bss2jax.experiment import Experiment
@@ -24,6 +24,7 @@ def add(commands: Commands) -> None:
     evaluate.add_argument(
         "--chips", type=count, default=0, metavar="N", help="how many chips the run has not seen"
     )
+    add_devices(evaluate)
     add_json(evaluate)
 
 
@@ -39,10 +40,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     window, path = arguments.window, Path(arguments.run)
     with window.stage(f"loading {path} and its data"):
         if path.suffix == ".toml":
-            directory, (prepared, learned) = None, read_config(path)
+            directory, (prepared, learned) = None, read_config(path, arguments.devices)
         else:
             directory = RunDirectory(path)
-            prepared, learned = session.read_final(directory)
+            prepared, learned = session.read_final(directory, arguments.devices)
     if arguments.chips and "chip" not in (known := prepared.task.network.executions):
         raise ConfigError(f"--chips: this network runs on {', '.join(known)} only")
     results = _measured(prepared, learned, window)

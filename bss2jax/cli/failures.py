@@ -55,6 +55,16 @@ def answer(error: Exception) -> int:
     return 2 if said else _OURS
 
 
+def leave(code: int) -> int:
+    """Returns an exit code; one of several processes ends here, with no wait for others."""
+    jax = sys.modules.get("jax")
+    if code and jax and jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
 def _explained(error: Exception) -> str:
     """What a call, a file, a disk or the environment has caused; empty where none of these has."""
     if isinstance(error, CallError):
@@ -71,9 +81,21 @@ def _explained(error: Exception) -> str:
         platforms = os.environ.get("JAX_PLATFORMS")
         reason = (str(found) or type(found).__name__).splitlines()[0]
         return f"JAX finds no device with JAX_PLATFORMS={platforms}: {reason}; unset it, or set cpu"
+    if isinstance(error, jax.errors.JaxRuntimeError) and _of_others(str(error)):
+        return (
+            f"process {jax.process_index()} of {jax.process_count()} ends, as another one is lost: "
+            f"{str(error).splitlines()[0]}; `bss2jax train --resume RUN` goes on from its last "
+            "checkpoint"
+        )
     if isinstance(error, jax.errors.JaxRuntimeError):
         return f"JAX: {str(error).splitlines()[0]}"
     return ""
+
+
+def _of_others(text: str) -> bool:
+    """Whether what JAX says is of another process of the same run."""
+    words = ("Gloo", "NCCL", "peer", "heartbeat", "coordination", "Coordination")
+    return sys.modules["jax"].distributed.is_initialized() and any(word in text for word in words)
 
 
 def _unexplained(error: Exception) -> str:

@@ -1,10 +1,11 @@
 """`bss2jax train`: a config becomes a run, or a stopped run goes on."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from bss2jax.cli import pages
-from bss2jax.cli.arguments import Commands, add_command, add_config
+from bss2jax.cli.arguments import Commands, add_command, add_config, add_devices, count, seed
 
 
 def add(commands: Commands) -> None:
@@ -18,6 +19,14 @@ def add(commands: Commands) -> None:
     train.add_argument(
         "--report", action="store_true", help="also write RUN/report.html, a page about the run"
     )
+    add_devices(train)
+    text = "take part in a run of several processes, as SLURM, Kubernetes or the next options say"
+    train.add_argument("--distributed", action="store_true", help=text)
+    text = "host and port of process 0, where nothing else says it"
+    train.add_argument("--coordinator", metavar="HOST:PORT", help=text)
+    train.add_argument("--processes", type=count, metavar="N", help="how many take part")
+    text = "the number of this process, 0 for the one that writes the run"
+    train.add_argument("--process", type=seed, metavar="NUMBER", help=text)
     train.set_defaults(error=train.error)
 
 
@@ -31,22 +40,30 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.error("expected a config, or --resume with a run's directory")
     import json
 
+    if arguments.distributed:
+        _join(arguments)
     from bss2jax import config
     from bss2jax.networks.rungs import RUNGS
-    from bss2jax.runs import plastic, session
+    from bss2jax.runs import hosts, plastic, session
 
     pages.keep_pages()
     window = arguments.window
     if _is_plastic(arguments):
+        if arguments.devices:
+            arguments.error("--devices: a population that learns by itself is on one device")
         _learn(arguments, plastic)
         return
     if arguments.resume is None:
-        parsed, text = config.load(arguments.config, arguments.overrides)
+        chosen = [f"mesh.devices={arguments.devices}"] if arguments.devices else []
+        parsed, text = config.load(arguments.config, [*arguments.overrides, *chosen])
         options = arguments.signals, arguments.tensorboard, window
         run = session.train(parsed, text, None, *options)
     else:
-        run = session.resume(arguments.resume, arguments.signals, arguments.tensorboard, window)
-        parsed, _ = config.load(run.path / "resolved.toml")
+        options = arguments.signals, arguments.tensorboard, window
+        run = session.resume(arguments.resume, *options, arguments.devices)
+        parsed, _ = config.load(Path(arguments.resume) / "resolved.toml")
+    if not hosts.leads():
+        return
     summary = json.loads(run.read("summary.json"))
     accuracy = summary["test_accuracy"]
     rows = [(name, f"{accuracy[name]:.2%}", RUNGS[name].meaning) for name in accuracy]
@@ -55,6 +72,20 @@ def _train(arguments: argparse.Namespace) -> None:
     window.table((f"chip {chip}", "test accuracy", ""), rows)
     window.result(f"\n{summary['seconds']['total']:.0f} s; the run is in {run.path}")
     _report(arguments, run.path)
+
+
+def _join(arguments: argparse.Namespace) -> None:
+    """Joins the processes of the run; only the first one says what goes on."""
+    import os
+    import sys
+
+    from bss2jax.runs import hosts
+    from bss2jax.window import Window
+
+    hosts.join(arguments.coordinator, arguments.processes, arguments.process)
+    if not hosts.leads():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        arguments.window = Window(-1)
 
 
 def _is_plastic(arguments: argparse.Namespace) -> bool:

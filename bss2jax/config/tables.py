@@ -13,6 +13,7 @@ from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.networks import LAYERS, Conversion, Layer
 from bss2jax.networks.layer import own_class
 from bss2jax.settings import Checked, Key, Reader, Where, Wrong, read, refused, tagged, text_instead
+from bss2jax.training.devices import Devices
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
 Preset = Literal["calibrated", "linear", "uncalibrated", "none"]
@@ -199,6 +200,7 @@ class Config(Checked):
         layers: the layers of the network, each behind the one before it or behind its `inputs`.
         conversion: how a network of rates runs as spikes.
         plan: on which chips of which system it runs.
+        mesh: which devices compute it.
         objective, augment: what is minimised, and how images are changed.
         start: the directory of a finished run with the same layers, whose final parameters are
             those that training starts from, or the file that `bss2jax import` wrote; by default
@@ -218,6 +220,7 @@ class Config(Checked):
     layers: Annotated[tuple[AnyLayer, ...], MinLen(1)]
     conversion: Conversion = Conversion()
     plan: Placing = Placing()
+    mesh: Devices = Devices()
     objective: Objective = Objective()
     augment: Augmentation = Augmentation()
     start: Path | None = None

@@ -11,6 +11,7 @@ import tomli_w
 from bss2jax.config.tables import Config, Run
 from bss2jax.networks.layer import kind_of
 from bss2jax.settings import key_text
+from bss2jax.training.devices import Devices
 
 
 def dump(config: Config) -> str:
@@ -27,9 +28,9 @@ def differences(first: Config, second: Config) -> list[str]:
 def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
     """Returns the keys in which configs differ, with the values of each; None: it has no such key.
 
-    Where runs go is left out.
+    Where runs go, and on how many devices, is left out.
     """
-    trees = [_flat(_tree(replace(config, run=Run()))) for config in configs]
+    trees = [_flat(_tree(replace(config, run=Run(), mesh=Devices()))) for config in configs]
     keys = dict.fromkeys(key for tree in trees for key in tree)
     told = [key for key in keys if len({repr(tree.get(key)) for tree in trees}) > 1]
     return [{key: tree.get(key) for key in told} for tree in trees]

@@ -8,6 +8,7 @@ compile time do not grow with the number of blocks.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from bss2jax.execute.stripes import Stripes, Tables
 from bss2jax.kernels import noise
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.dot import dot
-from bss2jax.kernels.mesh import alike
+from bss2jax.kernels.mesh import PIECES, alike, own, pieces
 from bss2jax.mapping.products import Grid
 
 
@@ -101,7 +102,11 @@ def run(
         drawn = None if words is None else words[:pairs]
         xs = (_of_pairs(inputs, pairs), _of_pairs(weights, pairs), laid, drawn)
         first, _ = alike(sums, xs)
-        sums, masks = lax.scan(partial(_run_pair, settings, bits, numbers), first, xs)
+        run_pair = partial(_run_pair, settings, bits, numbers)
+        if pieces() > 1 and not settings.mask_saturated:
+            sums, masks = _over_pieces(run_pair, first, xs, pairs), None
+        else:
+            sums, masks = lax.scan(run_pair, first, xs)
         each += [] if masks is None else [masks.reshape(2 * pairs, *shape)]
     if weights.last is not None and inputs.last is not None:
         normal, _ = _draw(None if words is None else words[-1], numbers, grid.outputs)
@@ -116,6 +121,27 @@ def run(
     y = jnp.clip(total, substrate.readout_min, substrate.readout_max)
     all_masks = jnp.concatenate(each) if settings.mask_saturated and each else None
     return y, Clipped(readouts, all_masks, y != total)
+
+
+def _over_pieces(run_pair: Any, none: jax.Array, xs: tuple, pairs: int) -> jax.Array:
+    """Runs pairs of row blocks on as many devices as pieces are spread over; returns the sum.
+
+    The sum is of whole numbers, so that it does not matter who adds what. Pairs that fill the last
+    devices up are left out of it: an empty block reads out its offset.
+    """
+    devices = pieces()
+    each = -(-pairs // devices)
+
+    def dealt(leaf: jax.Array) -> jax.Array:
+        filled = [(0, devices * each - pairs)] + [(0, 0)] * (leaf.ndim - 1)
+        return own(jnp.pad(leaf, filled).reshape(devices, each, *leaf.shape[1:]))
+
+    def one(sums: jax.Array, pair: tuple) -> tuple[jax.Array, None]:
+        real, given = pair
+        return jnp.where(real, run_pair(sums, given)[0], sums), None
+
+    real = dealt(jnp.ones(pairs, bool))
+    return lax.psum(lax.scan(one, none, (real, jax.tree.map(dealt, xs)))[0], PIECES)
 
 
 def _disturbances(

@@ -11,7 +11,7 @@ References: hxtorch `snn`; Cramer et al. 2022, 10.1073/pnas.2109194119 (in the l
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from bss2jax.execute.recording import Recording, check_observed, jitter_spikes, 
 from bss2jax.kernels import noise
 from bss2jax.kernels.gradients.nominal import without_gradient
 from bss2jax.kernels.gradients.rules import Gradient, Surrogate
-from bss2jax.kernels.mesh import axes_of, over_mesh
+from bss2jax.kernels.mesh import axes_of, gathered, over_mesh, own, pieces, shared
 from bss2jax.kernels.neurons.base import as_float32
 from bss2jax.kernels.neurons.recorded import Trace, Trial
 from bss2jax.kernels.synapses.base import Sent
@@ -135,6 +135,8 @@ def _population(
     )  # fmt: skip
     run = partial(_run, codes=codes, gradient=gradient, membrane="membrane" in observe)
     blocks = 1 if neuron.coupled else _blocks(sent, w, recurrent, circuits)
+    if not neuron.coupled and recurrent is None and sent.positions is None:
+        blocks = -(-blocks // pieces()) * pieces()
     if blocks == 1:
         trace = run(whole, sent, key, sample)
     else:
@@ -292,10 +294,18 @@ def _blocks(sent: Sent, w: jax.Array, recurrent: jax.Array | None, circuits: OnC
 def _one_after_the_other(
     run: Any, whole: _Block, blocks: int, sent: Sent, key: jax.Array | None, sample: jax.Array
 ) -> Trace:
-    """Runs blocks of equal width; the last one is filled up by the last neuron."""
-    size = whole.w.shape[-1]
+    """Runs blocks of equal width; the last one is filled up by the last neuron.
+
+    On several devices each runs as many of them.
+    """
+    size, devices = whole.w.shape[-1], pieces()
     width = -(-size // blocks)
-    chosen = np.minimum(np.arange(blocks * width), size - 1).reshape(blocks, width)
+    numbers = np.minimum(np.arange(blocks * width), size - 1)
+    chosen = jnp.asarray(numbers.reshape(devices, -1, width), jnp.int32)
+    if devices > 1:
+        trained = shared((whole.w, whole.neuron, whole.bias))
+        whole = replace(whole, w=trained[0], neuron=trained[1], bias=trained[2])
+        sent = _shared_floats(sent)
 
     def some(numbers: jax.Array) -> _Block:
         of_neuron = lambda p: p[..., numbers] if p.ndim else p  # noqa: E731
@@ -307,14 +317,27 @@ def _one_after_the_other(
             numbers, whole.unit, None,
         )  # fmt: skip
 
-    @jax.checkpoint
     def one(numbers: jax.Array) -> Trace:
         return run(some(numbers), sent, key, sample)
 
-    trace = lax.map(one, jnp.asarray(chosen, jnp.int32))
-    return jax.tree.map(
-        lambda y: jnp.moveaxis(y, 0, 2).reshape(*y.shape[1:3], blocks * width)[..., :size], trace
-    )
+    mine = chosen[0] if devices == 1 else own(chosen)
+    if len(mine) == 1:
+        trace = one(mine[0])
+    else:
+        trace = lax.map(jax.checkpoint(one), mine)
+        trace = jax.tree.map(lambda y: jnp.moveaxis(y, 0, 2).reshape(*y.shape[1:3], -1), trace)
+    if devices > 1:
+        return jax.tree.map(lambda y: gathered(y, 2, size), trace)
+    return jax.tree.map(lambda y: y[..., :size], trace)
+
+
+def _shared_floats(sent: Sent) -> Sent:
+    """What is sent, the gradient of which is summed over pieces; numbers of events have none."""
+
+    def one(leaf: Any) -> Any:
+        return shared(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(one, sent)
 
 
 def _by_position(y: jax.Array | None, positions: int | None) -> jax.Array | None:

@@ -36,7 +36,7 @@ from bss2jax.kernels.gradients.nominal import (
     values_of,
     without_gradient,
 )
-from bss2jax.kernels.mesh import alike, axes_of, over_mesh
+from bss2jax.kernels.mesh import alike, axes_of, gathered, over_mesh, own, pieces
 from bss2jax.mapping.products import Grid
 
 _KEPT = "; bss2jax.training.keep_in_range() behind an optimiser keeps weights there"
@@ -258,7 +258,7 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
     scaled = instantiated(dy[0]) * vmm.nominal_scale(settings.num_sends, settings.substrate)
     nothing = (None,) * 4
     if clipped is None or clipped.each is None:
-        return dot(scaled, w.T), dot(x.T, scaled), *nothing
+        return *_slopes(x, w, scaled), *nothing
     open_sums = jnp.where(clipped.sums, 0, scaled)
     grid = Grid(w.shape[0], w.shape[1], settings.substrate)
     rows, count = grid.block_shape[0], grid.row_blocks
@@ -274,6 +274,18 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
     _, (dx, dw) = lax.scan(step, None, (x_blocks, w_blocks, clipped.each))
     dx = dx.swapaxes(0, 1).reshape(len(x), count * rows)[:, : grid.inputs]
     return dx, dw.reshape(count * rows, grid.outputs)[: grid.inputs], *nothing
+
+
+def _slopes(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The gradients of inputs `[M, K]` and weights `[K, N]`; rows of K are dealt to pieces."""
+    devices = pieces()
+    if devices == 1:
+        return dot(dy, w.T), dot(x.T, dy)
+    rows = len(w)
+    width = -(-rows // devices)
+    filled = (0, devices * width - rows), (0, 0)
+    xs, ws = (own(jnp.pad(a, filled).reshape(devices, width, -1)) for a in (x.T, w))
+    return gathered(dot(dy, ws.T), 1, rows), gathered(dot(xs, dy), 0, rows)
 
 
 _product.defvjp(_product_forward, _product_backward, symbolic_zeros=True)

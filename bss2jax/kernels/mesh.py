@@ -4,11 +4,15 @@ What is computed here is the same wherever samples are: gradients made by hand s
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
+
+PIECES = "pieces"  # the axis of a mesh whose devices have the pieces of a plan
 
 
 def alike(*trees: Any) -> Any:
@@ -55,6 +59,60 @@ def axes_of(array: Any, *numbers: int) -> PartitionSpec:
         return PartitionSpec()
     spec = jax.typeof(array).sharding.spec
     return PartitionSpec(*(spec[i] for i in numbers))
+
+
+# --- pieces of a plan
+
+
+def pieces() -> int:
+    """Returns how many devices have the pieces of a plan here, within `jax.shard_map`; else 1."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.shape[PIECES] if PIECES in mesh.manual_axes else 1
+
+
+def own(parts: Any) -> Any:
+    """Returns a device's part of arrays `[pieces, ...]`, without their first axis."""
+    number = lax.axis_index(PIECES)
+    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False), parts)
+
+
+@jax.custom_vjp
+def shared(tree: Any) -> Any:
+    """Returns arrays of floats that each piece uses; their gradients are summed over the pieces.
+
+    All that follows up to `gathered` is of the device's own pieces; what is outside of both is the
+    same on all devices of an axis of pieces.
+
+    Args:
+        tree: of float arrays, the same on all devices.
+    """
+    return tree
+
+
+shared.defvjp(lambda tree: (tree, None), lambda _, slope: (lax.psum(slope, PIECES),))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def gathered(array: jax.Array, axis: int, size: int) -> jax.Array:
+    """Joins what each piece made; backwards a device takes what is of its own.
+
+    Args:
+        array: of any shape, of as many entries along an axis on each device.
+        axis: along which they stand.
+        size: how many there are of all devices; what is beyond filled the last ones up.
+    """
+    whole = lax.all_gather(array, PIECES, axis=axis, tiled=True)
+    return lax.slice_in_dim(whole, 0, size, axis=axis)
+
+
+def _taken(axis: int, size: int, width: int, slope: jax.Array) -> tuple[jax.Array]:
+    filled = [(0, 0)] * slope.ndim
+    filled[axis] = (0, width * lax.axis_size(PIECES) - size)
+    first = lax.axis_index(PIECES) * width
+    return (lax.dynamic_slice_in_dim(jnp.pad(slope, filled), first, width, axis=axis),)
+
+
+gathered.defvjp(lambda array, axis, size: (gathered(array, axis, size), array.shape[axis]), _taken)
 
 
 def _varying(leaf: Any) -> frozenset:

@@ -5,13 +5,13 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from bss2jax.chip import draws
 from bss2jax.config import ConfigError
 from bss2jax.experiment import Experiment
 from bss2jax.training import loop
-from bss2jax.training.evaluate import BATCH, compiled_evaluation
+from bss2jax.training.evaluate import evaluation_for
 from bss2jax.training.step import VALIDATION, compiled_step
 from bss2jax.training.tiles import Compiled
 
@@ -22,7 +22,7 @@ def require(experiment: Experiment, first: int = 0) -> None:
     Raises:
         ConfigError: a phase, from the first one trained on, needs more memory than there is.
     """
-    limit = available() or math.inf
+    limit = available(experiment.task.mesh) or math.inf
     for number in range(first, len(experiment.config.phases)):
         try:
             needed = _resident(experiment, number)
@@ -36,21 +36,26 @@ def require(experiment: Experiment, first: int = 0) -> None:
             ) from None
         if needed > limit:
             batch = experiment.config.phases[number].batch_size
+            each = "" if experiment.task.mesh is None else " on each device"
             raise ConfigError(
-                f"phases.{number}: needs at least {needed / 2**30:.1f} GiB of memory, there are "
-                f"{limit / 2**30:.1f}; take a smaller batch_size (now {batch}), fewer time steps "
-                "or smaller layers"
+                f"phases.{number}: needs at least {needed / 2**30:.1f} GiB of memory{each}, "
+                f"there are {limit / 2**30:.1f}; take a smaller batch_size (now {batch}), fewer "
+                "time steps or smaller layers"
             )
 
 
 def needed(experiment: Experiment, number: int) -> int:
-    """Returns the bytes of a phase at its fullest: data, state, and what XLA adds to them."""
+    """Returns the bytes of a phase at its fullest, on a device: data, state, what XLA adds."""
     return _resident(experiment, number) + _working(experiment, number)
 
 
-def available() -> int | None:
-    """Returns the memory of the device, or of this process, in bytes; None: unknown."""
-    stats = jax.devices()[0].memory_stats()
+def available(mesh: Mesh | None = None) -> int | None:
+    """Returns the memory of a device, or its share of this process's, in bytes; None: unknown.
+
+    Args:
+        mesh: the devices, which on CPUs share the process's memory; None for one.
+    """
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
     try:
@@ -62,7 +67,7 @@ def available() -> int | None:
             limits.append(int(file.read()))
     except (OSError, ValueError):  # no such group, or "max"
         pass
-    return min(limits)
+    return min(limits) // (1 if mesh is None else len(mesh.local_devices))
 
 
 def progress_like(experiment: Experiment, number: int) -> loop.Progress:
@@ -89,14 +94,8 @@ def _working(experiment: Experiment, number: int) -> int:
     task, chip, state = experiment.task, experiment.chip, progress_like(experiment, number).state
     step = compiled_step(task, phase, state, experiment.training, chip, key)
     noise = draws.folded(key, VALIDATION) if phase.noise else None
-    x, y = experiment.validation.x, experiment.validation.y
-    batch = min(BATCH, len(y))
-    part = (
-        jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype),
-        jax.ShapeDtypeStruct((batch,), y.dtype),
-        jax.ShapeDtypeStruct((batch,), jnp.bool_),
-    )
-    evaluation = compiled_evaluation(task, phase.on, state.variables, *part, chip, noise)
+    taken = state.variables, experiment.validation, chip, noise
+    evaluation, part = evaluation_for(task, phase.on, *taken)
     return max(_added(step), _bytes(part) + _added(evaluation))
 
 

@@ -14,6 +14,7 @@ from bss2jax.networks.graph import Network
 from bss2jax.networks.layer import kind_of
 from bss2jax.networks.rungs import RUNGS
 from bss2jax.training import loop
+from bss2jax.training.devices import described
 from bss2jax.training.evaluate import Result
 from bss2jax.training.phase import steps_per_epoch, total_steps
 from bss2jax.window import Window
@@ -44,6 +45,8 @@ def introduce_data(experiment: Experiment, window: Window) -> None:
             experiment.config.data.source, size, *counts
         ),
     )
+    if experiment.task.mesh is not None:
+        window.say((f"{'devices':10}", "cyan"), described(experiment.task.mesh))
 
 
 def plan_line(network: Network) -> str:

@@ -2,13 +2,14 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from signal import SIGPIPE
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from bss2jax import config as configs
 from bss2jax import data
@@ -16,9 +17,10 @@ from bss2jax.config import Config
 from bss2jax.experiment import Experiment, plan_text, prepare, training_samples
 from bss2jax.model import network_of
 from bss2jax.runs import directory as runs
-from bss2jax.runs import memory
+from bss2jax.runs import hosts, memory
 from bss2jax.runs import tensorboard as events
 from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.runs.past import Past, progress_meta, progress_of, recalled, save
 from bss2jax.runs.progress import Reporter, introduce, introduce_data, say_rung
 from bss2jax.runs.signals import Failed, Signals, Stopped
 from bss2jax.runs.start import (
@@ -73,7 +75,7 @@ def train(
         network = network_of(config)
         # What cannot be is told before anything is loaded or said.
         training_samples(config)
-        if config.run.dir is not None:
+        if config.run.dir is not None and hosts.leads():
             runs.require_place(Path(config.run.dir))
     introduce(config, network, window)
     with window.stage(f"loading {config.data.source}"):
@@ -87,18 +89,21 @@ def resume(
     signals: Signals | None = None,
     tensorboard: bool = False,
     window: Window | None = None,
+    devices: int | None = None,
 ) -> RunDirectory:
     """Goes on with a run that was stopped; its directory may have been moved.
 
     Args:
         path: the path of the run.
         signals, tensorboard, window: as in `train`.
+        devices: how many take part; None: as many as before, where there are.
 
     Raises:
         As `train`, and RunError: there is no run.
     """
     config = stored(path)
-    config = replace(config, run=replace(config.run, dir=str(path)))
+    run = replace(config.run, dir=str(path))
+    config = replace(config, run=run, mesh=config.mesh.fitted(devices))
     return train(config, "", None, signals, tensorboard, window)
 
 
@@ -122,19 +127,24 @@ def run(
     """
     config, begin = experiment.config, time.perf_counter() if begin is None else begin
     start, window = None, window or Window()
-    if config.run.dir is None or not RunDirectory(Path(config.run.dir)).begun():
+    begins = config.run.dir is None or not RunDirectory(Path(config.run.dir)).begun()
+    if hosts.told(begins):
         # What is wrong with the config is found before anything is written.
         with window.stage("compiling"):
             start = read_start(experiment)
             memory.require(experiment, start.phase)
-    with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
+    with hosts.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
         with window.stage("opening the run"):
-            if start is None or directory.begun():
+            found = None
+            if hosts.leads() and (start is None or directory.begun()):
                 found = _resume(experiment, directory, begin, window)
-            else:
+            elif start is not None and hosts.leads():
                 found = _first(experiment, directory, start, text, begin)
+            if hosts.joined():
+                found = _agreed(experiment, found, begin)
         window.say((f"{'run':10}", "cyan"), str(directory.path))
-        board = stack.enter_context(events.opened(directory)) if tensorboard else None
+        written = tensorboard and hosts.leads()
+        board = stack.enter_context(events.opened(directory)) if written else None
         if found is None:
             return directory
         if signals:
@@ -151,38 +161,22 @@ def run(
     return directory
 
 
-def read_final(directory: RunDirectory) -> tuple[Experiment, Variables]:
+def read_final(directory: RunDirectory, devices: int | None = None) -> tuple[Experiment, Variables]:
     """Reads a finished run back: its experiment, and what its network has learned.
+
+    Args:
+        directory: the run's.
+        devices: as in `resume`.
 
     Raises:
         ConfigError, DataError, RunError: a file of the run or its data cannot be read, or its chip
             has changed.
     """
     directory.environment()  # says if another version wrote it
-    experiment = prepare(stored(directory.path))
+    config = stored(directory.path)
+    experiment = prepare(replace(config, mesh=config.mesh.fitted(devices)))
     require_same(sources_of(experiment), directory)
     return experiment, directory.restore("final", jax.eval_shape(experiment.initial))
-
-
-@dataclass(frozen=True)
-class _Past:
-    """What a run knows besides a phase's progress, and keeps with it.
-
-    Attributes:
-        phase: under way.
-        rungs: the rungs of the ladder: float, ideal and transfer are of what first meets the chip.
-        begin: the time at which the run would have begun, had nothing stopped it.
-        marks: the times since then, s, at which the first phase began and each one ended.
-    """
-
-    phase: int
-    rungs: dict[str, Result] | None
-    begin: float
-    marks: tuple[float, ...]
-
-    def now(self) -> float:
-        """Seconds that the run has taken so far."""
-        return time.perf_counter() - self.begin
 
 
 def stored(path: str | Path) -> Config:
@@ -199,7 +193,7 @@ def stored(path: str | Path) -> Config:
 
 def _first(
     experiment: Experiment, directory: RunDirectory, start: Start, text: str, begin: float
-) -> tuple[_Past, Variables | Progress]:
+) -> tuple[Past, Variables | Progress]:
     """Writes the head of a new run."""
     config = experiment.config
     directory.write("config.toml", text or configs.dump(config))
@@ -207,12 +201,12 @@ def _first(
     samples, batch = len(experiment.training.y), config.phases[-1].batch_size
     directory.write("plan.txt", plan_text(experiment.task.network, samples, batch))
     directory.write("environment.json", runs.environment() | {"sources": start.sources})
-    return _Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
+    return Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
 
 
 def _resume(
     experiment: Experiment, directory: RunDirectory, begin: float, window: Window
-) -> tuple[_Past, Variables | Progress] | None:
+) -> tuple[Past, Variables | Progress] | None:
     """Reads how far an earlier process got; None where the run is finished."""
     before, now = directory.environment() or {}, runs.environment()
     different = configs.differences(stored(directory.path), absolute(experiment.config))
@@ -238,13 +232,38 @@ def _resume(
     directory.cut_log(meta["metrics"])
     if first_phase(experiment.config)[1] and (changed := changed_since(experiment, before)):
         window.say(f"{changed}; the run goes on from what it has learned")
-    progress = Progress(state, best, tuple(meta["rank"]), **meta["progress"])
-    rungs = meta["rungs"] and {name: Result(**rung) for name, rung in meta["rungs"].items()}
-    past = _Past(meta["phase"], rungs, begin - meta["seconds"], tuple(meta["marks"]))
+    progress, past = progress_of(state, best, meta), recalled(meta, begin)
     with window.stage("compiling"):
         memory.require(experiment, past.phase)
     window.say(f"{directory.path} goes on after phase {past.phase + 1}, step {progress.step}")
     return past, progress
+
+
+def _agreed(
+    experiment: Experiment, found: tuple[Past, Variables | Progress] | None, begin: float
+) -> tuple[Past, Variables | Progress] | None:
+    """Where the leader goes on, for the processes of all hosts; None where nothing is left."""
+    meta: dict[str, Any] | None = None
+    arrays: Any = None
+    if found is not None:
+        past, start = found
+        meta, arrays = past.meta() | {"progress": None}, start
+        if isinstance(start, Progress):
+            meta, arrays = meta | progress_meta(start), (start.state, start.best)
+    meta = hosts.told(meta)
+    if meta is None:
+        return None
+    under_way = meta["progress"] is not None
+    if found is None:
+        like = memory.progress_like(experiment, meta["phase"])
+        shapes = (like.state, like.best) if under_way else jax.eval_shape(experiment.initial)
+        arrays = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    arrays = hosts.shared(arrays)
+    past = recalled(meta, begin)
+    if not under_way:
+        return past, arrays
+    state, best = arrays
+    return past, progress_of(state, best, meta)
 
 
 def _anew(
@@ -253,14 +272,14 @@ def _anew(
     before: dict[str, Any],
     begin: float,
     window: Window,
-) -> tuple[_Past, Variables]:
+) -> tuple[Past, Variables]:
     """Begins again with a run that was stopped before its first checkpoint."""
     start = read_start(experiment)
     if changed := changed_since(experiment, before):
         raise RunError(f"{directory.path}: {changed}; train anew in another directory")
     directory.cut_log(0)
     window.say(f"{directory.path} was stopped before its first checkpoint; from the start")
-    return _Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
+    return Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
 
 
 @dataclass(frozen=True)
@@ -281,7 +300,7 @@ class _Session:
     board: events.Events | None
     window: Window
 
-    def train(self, past: _Past, start: Variables | Progress) -> tuple[_Past, Variables]:
+    def train(self, past: Past, start: Variables | Progress) -> tuple[Past, Variables]:
         """Trains what is left of the phases; returns the run's past, and what it has learned."""
         experiment, phases = self.experiment, self.experiment.config.phases
         schedule = runs.Schedule(
@@ -297,7 +316,7 @@ class _Session:
         assert isinstance(start, Variables)
         return past, start
 
-    def finish(self, past: _Past, variables: Variables) -> None:
+    def finish(self, past: Past, variables: Variables) -> None:
         """Measures what the run ends with, and writes it."""
         experiment, config = self.experiment, self.experiment.config
         rungs = past.rungs or self._rungs(variables)
@@ -335,18 +354,16 @@ class _Session:
         say_rung(name, result, self.window)
         return result
 
-    def _phase(
-        self, past: _Past, start: Variables | Progress, schedule: runs.Schedule
-    ) -> Variables:
+    def _phase(self, past: Past, start: Variables | Progress, schedule: runs.Schedule) -> Variables:
         """Trains a phase, or what is left of it."""
         number, config, directory = past.phase, self.experiment.config, self.directory
         reporter = Reporter(self.experiment, number, self.window)
 
         def on_step(progress: Progress) -> None:
             reporter.step(progress)
-            stop = self.signals and self.signals.signal
+            stop = self.signals and hosts.leads() and self.signals.signal
             if stop or schedule.due(progress.step):
-                _save(past, progress, directory)
+                save(past, progress, directory)
                 directory.prune(config.run.checkpoints)
             if stop:
                 where = f"phase {number + 1}, step {progress.step}"
@@ -371,18 +388,3 @@ class _Session:
                 raise Failed(
                     f"{directory.path}: phase {number + 1}, {error}; what was saved before is kept"
                 ) from None
-
-
-def _save(past: _Past, progress: Progress, directory: RunDirectory) -> None:
-    """Saves all that the rest of the run depends on."""
-    rungs = None if past.rungs is None else {n: asdict(rung) for n, rung in past.rungs.items()}
-    meta = {
-        "phase": past.phase,
-        "rungs": rungs,
-        "seconds": past.now(),
-        "marks": past.marks,
-        "metrics": directory.logged(),
-        "rank": progress.rank,
-        "progress": {name: getattr(progress, name) for name in ("step", "epoch", "seconds")},
-    }
-    directory.save_state(past.phase, progress.step, (progress.state, progress.best), meta)

@@ -61,13 +61,18 @@ def read_start(experiment: Experiment) -> Start:
     return Start(number, variables, sources)
 
 
-def read_config(path: Path) -> tuple[Experiment, Variables]:
+def read_config(path: Path, devices: int | None = None) -> tuple[Experiment, Variables]:
     """Returns the experiment of a config, and what it starts from.
+
+    Args:
+        path: the config's.
+        devices: how many take part; None: as the config says.
 
     Raises:
         ConfigError, DataError: a file cannot be read, or the config has no start.
     """
-    experiment = prepare(configs.load(path)[0])
+    chosen = [f"mesh.devices={devices}"] if devices else []
+    experiment = prepare(configs.load(path, chosen)[0])
     if first_phase(experiment.config)[1] is None:
         raise ConfigError(f"{path}: it has no start, so nothing that could be measured; train it")
     return experiment, read_start(experiment).variables

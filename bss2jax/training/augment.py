@@ -6,29 +6,40 @@ import jax.numpy as jnp
 from bss2jax.chip import draws
 from bss2jax.training.phase import Augmentation
 
+Place = tuple[jax.Array, int] | None
 
-def augment(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
+
+def augment(x: jax.Array, key: jax.Array, settings: Augmentation, place: Place = None) -> jax.Array:
     """Flips and turns each image, rotates it about its centre and shifts it.
 
     Args:
         x: `[B, H, W, C]` any real type; H = W where it takes quarter turns.
         key: decides all draws, independent and uniform within the settings, one each per image.
         settings: what is drawn.
+        place: the numbers `[B]` of the images in the batch that they are a part of, and how many
+            that has; None where they are the whole batch.
 
     Returns:
         `[B, H, W, C]`, of x's type after flips and turns alone; float32 after shifts and
         rotations, which interpolate linearly. What comes from outside the image is 0.
     """
     if settings.flip or settings.quarter_turns:
-        x = _flip_and_turn(x, draws.folded(key, 0), settings)
+        x = _flip_and_turn(x, draws.folded(key, 0), settings, place)
     if settings.shift or settings.rotation:
-        x = _rotate_and_shift(x, key, settings)
+        x = _rotate_and_shift(x, key, settings, place)
     return x
 
 
-def _flip_and_turn(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
+def _of_images(drawn: jax.Array, place: Place) -> jax.Array:
+    """Draws for the images of a part of a batch, of those `[n, batch, ...]` for all of it."""
+    return drawn if place is None else drawn[:, place[0]]
+
+
+def _flip_and_turn(x: jax.Array, key: jax.Array, settings: Augmentation, place: Place) -> jax.Array:
     """One of the square's eight symmetries, or of the rectangle's four, for each image."""
-    leftright, updown, turn = draws.bernoulli(key, 0.5, (3, len(x), 1, 1, 1))
+    batch = len(x) if place is None else place[1]
+    drawn = draws.bernoulli(key, 0.5, (3, batch, 1, 1, 1))
+    leftright, updown, turn = _of_images(drawn, place)
     if not settings.flip:
         # By 0 or 180 degrees; with the turn by 90 below, by any of the four.
         leftright = updown
@@ -39,11 +50,16 @@ def _flip_and_turn(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.
     return x
 
 
-def _rotate_and_shift(x: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
-    batch, height, width, _ = x.shape
+def _rotate_and_shift(
+    x: jax.Array, key: jax.Array, settings: Augmentation, place: Place
+) -> jax.Array:
+    images, height, width, _ = x.shape
+    batch = images if place is None else place[1]
     k_angle, k_shift = draws.split(key, 2)
-    angle = jnp.deg2rad(settings.rotation) * draws.uniform(k_angle, (batch, 1, 1), low=-1)
-    shift = settings.shift * draws.uniform(k_shift, (2, batch, 1, 1), low=-1)
+    turns = _of_images(draws.uniform(k_angle, (1, batch, 1, 1), low=-1), place)[0]
+    angle = jnp.deg2rad(settings.rotation) * turns
+    moves = _of_images(draws.uniform(k_shift, (2, batch, 1, 1), low=-1), place)
+    shift = settings.shift * moves
     row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
     row, column = row - (height - 1) / 2, column - (width - 1) / 2
     cosine, sine = jnp.cos(angle), jnp.sin(angle)

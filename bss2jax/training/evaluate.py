@@ -1,7 +1,7 @@
 """What a network does with samples: loss, accuracy, who is taken for whom, what saturates."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,8 @@ from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.networks.layer import Execution
 from bss2jax.training import objective as objectives
+from bss2jax.training import spread
+from bss2jax.training.devices import for_chips
 from bss2jax.training.phase import ByLayer
 from bss2jax.training.task import Samples, Task, Variables, taken
 from bss2jax.training.tiles import Compiled, compile_tiled
@@ -78,6 +80,10 @@ def evaluate(
     count = len(samples.y)
     batch = min(BATCH, count)
     keys = None if key is None else draws.split(key, -(-count // batch))
+    if task.mesh is not None:
+        chips = jax.tree.map(lambda leaf: leaf[None], chip)
+        each = None if keys is None else keys[None]
+        return _result(next(_over_devices(task, variables, samples, chips, each, 1, on)), count)
     sums = []
     for i, first in enumerate(range(0, count, batch)):
         # The last batch is filled with samples that do not count.
@@ -86,7 +92,26 @@ def evaluate(
         counted = jnp.asarray(index < count)
         arguments = variables, x, y, counted, chip, None if keys is None else keys[i]
         sums.append(compiled_evaluation(task, on, *arguments).call(*arguments))
-    losses, confusions, records = zip(*jax.device_get(sums))
+    return _result(jax.device_get(sums), count)
+
+
+def _over_devices(
+    task: Task,
+    variables: Variables,
+    samples: Samples,
+    chips: Any,
+    keys: jax.Array | None,
+    number: int,
+    on: Execution | Mapping[str, Execution],
+) -> Iterator[list[tuple]]:
+    static, batch = _static(on), min(BATCH, len(samples.y))
+    of_tile = partial(_batch_of, task, static)
+    return spread.sums(task, variables, samples, chips, keys, number, batch, of_tile, static)
+
+
+def _result(sums: list[tuple], count: int) -> Result:
+    """What a network does with so many samples, from what it does with their batches."""
+    losses, confusions, records = zip(*sums)
     confusion = np.sum(confusions, axis=0)
     shares = jax.tree.map(lambda *of: round(float(np.mean(of)), 6), *records)
     rows = tuple(map(tuple, confusion.tolist()))
@@ -131,13 +156,51 @@ def accuracy_over_chips(
         `[chips]` accuracies, 0..1.
     """
     keys = draws.split(key, len(chips.offset))
+    if task.mesh is not None:
+        task = replace(task, mesh=for_chips(task.mesh, len(keys)))
+        samples = taken(samples, task.network, "samples")
+        count = len(samples.y)
+        batches = -(-count // min(BATCH, count))
+        of_each = jax.vmap(lambda key: draws.split(key, batches))(keys)
+        found: list[float] = []
+        for sums in _over_devices(task, variables, samples, chips, of_each, len(keys), on):
+            found.append(_result(sums, count).accuracy)
+            on_chip(len(found), found[-1])
+        return np.array(found)
     # One chip after the other: batched products are several times slower on a CPU.
-    of_each = (jax.tree.map(lambda leaf, i=i: leaf[i], chips) for i in range(len(keys)))
-    found: list[float] = []
-    for each in zip(of_each, keys):
+    by_chip = (jax.tree.map(lambda leaf, i=i: leaf[i], chips) for i in range(len(keys)))
+    found = []
+    for each in zip(by_chip, keys):
         found.append(evaluate(task, variables, samples, *each, on=on).accuracy)
         on_chip(len(found), found[-1])
     return np.array(found)
+
+
+def evaluation_for(
+    task: Task,
+    on: Execution | Mapping[str, Execution],
+    variables: Variables,
+    samples: Samples,
+    chip: Chip | None,
+    key: jax.Array | None,
+) -> tuple[Compiled, Any]:
+    """Returns what measures samples, and the shapes of those that it is given at once.
+
+    Args:
+        task, variables, samples, chip, key, on: as of `evaluate`, or their shapes.
+    """
+    batch, shape = min(BATCH, len(samples.y)), jax.ShapeDtypeStruct
+    if task.mesh is not None:
+        static = _static(on)
+        given = spread.shapes(task.mesh, batch, chip, key)
+        taken = variables, samples, *given
+        return spread.compiled(task, batch, partial(_batch_of, task, static), static, *taken), given
+    part = (
+        shape((batch, *samples.x.shape[1:]), samples.x.dtype),
+        shape((batch,), samples.y.dtype),
+        shape((batch,), jnp.bool_),
+    )
+    return compiled_evaluation(task, on, variables, *part, chip, key), part
 
 
 def compiled_evaluation(
@@ -154,10 +217,14 @@ def compiled_evaluation(
         arguments: what it takes, or the shapes of that: `x [B, ...]` and `y [B]` of samples,
             counted `[B]` which of them count, the others as of `evaluate`.
     """
-    static = on if isinstance(on, str) else ByLayer(on)
+    static = _static(on)
     batch = arguments[1].shape[0]
     make = partial(compile_tiled, partial(_batch_of, task, static), batch, *arguments)
     return task.once(make, static, *arguments)
+
+
+def _static(on: Execution | Mapping[str, Execution]) -> Execution | ByLayer:
+    return on if isinstance(on, str) else ByLayer(on)
 
 
 def _batch_of(task: Task, on: Execution | ByLayer, tile: int) -> Callable[..., tuple]:

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.networks.layer import Execution
+from bss2jax.training.devices import everywhere
 from bss2jax.training.diagnose import NonFinite, diagnose
 from bss2jax.training.evaluate import Result, evaluate
 from bss2jax.training.phase import Phase, make_optimizer, steps_per_epoch, total_steps
@@ -127,7 +128,8 @@ def train(
     validation = taken(validation, task.network, "validation")
     samples = len(training.y)
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
-    progress = start if isinstance(start, Progress) else begin(phase, start, samples)
+    progress = _placed(task, phase, start, samples)
+    training, validation, chip, key = everywhere(task.mesh, (training, validation, chip, key))
     step = compiled_step(task, phase, progress.state, training, chip, key)
     require_finite = partial(_require_finite, task, phase, step, training, chip, key)
     end_epoch = partial(_end_epoch, task, phase, number, samples, validation, chip, key)
@@ -149,6 +151,13 @@ def train(
         record, progress, better = end_epoch(progress, begun)
         on_epoch(record, progress, better)
     return progress.best if phase.keep == "best" else progress.state.variables
+
+
+def _placed(task: Task, phase: Phase, start: Variables | Progress, samples: int) -> Progress:
+    """The progress that a phase starts with, on all devices, whichever it was read on."""
+    progress = start if isinstance(start, Progress) else begin(phase, start, samples)
+    state, best = everywhere(task.mesh, (progress.state, progress.best))
+    return replace(progress, state=state, best=best)
 
 
 def _require_finite(
@@ -197,7 +206,7 @@ def _end_epoch(
         raise NonFinite(progress.step, progress.epoch + 1, reason, result.saturation)
     progress = replace(progress, seconds=time.perf_counter() - begun)
     record = _record(number, phase, progress, samples, result)
-    return record, *_next_epoch(progress, result)
+    return record, *_next_epoch(task, progress, result)
 
 
 def _record(number: int, phase: Phase, progress: Progress, samples: int, result: Result) -> Epoch:
@@ -222,12 +231,12 @@ def _record(number: int, phase: Phase, progress: Progress, samples: int, result:
     )
 
 
-def _next_epoch(progress: Progress, result: Result) -> tuple[Progress, bool]:
+def _next_epoch(task: Task, progress: Progress, result: Result) -> tuple[Progress, bool]:
     """The progress once an epoch has been measured, and whether it is the best so far."""
     rank, variables = (result.accuracy, -result.loss), progress.state.variables
     better = rank > progress.rank
     after = Progress(
-        fresh(variables, progress.state.optimizer),
+        everywhere(task.mesh, fresh(variables, progress.state.optimizer)),
         jax.tree.map(jnp.copy, variables) if better else progress.best,
         max(rank, progress.rank),
         progress.step,

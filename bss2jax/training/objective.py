@@ -1,11 +1,45 @@
 """What is minimised and what is counted."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from bss2jax.networks.graph import Params, Records
 from bss2jax.training.phase import Objective
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a batch: what a device, or a tile of it, has of the samples.
+
+    Attributes:
+        weight: `[b]` weights of its samples, of mean 1 over the whole batch, and 0 for a sample
+            that fills the part up; None where all count alike.
+        axes: of the mesh whose devices have the other parts; () for none.
+    """
+
+    weight: jax.Array | None = None
+    axes: tuple[str, ...] = ()
+
+    def mean(self, values: jax.Array) -> jax.Array:
+        """Returns the mean of values `[b, ...]`; the batch's is the mean of those of its parts."""
+        return jnp.mean(self._weighed(values))
+
+    def over_batch(self, values: jax.Array) -> jax.Array:
+        """Returns the mean `[...]` of values `[b, ...]` over all samples of the batch."""
+        mean = self._weighed(values).mean(axis=0)
+        return lax.pmean(mean, self.axes) if self.axes else mean
+
+    def _weighed(self, values: jax.Array) -> jax.Array:
+        if self.weight is None:
+            return values
+        return self.weight.reshape((-1,) + (1,) * (values.ndim - 1)) * values
+
+
+WHOLE = Part()
 
 
 def loss(scores: jax.Array, labels: jax.Array, objective: Objective) -> jax.Array:
@@ -25,7 +59,11 @@ def loss(scores: jax.Array, labels: jax.Array, objective: Objective) -> jax.Arra
 
 
 def penalty(
-    params: Params, stats: Records, objective: Objective, epoch: jax.Array | int = 0
+    params: Params,
+    stats: Records,
+    objective: Objective,
+    epoch: jax.Array | int = 0,
+    part: Part = WHOLE,
 ) -> jax.Array:
     """Returns the sum of the objective's penalties, `[]`.
 
@@ -34,24 +72,25 @@ def penalty(
         stats: the records of the batch: `amplitude` and `spikes` of spiking layers, `[B, N]`.
         objective: weights of the penalties.
         epoch: the epoch of the phase, from 0 on.
+        part: which samples of the batch the records are of.
     """
 
     def fourth(values: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.square(jnp.square(values)))
+        return jnp.square(jnp.square(values))
 
     total = jnp.zeros((), jnp.float32)
     for layer in stats.values():
         if objective.readout and "amplitude" in layer:
-            total += objective.readout * fourth(layer["amplitude"])
+            total += objective.readout * part.mean(fourth(layer["amplitude"]))
         if objective.bursts and "spikes" in layer:
             decay = objective.bursts_decay ** jnp.asarray(epoch, jnp.float32)
             weight = objective.bursts * decay
-            total += weight * fourth(jnp.maximum(layer["spikes"] - 1, 0))
+            total += weight * part.mean(fourth(jnp.maximum(layer["spikes"] - 1, 0)))
         if objective.rate and "spikes" in layer:
-            mean = layer["spikes"].mean(axis=0)
+            mean = part.over_batch(layer["spikes"])
             total += objective.rate * jnp.mean(jnp.square(mean - objective.rate_target))
     if objective.weights:
-        total += objective.weights * sum(fourth(w) for w in jax.tree.leaves(params))
+        total += objective.weights * sum(jnp.mean(fourth(w)) for w in jax.tree.leaves(params))
     return total
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
@@ -20,7 +21,8 @@ from bss2jax.networks import graph as networks
 from bss2jax.networks.across import specimens
 from bss2jax.networks.graph import Params, Records
 from bss2jax.training import objective as objectives
-from bss2jax.training.augment import augment
+from bss2jax.training.augment import Place, augment
+from bss2jax.training.devices import SAMPLES, part_of, part_size, size
 from bss2jax.training.phase import Phase, make_optimizer, steps_per_epoch
 from bss2jax.training.task import Samples, Task, Variables
 from bss2jax.training.tiles import Compiled, compile_tiled
@@ -54,6 +56,7 @@ class Gradient(NamedTuple):
     Attributes:
         loss: mean over the batch, with penalties, nats.
         scores, labels: the scores and labels of the samples.
+        weight: `[B]` of each sample, 0 for one that does not count; None where all count alike.
         state: the state of the network, after the batch.
         records: the records of the layers, means over the batch; {} where they were not asked for.
         params: the gradient of the loss.
@@ -62,6 +65,7 @@ class Gradient(NamedTuple):
     loss: jax.Array
     scores: jax.Array
     labels: jax.Array
+    weight: jax.Array | None
     state: networks.State
     records: Records
     params: Params
@@ -93,9 +97,12 @@ def compiled_step(
     whole = task.network.across_samples or task.objective.rate > 0
     arguments = state, training, jax.ShapeDtypeStruct(training.y.shape, jnp.int32), 0, chip, key
     batch = min(phase.batch_size, len(training.y))
+    if task.mesh is not None and task.cuts_batches:
+        batch = part_size(batch, size(task.mesh, *SAMPLES))
     make = partial(
-        compile_tiled, partial(_step_of, task, phase), batch, *arguments, whole=whole, donate=(0,)
-    )
+        compile_tiled, partial(_step_of, task, phase), batch, *arguments,
+        whole=whole, donate=(0,), mesh=task.mesh,
+    )  # fmt: skip
     return task.once(make, phase, *arguments)
 
 
@@ -111,6 +118,7 @@ def gradient(
     *,
     tile: int,
     records: bool = False,
+    mesh: Mesh | None = None,
 ) -> Gradient:
     """Returns what the batch of a step gives.
 
@@ -124,24 +132,24 @@ def gradient(
         key: the random key of the phase.
         tile: samples that are taken at once, a divisor of the batch.
         records: whether the layers' records are wanted.
+        mesh: the devices, within `jax.shard_map`, each of which has a part of the batch: what a
+            batch gives is the mean of what they get. None: one device has it all.
     """
-    values, y, chip, noise = _drawn(task, phase, training, order, done, chip, key)
+    whole = min(phase.batch_size, len(training.y))
+    first: jax.Array | int = 0
+    place: Place = None
+    weight: jax.Array | None = None
+    if mesh is not None:
+        numbers, weight = part_of(whole, mesh)
+        place, first = (numbers % whole, whole), numbers[0]
+    values, y, chip, noise = _drawn(task, phase, training, order, done, chip, key, place)
     batch, epoch = len(y), done // _per_epoch(phase, training)
-
-    def loss(
-        params: Params, state: networks.State, x: jax.Array, y: jax.Array, sample: jax.Array | int
-    ) -> tuple[jax.Array, tuple]:
-        scores, state, found = task.network.apply(
-            params, state, x, chip, noise, sample=sample, on=phase.on, training=True
-        )
-        mean = objectives.loss(scores, y, task.objective).mean()
-        mean += objectives.penalty(params, found, task.objective, epoch)
-        return mean, (scores, state, jax.tree.map(jnp.mean, found) if records else {})
-
+    loss = partial(_loss, task, phase, chip, noise, epoch, SAMPLES if mesh else (), records)
     of_tile = jax.value_and_grad(loss, has_aux=True)
     if tile == batch:
-        (mean, (scores, state, found)), slope = of_tile(*_parts(variables), values, y, 0)
-        return Gradient(mean, scores, y, state, found, slope)
+        taken = *_parts(variables), values, y, first, weight
+        (mean, (scores, state, found)), slope = of_tile(*taken)
+        return Gradient(mean, scores, y, weight, state, found, slope)
 
     # Tile by tile, the whole network forward and backward; gradients and losses are added.
     def add(carry: tuple, part: tuple) -> tuple[tuple, tuple]:
@@ -150,13 +158,32 @@ def gradient(
         return (state, mean + more, jax.tree.map(jnp.add, slope, steeper)), (scores, found)
 
     tiles = batch // tile
-    first = tile * jnp.arange(tiles, dtype=jnp.int32)
-    parts = values.reshape(tiles, tile, *values.shape[1:]), y.reshape(tiles, tile), first
+    firsts = first + tile * jnp.arange(tiles, dtype=jnp.int32)
+    cut = partial(_cut, tiles, tile)
+    parts = cut(values), cut(y), firsts, None if weight is None else cut(weight)
     flat = jax.tree.map(jnp.zeros_like, variables.params)
     none = variables.state, jnp.zeros((), jnp.float32), flat
     (state, mean, slope), (scores, found) = lax.scan(add, none, parts)
     slope, found = jax.tree.map(lambda g: g / tiles, slope), jax.tree.map(jnp.mean, found)
-    return Gradient(mean / tiles, scores.reshape(batch, -1), y, state, found, slope)
+    return Gradient(mean / tiles, scores.reshape(batch, -1), y, weight, state, found, slope)
+
+
+def outcome(task: Task, phase: Phase, tile: int) -> Callable[..., tuple]:
+    """Returns what computes a batch on all devices, given what `gradient` is.
+
+    It returns loss, how many samples are right, state and gradient. Each device computes them of
+    its own part alone; one sum over the devices makes them those of the batch. No other sum is on
+    the way: JAX's check of what varies from device to device, which would put them in, is off, so
+    that a layer of one's own may scan from zeros.
+
+    Args:
+        task, phase: network and settings.
+        tile: samples that a device takes at once, a divisor of its part.
+    """
+    if not task.cuts_batches:
+        return partial(_outcome, task, phase, tile)
+    every, each = partial(_outcome, task, phase, tile, mesh=task.mesh), PartitionSpec()
+    return jax.shard_map(every, mesh=task.mesh, in_specs=each, out_specs=each, check_vma=False)
 
 
 def update(
@@ -191,15 +218,17 @@ def _drawn(
     done: jax.Array | int,
     chip: Chip,
     key: jax.Array,
+    place: Place,
 ) -> tuple[jax.Array, jax.Array, Chip, jax.Array | None]:
-    """A step's batch, changed at random and encoded, its labels, chip and key of the noise."""
+    """A step's batch or part of it, changed at random and encoded, labels, chip, noise's key."""
     batch = min(phase.batch_size, len(training.y))
     k_augment, k_noise, k_chip = draws.split(draws.folded(key, STEP, done), 3)
     first = done % _per_epoch(phase, training) * batch
     index = lax.dynamic_slice_in_dim(order, first, batch)
+    index = index if place is None else index[place[0]]
     x, y = training.x[index], training.y[index]
     if phase.augment and task.augmentation.any:
-        x = augment(x, k_augment, task.augmentation)
+        x = augment(x, k_augment, task.augmentation, place)
     if phase.on_chip and phase.chip == "resample":
         chip = specimens(task.network, k_chip, task.mismatch, substrate=task.substrate)
     return task.encode(x), y, chip, k_noise if phase.noise else None
@@ -225,19 +254,79 @@ def _step(
     Unless such steps are skipped, no later step changes anything either: the host looks only now
     and then, and finds the parameters as they were.
     """
-    of = gradient(task, phase, state.variables, training, order, done, chip, key, tile=tile)
-    params, optimizer = update(task, phase, len(training.y), state, of.params)
-    good = finite((of.loss, of.params, params))
+    found = outcome(task, phase, tile)(state.variables, training, order, done, chip, key)
+    mean, correct, kept, slope = found
+    params, optimizer = update(task, phase, len(training.y), state, slope)
+    good = finite((mean, slope, params))
     if phase.on_nonfinite == "stop":
         good &= state.taken == done % _per_epoch(phase, training)
     after = State(
-        Variables(params, of.state),
+        Variables(params, kept),
         optimizer,
-        state.loss + len(of.labels) * of.loss,
-        state.correct + objectives.correct(of.scores, of.labels).sum(dtype=jnp.float32),
+        state.loss + min(phase.batch_size, len(training.y)) * mean,
+        state.correct + correct,
         state.taken + 1,
     )
     return jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state)
+
+
+def _loss(
+    task: Task,
+    phase: Phase,
+    chip: Chip,
+    noise: jax.Array | None,
+    epoch: jax.Array | int,
+    axes: tuple[str, ...],
+    records: bool,
+    params: Params,
+    state: networks.State,
+    x: jax.Array,
+    y: jax.Array,
+    sample: jax.Array | int,
+    weight: jax.Array | None,
+) -> tuple[jax.Array, tuple]:
+    """The mean loss of some samples, of which one has a number; scores, state and records."""
+    scores, state, found = task.network.apply(
+        params, state, x, chip, noise, sample=sample, on=phase.on, training=True
+    )
+    part = objectives.Part(weight, axes)
+    mean = part.mean(objectives.loss(scores, y, task.objective))
+    mean += objectives.penalty(params, found, task.objective, epoch, part)
+    return mean, (scores, state, jax.tree.map(jnp.mean, found) if records else {})
+
+
+def _cut(tiles: int, tile: int, values: jax.Array) -> jax.Array:
+    return values.reshape(tiles, tile, *values.shape[1:])
+
+
+def _outcome(
+    task: Task,
+    phase: Phase,
+    tile: int,
+    variables: Variables,
+    training: Samples,
+    order: jax.Array,
+    done: jax.Array,
+    chip: Chip,
+    key: jax.Array,
+    mesh: Mesh | None = None,
+) -> tuple[jax.Array, jax.Array, networks.State, Params]:
+    """Loss, how many samples are right, state and gradient of a batch: see `outcome`."""
+    taken = variables, training, order, done, chip, key
+    of = gradient(task, phase, *taken, tile=tile, mesh=mesh)
+    right = objectives.correct(of.scores, of.labels)
+    if of.weight is not None:
+        right &= of.weight > 0
+    correct = right.sum(dtype=jnp.float32)
+    if mesh is None:
+        return of.loss, correct, of.state, of.params
+    parts = size(mesh, *SAMPLES)
+    mean, correct, slope = lax.psum((of.loss / parts, correct, _shares(of.params, parts)), SAMPLES)
+    return mean, correct, of.state, slope
+
+
+def _shares(tree: Any, parts: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf / parts, tree)
 
 
 def _parts(variables: Variables) -> tuple[Params, networks.State]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from bss2jax.arrays import Compared
 from bss2jax.chip.chip import Mismatch
@@ -55,6 +56,7 @@ class Task:
         objective: what is minimised.
         augmentation: changes of the training images.
         offset: the value, in the unit of x, that becomes activation 0; one or one a channel.
+        mesh: the devices, from `Devices.mesh`; None for one.
         compiled: the steps and evaluations compiled so far, which equal phases share.
 
     Raises:
@@ -68,6 +70,7 @@ class Task:
     objective: Objective = Objective()
     augmentation: Augmentation = Augmentation()
     offset: float | tuple[float, ...] = 0.0
+    mesh: Mesh | None = None
     compiled: dict[Hashable, Any] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
@@ -79,6 +82,14 @@ class Task:
         given, classes = len(self.objective.class_weights), self.network.shapes[-1]
         if given and (given,) != classes:
             raise ValueError(f"class_weights: got {given}, the network has {classes} outputs")
+
+    @property
+    def cuts_batches(self) -> bool:
+        """Whether each device has a part of a batch: there are several, and no layer objects.
+
+        A layer that looks across samples, or keeps something of them, has all of them on each.
+        """
+        return self.mesh is not None and not (self.network.across_samples or self.network.state())
 
     def initial(self, key: jax.Array) -> Variables:
         """Returns what a training starts from, parameters drawn with a key."""

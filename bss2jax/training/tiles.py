@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 
 BOUND = 28 * 2**20  # bytes of temporaries
 _AIM = 0.7  # of the bound, at which tiles are aimed
@@ -47,6 +48,7 @@ def compile_tiled(
     *arguments: Any,
     whole: bool = False,
     donate: tuple[int, ...] = (),
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Compiled:
     """Compiles for tiles of a batch whose temporaries are below `BOUND`, or else the smallest.
 
@@ -56,10 +58,18 @@ def compile_tiled(
         arguments: arrays, or their shapes as from `jax.eval_shape`.
         whole: whether the batch has to stay whole.
         donate: numbers of the arguments that a call consumes.
+        mesh: the devices, which each hold arguments and results whole; None for one device.
     """
+    everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
 
     def make(tile: int) -> Compiled:
-        lowered = jax.jit(function(tile), donate_argnums=donate).lower(*arguments)
+        jitted = jax.jit(
+            function(tile),
+            in_shardings=everywhere,
+            out_shardings=everywhere,
+            donate_argnums=donate,
+        )
+        lowered = jitted.lower(*arguments)
         return Compiled(lowered.compile(), tile)
 
     tried = [make(batch)]

@@ -1,0 +1,78 @@
+"""Several devices give what one gives: to the bit forward, to the order of sums backward.
+
+Devices are those of a process of its own, as JAX's number of CPU devices is that of a process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from bss2jax.training import Augmentation
+from bss2jax.training.augment import augment
+from bss2jax.training.devices import Devices
+
+HERE = Path(__file__).parent
+FEW = ["training:analog:data=3", "batch:spiking:data=2,pieces=2"]
+# All numbers of devices and both networks: minutes of compiling.
+MANY = [f"batch:{name}:data={n}" for name in ("analog", "spiking") for n in (2, 3, 8)]
+MANY += [f"batch:{name}:{pair}" for name in ("analog", "spiking")
+         for pair in ("data=1,pieces=2", "data=2,pieces=3", "chips=2,data=1,pieces=4",
+                      "chips=2,data=3", "data=1,pieces=8")]  # fmt: skip
+MANY += ["training:analog:chips=2,data=3", "memory:spiking:data=4"]
+
+
+def over_devices(*cases):
+    """What `over_devices.py` says of networks on meshes, by case."""
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "8",
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
+    }
+    command = [sys.executable, str(HERE / "over_devices.py"), *cases]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert found.returncode == 0, found.stderr[-2000:]
+    return json.loads(found.stdout)
+
+
+@pytest.mark.parametrize(
+    "cases", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
+)
+def test_any_number_of_devices_gives_what_one_gives(cases):
+    for case, found in over_devices(*cases).items():
+        assert found.pop("scores", True) and found.pop("right", True), case
+        # A network measured on its chip and on five others: accuracies, losses, confusions.
+        assert found.pop("measured", True), case
+        # The gradient is summed once, and nothing that belongs to samples is passed on.
+        collectives = found.pop("collectives", {"all-reduce": 1})
+        assert collectives.pop("all-reduce") == 1 and not any(collectives.values()), case
+        # Four devices hold a step that needs more than twice the memory of each.
+        assert found.pop("memory", 0) < 0.5, case
+        for name, difference in found.items():
+            assert difference < 1e-5, (case, name)
+
+
+def test_a_part_of_a_batch_is_augmented_as_it_is_within_the_batch():
+    x = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 1), np.uint8)
+    settings = Augmentation(flip=True, quarter_turns=True, shift=1.5, rotation=10)
+    key, rows = jax.random.key(0), np.array([5, 2, 7])
+    part = jax.jit(lambda x: augment(x, key, settings, (rows, 8)))(x[rows])
+    assert_array_equal(part, jax.jit(lambda x: augment(x, key, settings))(x)[rows])
+
+
+def test_devices_that_are_not_there_are_said():
+    with pytest.raises(ValueError, match=r"mesh.devices: got 5, there is 1; .*JAX_NUM_CPU_DEVICES"):
+        Devices(devices=5).mesh()
+    with pytest.raises(ValueError, match="data 1 x pieces 2 x chips 1 are 2 devices, there is 1"):
+        Devices(pieces=2).mesh()
+    assert Devices(pieces=2).fitted() == Devices()
+
+
+def test_one_device_needs_no_mesh():
+    assert Devices().mesh() is None
