@@ -125,6 +125,7 @@ def test_weights_stay_6_bits_and_a_run_goes_on_bit_for_bit():
     assert int(again.number) == 4
 
 
+@pytest.mark.slow  # the usual run is to stay short; compiles by itself
 def test_chips_side_by_side_are_each_chip():
     chips = jax.vmap(lambda key: sample_chip(key, substrate=Substrate(rows=4, columns=6)))(
         jax.random.split(KEY, 2)
@@ -282,6 +283,7 @@ def test_drift_of_whole_weights_is_that_of_floats_on_average():
     assert ours.mean() == pytest.approx(37 - 27 / 16, abs=3 * np.sqrt(up * (1 - up) / 4000))
 
 
+@pytest.mark.slow  # the usual run is to stay short; compiles by itself
 def test_rewiring_keeps_the_fan_in_and_moves_weak_synapses_alone():
     rule = Rewiring(sources=3, threshold=5.0, initial=8.0)
     for arithmetic in ("float", "chip"):
@@ -298,6 +300,7 @@ def test_rewiring_keeps_the_fan_in_and_moves_weak_synapses_alone():
         rule.memory(7, N)
 
 
+@pytest.mark.slow  # the usual run is to stay short; compiles by itself
 def test_noise_rows_are_drawn_anew_and_excite_some():
     rule = NoiseRow(row=2, start=20.0, end=4.0, periods=10)
     wide = jnp.zeros((K, 4000))
@@ -325,6 +328,7 @@ def test_pong_drives_rows_around_the_ball_and_rewards_by_distance():
     assert int(game.answer(jnp.int32(19), counts, KEY)[0]) == 0
 
 
+@pytest.mark.slow  # the usual run is to stay short; compiles by itself
 def test_poisson_sources_have_their_rate_and_samples_come_in_turn():
     raster = Poisson(50, 2e4, 4000).send((), KEY).raster
     expected = 1 - np.exp(-0.02)

@@ -67,6 +67,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(run, tmp_path):
         plastic.train(tiny(moved, "seed=1"))
 
 
+@pytest.mark.slow  # the usual run is to stay short; runs another population
 def test_a_run_begins_with_the_weights_of_another(run, tmp_path):
     config = tiny(tmp_path / "next", f"start={run.path}", "rules.0.rate=0.0", "periods=1")
     after = plastic.train(config)
