@@ -73,7 +73,7 @@ class Currents(OverTime):
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         y = dot(how.before[0].flat(x[0]), params["weight"])
-        return y + params.get("bias", 0.0), state, {}
+        return _with_bias(y, params), state, {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class ConvCurrents(OverTime):
         together = x[0].reshape(-1, *how.before[0].size)
         y = convolve(together, params["weight"], self.stride, self.padding)
         y = y.reshape(*x[0].shape[:2], *how.after.size)
-        return y + params.get("bias", 0.0), state, {}
+        return _with_bias(y, params), state, {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class Scaled(OverTime):
         return {"scale": jnp.ones(before[0].size, jnp.float32)}
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        return x[0] * params["scale"], state, {}
+        return x[0] * _over(params["scale"], x[0]), state, {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,16 @@ class Threshold(OverTime):
         return {"threshold": jnp.ones(before[0].size, jnp.float32)}
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        return spike(x[0] - params["threshold"], self.surrogate), state, {}
+        return spike(x[0] - _over(params["threshold"], x[0]), self.surrogate), state, {}
+
+
+def _over(param: jax.Array, x: jax.Array) -> jax.Array:
+    """Returns a parameter with as many axes as what it meets, `[..., *param]`."""
+    return param.reshape((1,) * (x.ndim - param.ndim) + param.shape)
+
+
+def _with_bias(y: jax.Array, params: Arrays) -> jax.Array:
+    return y + _over(params["bias"], y) if "bias" in params else y
 
 
 def _drawn(key: jax.Array, shape: tuple[int, ...], inputs: int, bias: bool) -> Arrays:
