@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from bss2jax import BSS2
+from bss2jax.mapping.describe import describe_devices
+from bss2jax.networks import Activations, Dense, build
 from bss2jax.training import Augmentation
 from bss2jax.training.augment import augment
 from bss2jax.training.devices import Devices
@@ -76,3 +79,11 @@ def test_devices_that_are_not_there_are_said():
 
 def test_one_device_needs_no_mesh():
     assert Devices().mesh() is None
+
+
+def test_a_plan_says_how_its_pieces_are_dealt_to_devices():
+    network = build([Dense(outputs=40), Dense(outputs=3)], Activations((600,), BSS2))
+    # 600 rows are five blocks of 128 at most, so two pairs; 40 are one block, so none to deal.
+    said = describe_devices(network.plan, 3).splitlines()
+    assert said[2].split() == ["dense_0", "2", "pairs", "of", "row", "blocks", "1", "2", "67%"]
+    assert said[3].split()[-3:] == ["1", "1", "33%"]

@@ -43,6 +43,8 @@ def _plan(arguments: argparse.Namespace) -> None:
         network, batch = experiment.network_of(parsed), parsed.phases[-1].batch_size
         samples = arguments.samples or experiment.training_samples(parsed)
         text = experiment.plan_text(network, samples, batch)
+    if parsed.mesh.pieces > 1 and network.plan.names and not network.misfit:
+        text += f"\n{describe.describe_devices(network.plan, parsed.mesh.pieces)}\n"
     told: dict[str, Any] = {
         "misfit": network.misfit or None,
         "plan": None if network.misfit else describe.tree(network.plan, samples, batch),

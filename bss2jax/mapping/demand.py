@@ -48,6 +48,10 @@ class Demand(Protocol):
         """Returns the most input events of one sample, None where they are not known."""
         ...
 
+    def shares(self, substrate: Substrate) -> tuple[int, str]:
+        """Returns what of it is dealt to devices that simulate it: how many, and their name."""
+        ...
+
     def power(self, substrate: Substrate) -> tuple[float, float]:
         """Returns the least and the most power of a chip that runs the layer, W."""
         ...

@@ -37,6 +37,25 @@ def describe(plan: Plan) -> str:
     return "\n\n".join([*tables, *(["\n".join(remarks)] if remarks else [])])
 
 
+def describe_devices(plan: Plan, devices: int) -> str:
+    """Returns how a plan's pieces are dealt to devices that simulate it, as a table.
+
+    Args:
+        plan: the plan.
+        devices: that pieces are spread over; the last ones of a layer may have fewer, or none.
+    """
+    rows = []
+    for name, demand in zip(plan.names, plan.demands):
+        number, what = demand.shares(plan.substrate)
+        each = -(-number // devices)
+        used = -(-number // each)
+        rows.append(
+            (name, str(number), what, str(each), str(used), f"{number / each / devices:.0%}")
+        )
+    header = ("layer", "parts", "of what", "a device", "devices", "busy")
+    return table(header, rows)
+
+
 def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
     """Returns what a plan costs as text: layers of products, a sample, an epoch.
 

@@ -231,6 +231,11 @@ class PopulationDemand:
         """Returns the circuits that are joined to a neuron."""
         return Population(self.inputs, 1, substrate=substrate).circuits_per_neuron
 
+    def shares(self, substrate: Substrate) -> tuple[int, str]:
+        """Returns the neurons; 1 of those that stay together, as each device has all of them."""
+        alone = self.positions == 1 and not self.recurrent and self.joined(substrate) is not None
+        return self.neurons if alone else 1, "neurons"
+
     def circuits(self, substrate: Substrate) -> int | None:
         """Returns the circuits that it takes, None where it takes several configurations."""
         place = self.on(substrate)

@@ -117,6 +117,16 @@ def everywhere(mesh: Mesh | None, tree: Any) -> Any:
     return jax.device_put(tree, whole)
 
 
+def cut(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
+    """Returns arrays that every process has whole, cut over the devices as a spec says.
+
+    A single process leaves that to the call that they go to.
+    """
+    if not mesh.is_multi_process:
+        return tree
+    return jax.tree.map(partial(_on_hosts, NamedSharding(mesh, spec)), tree)
+
+
 def _on_hosts(whole: NamedSharding, leaf: Any) -> Any:
     """An array on the devices of all hosts, of which each has made it alike."""
     if getattr(leaf, "sharding", None) == whole:

@@ -1,7 +1,7 @@
 """What a network does with samples: loss, accuracy, who is taken for whom, what saturates."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
@@ -83,7 +84,9 @@ def evaluate(
     if task.mesh is not None:
         chips = jax.tree.map(lambda leaf: leaf[None], chip)
         each = None if keys is None else keys[None]
-        return _result(next(_over_devices(task, variables, samples, chips, each, 1, on)), count)
+        return _result(
+            next(_over_devices(task, task.mesh, variables, samples, chips, each, 1, on)), count
+        )
     sums = []
     for i, first in enumerate(range(0, count, batch)):
         # The last batch is filled with samples that do not count.
@@ -97,6 +100,7 @@ def evaluate(
 
 def _over_devices(
     task: Task,
+    mesh: Mesh,
     variables: Variables,
     samples: Samples,
     chips: Any,
@@ -106,7 +110,7 @@ def _over_devices(
 ) -> Iterator[list[tuple]]:
     static, batch = _static(on), min(BATCH, len(samples.y))
     of_tile = partial(_batch_of, task, static)
-    return spread.sums(task, variables, samples, chips, keys, number, batch, of_tile, static)
+    return spread.sums(task, mesh, variables, samples, chips, keys, number, batch, of_tile, static)
 
 
 def _result(sums: list[tuple], count: int) -> Result:
@@ -157,13 +161,13 @@ def accuracy_over_chips(
     """
     keys = draws.split(key, len(chips.offset))
     if task.mesh is not None:
-        task = replace(task, mesh=for_chips(task.mesh, len(keys)))
+        mesh = for_chips(task.mesh, len(keys))
         samples = taken(samples, task.network, "samples")
         count = len(samples.y)
         batches = -(-count // min(BATCH, count))
-        of_each = jax.vmap(lambda key: draws.split(key, batches))(keys)
+        of_each = _split_each(keys, batches)
         found: list[float] = []
-        for sums in _over_devices(task, variables, samples, chips, of_each, len(keys), on):
+        for sums in _over_devices(task, mesh, variables, samples, chips, of_each, len(keys), on):
             found.append(_result(sums, count).accuracy)
             on_chip(len(found), found[-1])
         return np.array(found)
@@ -194,13 +198,20 @@ def evaluation_for(
         static = _static(on)
         given = spread.shapes(task.mesh, batch, chip, key)
         taken = variables, samples, *given
-        return spread.compiled(task, batch, partial(_batch_of, task, static), static, *taken), given
+        return spread.compiled(
+            task, task.mesh, batch, partial(_batch_of, task, static), static, *taken
+        ), given
     part = (
         shape((batch, *samples.x.shape[1:]), samples.x.dtype),
         shape((batch,), samples.y.dtype),
         shape((batch,), jnp.bool_),
     )
     return compiled_evaluation(task, on, variables, *part, chip, key), part
+
+
+@partial(jax.jit, static_argnums=1)
+def _split_each(keys: jax.Array, number: int) -> jax.Array:
+    return jax.vmap(lambda key: draws.split(key, number))(keys)
 
 
 def compiled_evaluation(

@@ -16,15 +16,18 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from bss2jax.chip.chip import Chip
-from bss2jax.training.devices import CHIPS, DATA, everywhere
+from bss2jax.training.devices import CHIPS, DATA, cut, everywhere
 from bss2jax.training.task import Samples, Task, Variables
 from bss2jax.training.tiles import Compiled, compile_tiled
 
+# Of variables, samples, index, counted, chips and words of keys.
+SPECS = P(), P(), P(DATA), P(CHIPS, DATA), P(CHIPS), P(CHIPS, DATA)
 Batch = Callable[..., tuple]  # variables, x, y, counted, chip, key -> sums
 
 
 def sums(
     task: Task,
+    mesh: Mesh,
     variables: Variables,
     samples: Samples,
     chips: Any,
@@ -37,7 +40,8 @@ def sums(
     """Yields what each of some chips does with each batch of samples, chip after chip.
 
     Args:
-        task: with the mesh.
+        task: network and settings.
+        mesh: the devices.
         variables: what the network has learned.
         samples: data on the devices.
         chips: the chips, their number in front; None where none is needed.
@@ -47,11 +51,12 @@ def sums(
         of_tile: `of_tile(tile)` computes a batch in tiles of so many samples.
         static: what of it is compiled once.
     """
-    mesh, count = task.mesh, len(samples.y)
-    assert mesh is not None
-    here, rounds = mesh.shape[CHIPS], mesh.shape[DATA]
+    here, rounds, count = mesh.shape[CHIPS], mesh.shape[DATA], len(samples.y)
     batches = -(-count // batch)
-    variables, samples, chips, keys = everywhere(mesh, (variables, samples, chips, keys))
+    variables, samples = everywhere(mesh, (variables, samples))
+    # Where a device takes its own of them; each array that is cut there is a call.
+    chips = jax.device_get(chips)
+    words = None if keys is None else np.asarray(jax.random.key_data(keys))
     for first in range(0, number, here):
         which = np.arange(first, first + here)
         group = jax.tree.map(lambda leaf, of=which % number: leaf[of], chips)
@@ -60,9 +65,10 @@ def sums(
             of = np.arange(begin, begin + rounds) % batches
             index = np.arange(begin * batch, (begin + rounds) * batch)
             counted = (which < number)[:, None] & (index < count)
-            key = None if keys is None else keys[(which % number)[:, None], of]
-            arguments = variables, samples, (index % count).astype(np.int32), counted, group, key
-            found.append(compiled(task, batch, of_tile, static, *arguments).call(*arguments))
+            word = None if words is None else words[(which % number)[:, None], of]
+            given = variables, samples, (index % count).astype(np.int32), counted, group, word
+            arguments = tuple(cut(mesh, *each) for each in zip(SPECS, given))
+            found.append(compiled(task, mesh, batch, of_tile, static, *arguments).call(*arguments))
         host = jax.device_get(found)
         for chip in range(min(here, number - first)):
             yield [
@@ -73,30 +79,36 @@ def sums(
 
 
 def compiled(
-    task: Task, batch: int, of_tile: Callable[[int], Batch], static: Any, *arguments: Any
+    task: Task,
+    mesh: Mesh,
+    batch: int,
+    of_tile: Callable[[int], Batch],
+    static: Any,
+    *arguments: Any,
 ) -> Compiled:
     """Returns what measures as many batches as there are devices, or did so before.
 
     Args:
-        task, batch, of_tile, static: as of `sums`.
-        arguments: variables, samples, index, counted, chips and keys, or the shapes of that.
+        task, mesh, batch, of_tile, static: as of `sums`.
+        arguments: variables, samples, index, counted, chips and words of threefry keys, or the
+            shapes of that.
     """
 
     def function(tile: int) -> Callable[..., Any]:
         return jax.shard_map(
             partial(_on_device, of_tile(tile)),
-            mesh=task.mesh,
-            in_specs=(P(), P(), P(DATA), P(CHIPS, DATA), P(CHIPS), P(CHIPS, DATA)),
+            mesh=mesh,
+            in_specs=SPECS,
             out_specs=P(CHIPS, DATA),
             check_vma=False,  # as of the training step: nothing is summed here
         )
 
-    make = partial(compile_tiled, function, batch, *arguments, mesh=task.mesh)
-    return task.once(make, "spread", static, *arguments)
+    make = partial(compile_tiled, function, batch, *arguments, mesh=mesh, specs=SPECS)
+    return task.once(make, mesh, static, *arguments)
 
 
 def shapes(mesh: Mesh, batch: int, chip: Any, key: jax.Array | None) -> tuple[Any, ...]:
-    """Returns the shapes of index, counted, chips and keys that `compiled` takes.
+    """Returns the shapes of index, counted, chips and words of keys that `compiled` takes.
 
     Args:
         mesh: the devices.
@@ -111,7 +123,8 @@ def shapes(mesh: Mesh, batch: int, chip: Any, key: jax.Array | None) -> tuple[An
 
     index = jax.ShapeDtypeStruct((at_once * batch,), jnp.int32)
     counted = jax.ShapeDtypeStruct((here, at_once * batch), jnp.bool_)
-    return index, counted, many(chip, here), many(key, here, at_once)
+    words = None if key is None else jax.ShapeDtypeStruct((here, at_once, 2), jnp.uint32)
+    return index, counted, many(chip, here), words
 
 
 def _on_device(
@@ -121,10 +134,12 @@ def _on_device(
     index: jax.Array,
     counted: jax.Array,
     chips: Chip | None,
-    keys: jax.Array | None,
+    words: jax.Array | None,
 ) -> tuple:
     chip = jax.tree.map(lambda leaf: leaf[0], chips)
-    key = None if keys is None else keys[0, 0]
+    key = None
+    if words is not None:
+        key = jax.random.wrap_key_data(words[0, 0], impl="threefry2x32")
 
     def run() -> tuple:
         return of_batch(variables, samples.x[index], samples.y[index], counted[0], chip, key)

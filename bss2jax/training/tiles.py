@@ -49,6 +49,7 @@ def compile_tiled(
     whole: bool = False,
     donate: tuple[int, ...] = (),
     mesh: jax.sharding.Mesh | None = None,
+    specs: tuple[PartitionSpec, ...] | None = None,
 ) -> Compiled:
     """Compiles for tiles of a batch whose temporaries are below `BOUND`, or else the smallest.
 
@@ -58,14 +59,18 @@ def compile_tiled(
         arguments: arrays, or their shapes as from `jax.eval_shape`.
         whole: whether the batch has to stay whole.
         donate: numbers of the arguments that a call consumes.
-        mesh: the devices, which each hold arguments and results whole; None for one device.
+        mesh: the devices, which each hold results whole; None for one device.
+        specs: how each argument is spread over them; None: whole on each.
     """
     everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    given: Any = everywhere
+    if mesh is not None and specs is not None:
+        given = tuple(NamedSharding(mesh, spec) for spec in specs)
 
     def make(tile: int) -> Compiled:
         jitted = jax.jit(
             function(tile),
-            in_shardings=everywhere,
+            in_shardings=given,
             out_shardings=everywhere,
             donate_argnums=donate,
         )
