@@ -15,6 +15,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from bss2jax import BSS2
+from bss2jax.cli import main
 from bss2jax.mapping.describe import describe_devices
 from bss2jax.networks import Activations, Dense, build
 from bss2jax.training import Augmentation
@@ -87,3 +88,9 @@ def test_a_plan_says_how_its_pieces_are_dealt_to_devices():
     said = describe_devices(network.plan, 3).splitlines()
     assert said[2].split() == ["dense_0", "2", "pairs", "of", "row", "blocks", "1", "2", "67%"]
     assert said[3].split()[-3:] == ["1", "1", "33%"]
+
+
+def test_options_of_several_processes_go_together(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "digits", "--processes", "2"])
+    assert "go with --distributed" in capsys.readouterr().err

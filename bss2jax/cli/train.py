@@ -40,6 +40,9 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.error("expected a config, or --resume with a run's directory")
     import json
 
+    told = (arguments.coordinator, arguments.processes, arguments.process)
+    if any(each is not None for each in told) and not arguments.distributed:
+        arguments.error("--coordinator, --processes and --process go with --distributed")
     if arguments.distributed:
         _join(arguments)
     from bss2jax import config
@@ -49,8 +52,8 @@ def _train(arguments: argparse.Namespace) -> None:
     pages.keep_pages()
     window = arguments.window
     if _is_plastic(arguments):
-        if arguments.devices:
-            arguments.error("--devices: a population that learns by itself is on one device")
+        if arguments.devices or arguments.distributed:
+            arguments.error("a population that learns by itself is on one device of one process")
         _learn(arguments, plastic)
         return
     if arguments.resume is None:
