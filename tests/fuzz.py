@@ -323,7 +323,7 @@ def read_report(files):
     folder = Path(tempfile.mkdtemp(dir=FOLDER))
     for name, whole in files.items():
         (folder / name).write_bytes(whole)
-    with unittest.mock.patch.object(figures, "_picture", draw_only):
+    with unittest.mock.patch.object(figures, "picture", draw_only):
         assert "</html>" in report.write([folder], folder / "x.html").read_text(encoding="utf-8")
     shutil.rmtree(folder)
 

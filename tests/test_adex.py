@@ -318,6 +318,7 @@ def test_terms_that_are_off_do_nothing():
     np.testing.assert_allclose(v[:, 0, 0], 0.2 * np.arange(1, 7), rtol=1e-5)  # an integrator
 
 
+@pytest.mark.slow  # trains; its gradients are tested
 def test_a_recurrent_layer_learns_on_a_chip_its_adaptation_too():
     """Two classes of latencies, whose order tells them apart; a chip with all deviations."""
     layer = networks.AdEx(

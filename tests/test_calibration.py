@@ -133,12 +133,9 @@ def spread_ratios(chip, done):
 
 @pytest.fixture(scope="module")
 def calibrated():
-    """Two small chips, as drawn and calibrated."""
-    done = []
-    for seed in range(2):
-        chip = sample_chip(jax.random.key(seed), Mismatch.uncalibrated(), substrate=SMALL)
-        done.append((chip, calibrate(chip, jax.random.key(100 + seed), substrate=SMALL)))
-    return done
+    """Small chips, one of them, as drawn and calibrated."""
+    chip = sample_chip(jax.random.key(0), Mismatch.uncalibrated(), substrate=SMALL)
+    return [(chip, calibrate(chip, jax.random.key(100), substrate=SMALL))]
 
 
 def test_calibration_reaches_the_ratios_that_silicon_reaches(calibrated):
@@ -224,6 +221,7 @@ def test_chips_on_the_command_line(tmp_path, capsys):
         assert message in error and error.count("\n") == 1
 
 
+@pytest.mark.slow  # as the cells of other neurons
 def test_the_terms_of_an_adex_neuron_are_set_for_the_one_that_is_wanted():
     """In model units, a < 0 too; from spreads of .35 and .25 to what the patterns need."""
     model = AdExModel(100, 12, -60, -48, threshold=-40.0, tau_w=130, a=-11, b=30)

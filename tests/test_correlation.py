@@ -41,6 +41,7 @@ def test_a_thousand_random_trains_are_nests():
         np.testing.assert_allclose(ours[:, 0, 0], stored[name], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow  # statistics of many trains
 def test_of_independent_trains_the_expectation_is_the_formulas():
     """10 and 8 Hz, 20 ms, in ms of the model: 20,000 s, of 5,000 synapses side by side."""
     rate, other, tau, seconds = 10.0, 8.0, 20e-3, 4.0

@@ -45,9 +45,8 @@ def over_devices(*cases):
     return json.loads(found.stdout)
 
 
-@pytest.mark.parametrize(
-    "cases", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # compiles for several devices in a process: `make test-devices`
+@pytest.mark.parametrize("cases", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many")])
 def test_any_number_of_devices_gives_what_one_gives(cases):
     for case, found in over_devices(*cases).items():
         assert found.pop("scores", True) and found.pop("right", True), case

@@ -47,6 +47,7 @@ def having(language):
     ]
 
 
+@pytest.mark.slow  # `make docs` builds it, too
 def test_it_builds_strictly(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -349,6 +349,7 @@ def test_images_and_labels_out_of_range_are_a_data_error(read, x, y, message):
         experiment.prepare(read(), replace(DIGITS, test=data.Split(x, y)))
 
 
+@pytest.mark.slow  # trains
 def test_a_batch_of_one_and_a_set_of_one_train(read):
     one = data.Split(DIGITS.train.x[:2], DIGITS.train.y[:2])
     overrides = ["data.validation=1", "phases.0.batch_size=1", "phases.1.epochs=1"]

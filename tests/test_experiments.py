@@ -112,6 +112,7 @@ def test_one_chip_or_any_wants_a_config_that_ends_on_the_chip(tmp_path):
         one_chip_or_any.main(["digits", "phases.1.on=ideal", "--out", str(tmp_path)])
 
 
+@pytest.mark.slow  # what it measures with is tested
 def test_the_characterisation_compares_a_chip_with_the_published_point(tmp_path, capsys):
     import characterisation
 

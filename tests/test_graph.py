@@ -90,6 +90,7 @@ def test_a_network_may_be_analog_in_front_and_spiking_behind():
     np.testing.assert_array_equal(apply(network, params, x, on="ideal")[0], expected)
 
 
+@pytest.mark.slow  # trains; a network of both kinds is run
 def test_a_mixed_network_learns_in_the_loop_through_both_halves():
     """Four classes by chance lose ln 4 = 1.386; the analog half must move, too."""
     network = build(MIXED, (12, 2))
@@ -187,7 +188,7 @@ def test_spikes_of_branches_meet_where_their_time_is_the_same():
         ),
         ([LIF(outputs=3)], "takes spikes, and is given values.*code"),
         ([Latency(), MaxOverTime()], "takes traces, and is given spikes.*li layer"),
-        ([Latency(), LIF(outputs=3), Pool(window=1)], "spikes are pooled by their mean"),
+        ([Latency(), LIF(outputs=3), Pool(window=1)], "spikes are pooled by mean or sum"),
         ([Dense(outputs=3), LIF(outputs=2)], "lif_0.*takes spikes"),
         ([Flatten(inputs=("nowhere",))], "no layer 'nowhere' before it; known: input"),
         ([Flatten(), Add()], "inputs = "),

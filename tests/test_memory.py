@@ -29,6 +29,7 @@ def test_what_is_needed_is_the_data_the_state_and_what_the_step_adds(prepared):
     assert 0 <= resident - (4 * weights + data + chip) < 144 * 69 + 100
 
 
+@pytest.mark.slow  # compiles a step twice
 def test_what_is_compiled_to_know_it_is_what_trains(prepared):
     memory.require(prepared)
     before = dict(prepared.task.compiled)

@@ -87,6 +87,7 @@ def test_modules_do_what_the_network_of_their_layers_does(layers, before, on):
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow  # trains
 def test_a_module_learns_under_a_flax_optimizer_on_a_noisy_chip():
     """Which of two halves is brighter; chance is ln 2."""
     rng, label = np.random.default_rng(0), np.arange(40) % 2

@@ -31,10 +31,9 @@ SMALL = {
     "15_gradients": {"epochs": 1, "hidden": 10},
 }
 
-# In every run those that pass most different code: one's own code, and synapses with neurons. The
-# others train longer, or pass what tests of the library and the command
-# line pass too; what they import and set is looked at in every run.
-EVERY = ("06_your_own_code", "11_synapses")
+# In every run the one of synapses with neurons. The others train longer, or pass what tests of the
+# library and the command line pass too; what they import and set is looked at in every run.
+EVERY = ("11_synapses",)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,18 @@ import pytest
 from jax import lax
 
 import bss2jax
-from bss2jax import LI, LIF, Autodiff, Codes, Mismatch, Surrogate, on_chip, population, sample_chip
+from bss2jax import (
+    LI,
+    LIF,
+    Autodiff,
+    Codes,
+    EventProp,
+    Mismatch,
+    Surrogate,
+    on_chip,
+    population,
+    sample_chip,
+)  # fmt: skip
 from bss2jax.execute import populations
 from bss2jax.execute.circuits import OnChips
 from bss2jax.kernels.gradients.surrogate import SuperSpike, spike
@@ -94,8 +105,12 @@ def test_events_are_their_raster_bit_for_bit(chip, name):
 @pytest.mark.parametrize(
     "name, recurrent",
     [
-        *((name, True) for name in NEURONS if name != "li"),
-        *(pytest.param(*each.values, False, marks=each.marks) for each in often("lif", "li")),
+        *(
+            pytest.param(*each.values, True, marks=each.marks)
+            for each in often("lif", "adex")
+            if each.values != ("li",)
+        ),
+        *(pytest.param(*each.values, False, marks=each.marks) for each in often("lif")),
     ],
 )
 def test_a_batch_is_its_halves_and_its_samples(chip, name, recurrent):
@@ -136,7 +151,7 @@ def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
         same(eager, jax.jit(lambda: run(*args))())
 
 
-@pytest.mark.parametrize("name", often("lif", "li"))  # blocks are cut before any neuron
+@pytest.mark.parametrize("name", often("lif"))  # blocks are cut before any neuron
 def test_neurons_in_blocks_are_the_population_as_a_whole(chip, name, monkeypatch):
     """Bit for bit; gradients too, but for the order of sums."""
     raster, w, _ = drawn()
@@ -291,15 +306,8 @@ def test_a_neuron_of_ones_own_learns_in_the_loop(chip):
 def test_what_a_neuron_has_not_is_said_by_name(chip):
     raster, w, _ = drawn()
 
-    @dataclass(frozen=True)
-    class EventProp:
-        """A rule that asks for a pass that no neuron has yet."""
-
-        def run(self, nominal, actual, *args, **settings):
-            return actual.event_prop(*args, **settings)
-
-    with pytest.raises(ValueError, match="LIF has no EventProp gradient"):
-        population(raster, w, LIF(), gradient=EventProp())
+    with pytest.raises(ValueError, match="AdEx has no EventProp gradient; take Surrogate"):
+        population(raster, w, AdEx(), gradient=EventProp())
 
     @jax.tree_util.register_dataclass
     @dataclass(frozen=True)

@@ -106,9 +106,10 @@ def test_dead_places_and_drift_are_what_they_always_were():
     "setting, value",
     [
         ("jax_enable_x64", True),
-        ("jax_default_prng_impl", "rbg"),
-        ("jax_numpy_dtype_promotion", "strict"),
-        ("jax_numpy_rank_promotion", "raise"),
+        # Each by the same way; `test_faults_seeds` and `test_modes` pass them in every run.
+        pytest.param("jax_default_prng_impl", "rbg", marks=pytest.mark.slow),
+        pytest.param("jax_numpy_dtype_promotion", "strict", marks=pytest.mark.slow),
+        pytest.param("jax_numpy_rank_promotion", "raise", marks=pytest.mark.slow),
     ],
 )
 def test_a_seed_is_the_same_chip_under_every_setting_of_jax(setting, value):

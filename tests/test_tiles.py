@@ -45,13 +45,13 @@ def gradients(task, tile, chip, **settings):
     return jax.jit(run)(start, TRAINING, order, 0, chip, KEY)
 
 
-# The slow one is of the same kinds: tiles of the analog network, and noise of samples in tiles.
+# The slow ones are of the same kinds: tiles of the analog network, and noise of samples in tiles.
 @pytest.mark.parametrize(
     "task, on, tile",
     [
         (TASK, "float", 8),
         pytest.param(TASK, "chip", 1, marks=pytest.mark.slow),
-        (SPIKING, "chip", 48),
+        pytest.param(SPIKING, "chip", 48, marks=pytest.mark.slow),
     ],
 )
 def test_a_batch_in_tiles_gives_the_gradient_of_the_whole(task, on, tile):
@@ -79,6 +79,7 @@ def test_a_step_is_torn_into_tiles_that_are_as_large_as_fits(small_pages):
     assert found.temporaries <= tiles.BOUND
 
 
+@pytest.mark.slow  # compiles two more steps
 def test_what_looks_across_samples_is_not_torn(small_pages):
     rate = replace(SPIKING, objective=Objective(scale=3.0, rate=1.0))
     across = replace(SPIKING, network=build([Centred(), *SPIKING_LAYERS], (12,)))
