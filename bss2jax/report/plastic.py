@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bss2jax import __version__, plot
+from bss2jax.config import ConfigError
 from bss2jax.config.plastic import PlasticConfig, load_plastic
 from bss2jax.report.figures import on_axes, picture
 from bss2jax.runs.directory import RunDirectory, RunError
@@ -48,7 +49,10 @@ def read_plastic(path: str | Path) -> PlasticRecord:
     """
     directory = RunDirectory(Path(path))
     directory.environment()  # says if another version wrote it
-    config, _ = load_plastic(directory.path / "resolved.toml")
+    try:
+        config, _ = load_plastic(directory.path / "resolved.toml")
+    except ConfigError as error:
+        raise RunError(f"{path}: resolved.toml cannot be used by this version: {error}") from None
     try:
         found = sorted((int(p.stem[8:]), p) for p in directory.path.glob("checkpoints/weights-*"))
         weights = {}

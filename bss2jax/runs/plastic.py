@@ -32,9 +32,12 @@ _LINES = 100  # lines of metrics that a run has
 
 
 def is_run(path: str | Path) -> bool:
-    """Returns whether a directory holds a run of hybrid plasticity."""
+    """Returns whether a directory holds a run of hybrid plasticity, with a config to read."""
     resolved = Path(path) / "resolved.toml"
-    return resolved.is_file() and is_plastic(tree_of(resolved)[0])
+    try:
+        return resolved.is_file() and is_plastic(tree_of(resolved)[0])
+    except ConfigError:
+        return False
 
 
 def train(
