@@ -50,7 +50,7 @@ def expected():
     [
         partial(jax.enable_x64, True),
         partial(jax.default_prng_impl, "unsafe_rbg"),
-        partial(jax.threefry_partitionable, False),
+        pytest.param(partial(jax.threefry_partitionable, False), marks=pytest.mark.slow),
     ],
     ids=["x64", "unsafe_rbg", "partitionable"],
 )

@@ -249,7 +249,14 @@ class Toy(Neuron):
 
 
 @pytest.mark.parametrize("recurrent", (False, True))
-@pytest.mark.parametrize("neuron", (Toy(), LIF(t_ref=2e-6, integrator="euler"), LIF(), LI()))
+@pytest.mark.parametrize(
+    "neuron",
+    (
+        Toy(),
+        LIF(t_ref=2e-6, integrator="euler"),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (LIF(), LI())),
+    ),
+)
 def test_the_generic_pass_has_the_gradients_of_autodiff(neuron, recurrent):
     """Of weights, of what is sent, of recurrent weights and of every parameter, membranes too."""
     if recurrent and not neuron.fires:
@@ -397,7 +404,7 @@ def test_parameters_on_a_chip_have_the_gradient_of_the_nominal_model(chip):
 
 
 @pytest.mark.parametrize("steps, batch", [(0, 2), (4, 0)])
-@pytest.mark.parametrize("name", often("lif", "li", "exact"))
+@pytest.mark.parametrize("name", often("lif"))
 def test_no_samples_and_no_time_give_nothing(chip, name, steps, batch):
     circuits = on_chip(chip, 5, 3)
 

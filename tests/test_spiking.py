@@ -227,7 +227,7 @@ def unrolled_of(w):
 
 
 @pytest.mark.parametrize("place", FIELD_PLACES)
-@pytest.mark.parametrize("shared", (True, False))
+@pytest.mark.parametrize("shared", (pytest.param(True, marks=pytest.mark.slow), False))
 def test_on_a_chip_a_field_has_its_neurons_strength(shared, place):
     spikes, w, dz = fields_drawn(shared)
     place = FIELD_PLACES[place]
