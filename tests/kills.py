@@ -221,7 +221,7 @@ def full(harness: Harness, disk: Path, room: int) -> str:
         process = harness.start(disk / "other")
         _, err = process.communicate()
         assert process.returncode == 2, err
-        assert "Read-only file system" in error(err)
+        assert "cannot be written" in error(err)
     finally:
         subprocess.run(["umount", disk], check=True)
     return said
