@@ -1,6 +1,7 @@
 """Runs of hybrid plasticity: from a config to a report, stopped and gone on with."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -83,6 +84,12 @@ def test_a_report_shows_curves_and_weights_over_time(run, tmp_path):
     assert page.count("<svg") == 3  # rate, weight, and the matrices
     for said in ("period", "mean weight (LSB)", "period 0", "period 4", "rows a period"):
         assert said in page
+
+
+def test_two_runs_of_the_same_name_both_have_their_place(run, tmp_path):
+    other = shutil.copytree(run.path, tmp_path / run.path.name)
+    page = report.write([run.path, other], tmp_path / "report.html").read_text()
+    assert f">{run.path}<" in page and f">{other}<" in page
 
 
 def test_configs_are_read_strictly_and_written_back():

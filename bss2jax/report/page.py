@@ -1,12 +1,10 @@
 """The report's page: what is shown of each run, and the template that it is made of."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from bss2jax import __version__
@@ -17,6 +15,7 @@ from bss2jax.report import figures, tables
 from bss2jax.report.record import Record
 from bss2jax.report.replay import Replay, replay
 from bss2jax.report.tables import Table, Tile
+from bss2jax.report.template import names_of, template
 
 _MAPPED = ("column_gain", "offset")  # quantities of a chip that are drawn
 
@@ -95,21 +94,14 @@ class Specimen:
 
 def render(records: Sequence[Record]) -> str:
     """Returns the page of some runs."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bss2jax.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    runs = dict(zip(_names(records), records))
+    runs = dict(zip(names_of([record.path for record in records]), records))
     ladders = {name: r.summary.test_accuracy for name, r in runs.items() if r.summary}
     chips = {name: r.chips.test_accuracy for name, r in runs.items() if r.chips}
     own = {name: ladders[name]["chip"] for name in chips if "chip" in ladders.get(name, {})}
     views = [_view(name, i, record) for i, (name, record) in enumerate(runs.items())]
     known = any(rung in RUNGS for rungs in ladders.values() for rung in rungs)
     learned = {name: record for name, record in runs.items() if record.metrics}
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         views=views,
         specimens=_specimens(views),
         version=__version__,
@@ -125,14 +117,6 @@ def render(records: Sequence[Record]) -> str:
         cost=tables.cost(runs),
         environment=tables.environment(runs),
     )
-
-
-def _names(records: Sequence[Record]) -> list[str]:
-    """The directories' names, or their paths where two have the same."""
-    names = [record.path.resolve().name for record in records]
-    count = Counter(names)
-    named = [name if count[name] == 1 else str(record.path) for name, record in zip(names, records)]
-    return [name.encode(errors="backslashreplace").decode() for name in named]
 
 
 def _view(name: str, number: int, record: Record) -> View:

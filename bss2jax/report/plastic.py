@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -14,6 +13,7 @@ from bss2jax import __version__, plot
 from bss2jax.config import ConfigError
 from bss2jax.config.plastic import PlasticConfig, load_plastic
 from bss2jax.report.figures import on_axes, picture
+from bss2jax.report.template import names_of, template
 from bss2jax.runs.directory import RunDirectory, RunError
 
 _SHOWN = 5  # times at which weights are drawn
@@ -69,15 +69,7 @@ def read_plastic(path: str | Path) -> PlasticRecord:
 
 def render_plastic(records: Sequence[PlasticRecord]) -> str:
     """Returns the page of some runs."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bss2jax.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    names = [record.path.resolve().name for record in records]
-    named = dict(zip(names if len({*names}) == len(names) else map(str, names), records))
+    named = dict(zip(names_of([record.path for record in records]), records))
     logged = {name: record.metrics for name, record in named.items() if record.metrics}
     quantities = [
         key
@@ -85,7 +77,7 @@ def render_plastic(records: Sequence[PlasticRecord]) -> str:
         if key not in ("periods", "seconds")
     ]
     curves = [_curve(logged, key) for key in quantities]
-    return environment.get_template("plastic.html").render(
+    return template("plastic.html").render(
         runs=[(name, record, _matrices(record)) for name, record in named.items()],
         curves=curves,
         version=__version__,
