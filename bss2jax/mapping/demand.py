@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bss2jax.chip.substrate import Substrate
-from bss2jax.mapping.products import Footprint
+from bss2jax.mapping.pieces import Footprint
 
 
 class Demand(Protocol):

@@ -7,7 +7,6 @@ taken. Copies of one row are in both; there are no digital partial sums, as of a
 References: grenade (which searches the places of morphologies, too).
 """
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ import numpy as np
 from bss2jax.chip.morphology import Morphology
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.mapping import pieces
-from bss2jax.mapping.pieces import CIRCUIT, CIRCUIT_STOP, COLUMN, COLUMN_STOP, CONFIGURATION
+from bss2jax.mapping.pieces import CIRCUIT, CIRCUIT_STOP, Footprint
 from bss2jax.mapping.populations import PopulationDemand, PopulationPlace
-from bss2jax.mapping.products import Footprint
 from bss2jax.mapping.switches import Circuit, wire
 
 _TRIES = 20_000  # places that are looked at for a size
@@ -259,26 +257,17 @@ class MorphologyDemand(PopulationDemand):
         Raises:
             ValueError: a neuron is in no piece, or in several.
         """
-        rows = rows[np.argsort(rows[:, COLUMN], kind="stable")]
-        ends = [0, *rows[:, COLUMN_STOP]]
-        if ends[:-1] != list(rows[:, COLUMN]) or ends[-1] != self.neurons:
-            raise ValueError(f"pieces: expected each of {self.neurons} neurons once")
-        listed = np.concatenate([circuits[a:b] for a, b in rows[:, [CIRCUIT, CIRCUIT_STOP]]])
-        listed = listed.reshape(self.neurons, self.layout.size, 2)
+        listed, configuration = pieces.neuron_by_neuron(rows, circuits, self.neurons)
         active = [one.circuits for one in self.layout.morphology.compartments]
         width, begin, members = math.lcm(*active), 0, []
         for count, all_of in zip(active, map(len, self.layout.circuits), strict=True):
             members.append(np.tile(listed[:, begin : begin + count, 1], width // count))
             begin += all_of
         number = len(active)
-        chip, circuit = np.tile(listed[:, 0, 0], number), np.concatenate(members)
-        counts = rows[:, COLUMN_STOP] - rows[:, COLUMN]
-        configuration = np.tile(np.repeat(rows[:, CONFIGURATION], counts), number)
-        for array in (chip, circuit, configuration):
-            array.setflags(write=False)
-        what = chip.tobytes() + circuit.tobytes() + configuration.tobytes()
-        digest = hashlib.sha256(what).digest()
-        return PopulationPlace(self.inputs, substrate, chip, circuit, configuration, digest)
+        return PopulationPlace.of(
+            self.inputs, substrate, np.tile(listed[:, 0, 0], number), np.concatenate(members),
+            np.tile(configuration, number),
+        )  # fmt: skip
 
     def footprint(self, row: np.ndarray, circuits: np.ndarray, substrate: Substrate) -> Footprint:
         """Returns the rows in use of the columns of each array: see `PopulationDemand`."""
@@ -290,15 +279,7 @@ class MorphologyDemand(PopulationDemand):
             left = self.inputs * one.synapses - np.arange(all_of) * substrate.rows
             of_one += list(np.clip(left, 0, substrate.rows))
         rows = np.tile(of_one, len(circuit) // len(of_one))
-        found = []
-        for array in range(substrate.hemispheres):
-            here = circuit % substrate.hemispheres == array
-            if here.any():
-                columns = circuit[here] // substrate.hemispheres
-                covered = np.zeros(np.ptp(columns) + 1, int)
-                covered[columns - columns.min()] = rows[here]
-                found.append((array, int(columns.min()), covered))
-        return found
+        return pieces.footprint(circuit, rows, substrate.hemispheres)
 
     def facts(self, rows: np.ndarray, substrate: Substrate) -> dict[str, object]:
         """Returns what `describe` says of the layer."""

@@ -29,6 +29,9 @@ FIELDS = (
     CIRCUIT_STOP,
 ) = range(len(FIELDS))
 
+# Of each array that a piece lies on: (array, first column, `[columns]` rows in use).
+Footprint = list[tuple[int, int, np.ndarray]]
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -85,6 +88,52 @@ def summary(names: Sequence[str], rows: np.ndarray, configurations: int) -> Told
         told.append((name, str(int((rows[:, LAYER] == i).sum())), span))
     title = f"Plan({len(rows)} pieces, {configurations} configurations)"
     return title, ("layer", "pieces", "configurations"), told
+
+
+def neuron_by_neuron(
+    rows: np.ndarray, circuits: np.ndarray, neurons: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where the neurons of a population are that pieces hold in any order.
+
+    Args:
+        rows: `[n, 11]` the population's pieces.
+        circuits: `[m, 2]` the plan's (chip, circuit).
+        neurons: N.
+
+    Returns:
+        (chip, circuit) of each of a neuron's circuits `[N, c, 2]`, and its configuration `[N]`.
+
+    Raises:
+        ValueError: a neuron is in no piece, or in several.
+    """
+    rows = rows[np.argsort(rows[:, COLUMN], kind="stable")]
+    ends = [0, *rows[:, COLUMN_STOP]]
+    if ends[:-1] != list(rows[:, COLUMN]) or ends[-1] != neurons:
+        raise ValueError(f"pieces: expected each of {neurons} neurons once")
+    listed = np.concatenate([circuits[a:b] for a, b in rows[:, [CIRCUIT, CIRCUIT_STOP]]])
+    counts = rows[:, COLUMN_STOP] - rows[:, COLUMN]
+    return listed.reshape(neurons, -1, 2), np.repeat(rows[:, CONFIGURATION], counts)
+
+
+def footprint(circuit: np.ndarray, rows: np.ndarray, arrays: int) -> Footprint:
+    """Returns the rows in use of the columns of each array on which circuits lie.
+
+    Circuit i is on array i mod `arrays`, column i div `arrays`.
+
+    Args:
+        circuit: `[m]` the circuits.
+        rows: `[m]` rows in use below each.
+        arrays: how many there are on a chip.
+    """
+    found = []
+    for array in range(arrays):
+        here = circuit % arrays == array
+        if here.any():
+            columns = circuit[here] // arrays
+            covered = np.zeros(np.ptp(columns) + 1, int)
+            covered[columns - columns.min()] = rows[here]
+            found.append((array, int(columns.min()), covered))
+    return found
 
 
 class Pieces(Sequence[Piece]):

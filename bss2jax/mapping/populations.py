@@ -12,13 +12,21 @@ published).
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.mapping import pieces
-from bss2jax.mapping.pieces import CHIP, CIRCUIT, CIRCUIT_STOP, COLUMN, COLUMN_STOP, CONFIGURATION
-from bss2jax.mapping.products import Footprint
+from bss2jax.mapping.pieces import (
+    CHIP,
+    CIRCUIT,
+    CIRCUIT_STOP,
+    COLUMN,
+    COLUMN_STOP,
+    CONFIGURATION,
+    Footprint,
+)
 
 
 @dataclass(frozen=True)
@@ -185,6 +193,14 @@ class PopulationPlace:
     configuration: np.ndarray = field(compare=False, repr=False)
     digest: bytes = b""
 
+    @classmethod
+    def of(cls, inputs: int, substrate: Substrate, *arrays: np.ndarray) -> Self:
+        """Returns the place of chip, circuits and configuration, which are no longer writable."""
+        for array in arrays:
+            array.setflags(write=False)
+        digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).digest()
+        return cls(inputs, substrate, *arrays, digest)
+
 
 @dataclass(frozen=True)
 class PopulationDemand:
@@ -286,20 +302,9 @@ class PopulationDemand:
         Raises:
             ValueError: a neuron is in no piece, or in several.
         """
-        rows = rows[np.argsort(rows[:, COLUMN], kind="stable")]
-        ends = [0, *rows[:, COLUMN_STOP]]
-        if ends[:-1] != list(rows[:, COLUMN]) or ends[-1] != self.neurons:
-            raise ValueError(f"pieces: expected each of {self.neurons} neurons once")
-        listed = np.concatenate([circuits[a:b] for a, b in rows[:, [CIRCUIT, CIRCUIT_STOP]]])
-        listed = listed.reshape(self.neurons, -1, 2)
-        counts = rows[:, COLUMN_STOP] - rows[:, COLUMN]
-        chip, circuit = listed[:, 0, 0], np.ascontiguousarray(listed[:, :, 1])
-        configuration = np.repeat(rows[:, CONFIGURATION], counts)
-        for array in (chip, circuit, configuration):
-            array.setflags(write=False)
-        what = chip.tobytes() + circuit.tobytes() + configuration.tobytes()
-        digest = hashlib.sha256(what).digest()
-        return PopulationPlace(self.inputs, substrate, chip, circuit, configuration, digest)
+        listed, configuration = pieces.neuron_by_neuron(rows, circuits, self.neurons)
+        circuit = np.ascontiguousarray(listed[:, :, 1])
+        return PopulationPlace.of(self.inputs, substrate, listed[:, 0, 0], circuit, configuration)
 
     def seconds(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
         """Returns the time of each piece for one sample, s: its time axis, and what is around it.
@@ -351,16 +356,7 @@ class PopulationDemand:
         circuit = circuits[row[CIRCUIT] : row[CIRCUIT_STOP], 1]
         c = len(circuit) // (row[COLUMN_STOP] - row[COLUMN])
         rows = np.clip(self.inputs - np.arange(c) * substrate.rows, 0, substrate.rows)
-        rows = np.tile(rows, len(circuit) // c)
-        found = []
-        for array in range(substrate.hemispheres):
-            here = circuit % substrate.hemispheres == array
-            if here.any():
-                columns = circuit[here] // substrate.hemispheres
-                covered = np.zeros(np.ptp(columns) + 1, int)
-                covered[columns - columns.min()] = rows[here]
-                found.append((array, int(columns.min()), covered))
-        return found
+        return pieces.footprint(circuit, np.tile(rows, len(circuit) // c), substrate.hemispheres)
 
     def facts(self, rows: np.ndarray, substrate: Substrate) -> dict[str, object]:
         """Returns what `describe` says of the layer."""

@@ -15,10 +15,16 @@ import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.mapping import pieces
-from bss2jax.mapping.pieces import ARRAY, CHIP, COLUMN, COLUMN_STOP, CONFIGURATION, ROW, ROW_STOP
-
-# Of each array that a piece lies on: (array, first column, `[columns]` rows in use).
-Footprint = list[tuple[int, int, np.ndarray]]
+from bss2jax.mapping.pieces import (
+    ARRAY,
+    CHIP,
+    COLUMN,
+    COLUMN_STOP,
+    CONFIGURATION,
+    ROW,
+    ROW_STOP,
+    Footprint,
+)
 
 
 @dataclass(frozen=True)
