@@ -95,6 +95,16 @@ EPSPS = {  # tau_mem, tau_icc, input at: peaks over its own, us of the peaks
 }
 
 
+@pytest.mark.parametrize("integrator", ("exponential", "semi_implicit", "euler", "exact"))
+def test_what_a_constant_current_holds_is_coupled_the_same_in_all_orders(integrator):
+    cell = LI(6 * US, 6 * US, dt=1 * US, integrator=integrator)
+    pair = Compartments.of(Morphology.chain(2, spikes=False, tau_icc=3 * US), cell)
+    run = lambda s, _: (pair.flow(s, jnp.float32([1, 0])), None)  # noqa: E731
+    v = jax.lax.scan(run, pair.rest(jnp.zeros(2, jnp.float32)), length=200)[0].v
+    # v' is 0: (0 - v) / tau_mem + (other - v) / tau_icc = 0 of the one without current.
+    assert v[1] / v[0] == pytest.approx(6 / (6 + 3), rel=1e-4)
+
+
 def test_psps_along_a_chain_have_the_published_peaks_and_are_reciprocal():
     at_rest = {}
     for (tau_mem, tau_icc, at), (peaks, times) in EPSPS.items():

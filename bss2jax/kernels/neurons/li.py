@@ -101,7 +101,7 @@ class LI(Neuron):
 
     def share(self) -> Value:
         """Returns the share of a constant current that a step takes to the membrane."""
-        return share_of(self.tau_mem, self.dt, self.integrator)
+        return share_of(self.tau_mem, self.dt, self.integrator if self.leaky else "euler")
 
     def step(
         self, state: LIState, current: jax.Array, surrogate: SpikeFunction = SuperSpike()

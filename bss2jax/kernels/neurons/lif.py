@@ -145,7 +145,7 @@ class LIF(Neuron):
 
     def share(self) -> Value:
         """Returns the share of a constant current that a step takes to the membrane."""
-        return share_of(self.tau_mem, self.dt, self.integrator)
+        return share_of(self.tau_mem, self.dt, self.integrator if self.leaky else "euler")
 
     def over(self, state: LIFState) -> jax.Array:
         """Returns v - threshold; of a neuron that waits -inf."""

@@ -11,8 +11,7 @@ from bss2jax.kernels.dot import settled
 
 Integrator = Literal["exponential", "euler", "semi_implicit", "exact"]
 INTEGRATORS = ("exponential", "euler", "semi_implicit", "exact")
-# Orders in which a membrane sees the current of the step before; those that take tangents; and what
-# advice a step that is too long for these gets.
+# Orders in which a membrane sees the current of the step before; those that take tangents.
 LATE, TANGENTS = ("euler", "exact"), ("euler", "semi_implicit")
 Value = float | jax.Array
 
@@ -111,7 +110,7 @@ def share_of(tau: Value, dt: float, integrator: str) -> Value:
     Args:
         tau, dt, integrator: as in `decay`.
     """
-    return dt / tau if integrator == "euler" else -jnp.expm1(-dt / tau)
+    return dt / tau if integrator in TANGENTS else -jnp.expm1(-dt / tau)
 
 
 def advance(
