@@ -194,12 +194,16 @@ class PopulationPlace:
     digest: bytes = b""
 
     @classmethod
-    def of(cls, inputs: int, substrate: Substrate, *arrays: np.ndarray) -> Self:
-        """Returns the place of chip, circuits and configuration, which are no longer writable."""
+    def of(
+        cls, inputs: int, substrate: Substrate, chip: np.ndarray, circuits: np.ndarray,
+        configuration: np.ndarray,
+    ) -> Self:  # fmt: skip
+        """Returns the place with its digest; the arrays can no longer be written to."""
+        arrays = (chip, circuits, configuration)
         for array in arrays:
             array.setflags(write=False)
         digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).digest()
-        return cls(inputs, substrate, *arrays, digest)
+        return cls(inputs, substrate, chip, circuits, configuration, digest)
 
 
 @dataclass(frozen=True)
