@@ -54,8 +54,8 @@ def floats(given: Any, name: str = "values", axes: int = 0) -> jax.Array:
         raise ValueError(f"{name}: numbers beyond float32; scale them first") from None
 
 
-def along_last(numbers: jax.Array, like: jax.Array) -> jax.Array:
-    """Returns numbers `[N]` with as many axes as an array `[..., N]` that they meet."""
+def along_last(numbers: Any, like: jax.Array) -> Any:
+    """Returns an array `[*size]` with as many axes as an array `[..., *size]` that it meets."""
     return numbers.reshape((1,) * (like.ndim - numbers.ndim) + numbers.shape)
 
 

@@ -7,9 +7,14 @@ import pytest
 
 import bss2jax
 from bss2jax import networks
-from bss2jax.kernels.synapses.lags import lagged, synaptic
+from bss2jax.kernels.dot import dot
+from bss2jax.kernels.synapses.lags import lagged, taps
 
 DT = 1e-6
+
+
+def synaptic(*given):
+    return dot(*taps(*given))
 
 
 def spikes(steps=12, inputs=3):

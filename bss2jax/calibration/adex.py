@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.calibration.circuits import fitted_tau
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
@@ -33,9 +34,7 @@ def measure_tau_w(
     keys = draws.split(key, _READS)
     decay = 60.0 * jnp.exp(-time / (wanted * chip.circuits.tau_w))
     trace = jax.vmap(lambda w, key: _read(w, key, substrate, _ADAPTATION))(decay, keys)
-    raised = trace - trace[-12:].mean(0)
-    q = 1 - raised[0] / raised.sum(0)
-    return -period / jnp.log(jnp.clip(q, 1e-3, 1 - 1e-3)) / wanted
+    return fitted_tau(trace, period) / wanted
 
 
 def measure_a(

@@ -142,14 +142,23 @@ def measure_inhibitory_strength(
 def _decay(
     chip: Chip, nominal: float, factor: jax.Array, key: jax.Array, substrate: Substrate
 ) -> jax.Array:
-    """Time constants `[H, C]` over the nominal one, of what was raised by one unit and let go.
-
-    Reads of an exponential that falls by q from one to the next add up to the first over 1 - q. The
-    last of them are taken for the rest.
-    """
+    """Time constants `[H, C]` over the nominal one, of what was raised by one unit and let go."""
     period = substrate.cadc_period * max(round(nominal / (3.5 * substrate.cadc_period)), 1)
     time = period * jnp.arange(60, dtype=jnp.float32)[:, None, None]
     trace = read_membranes(chip.circuits.leak + jnp.exp(-time / (nominal * factor)), key, substrate)
+    return fitted_tau(trace, period) / nominal
+
+
+def fitted_tau(trace: jax.Array, period: float | jax.Array) -> jax.Array:
+    """Returns the time constants, s, of what decays.
+
+    Reads of an exponential that falls by q from one to the next add up to the first over 1 - q. The
+    last of them are taken for the rest.
+
+    Args:
+        trace: `[reads, ...]` more than 12 of them.
+        period: s from one to the next.
+    """
     raised = trace - trace[-12:].mean(0)
     q = 1 - raised[0] / raised.sum(0)
-    return -period / jnp.log(jnp.clip(q, 1e-3, 1 - 1e-3)) / nominal
+    return -period / jnp.log(jnp.clip(q, 1e-3, 1 - 1e-3))

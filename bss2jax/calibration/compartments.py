@@ -14,7 +14,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from bss2jax.calibration.circuits import read_membranes
+from bss2jax.calibration.circuits import fitted_tau, read_membranes
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.neurons.compartments import Compartments
@@ -45,8 +45,5 @@ def measure_tau_icc(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) 
     start = replace(rest, cell=replace(rest.cell, v=raised))
     _, v = jax.lax.scan(lambda s, _: (both.flow(s, silence), s.v), start, length=_READS)
     neighbour, own = read_membranes(v.reshape(_READS, 2, *shape), key, substrate).swapaxes(0, 1)
-    apart = own - neighbour
-    apart = apart - apart[-12:].mean(0)
-    q = jnp.clip(1 - apart[0] / apart.sum(0), 1e-3, 1 - 1e-3)
-    rate = -jnp.log(q) / period - 1 / TAU_LEAK
+    rate = 1 / fitted_tau(own - neighbour, period) - 1 / TAU_LEAK
     return 2 / (rate * TAU_ICC)

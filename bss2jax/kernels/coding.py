@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from bss2jax.arrays import count, floats, positive
+from bss2jax.arrays import along_last, count, floats, positive
 from bss2jax.chip import draws
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.gradients.nominal import differentiated_once, without_gradient
@@ -70,8 +70,7 @@ def _less(values: ArrayLike, offset: Any) -> jax.Array:
 
 def _along_last(numbers: Any, values: jax.Array) -> np.ndarray:
     """One number for all, or one for each entry of the last axis, with as many axes as values."""
-    known = np.asarray(numbers, np.float32)
-    return known.reshape((1,) * (values.ndim - known.ndim) + known.shape)
+    return along_last(np.asarray(numbers, np.float32), values)
 
 
 def split_signs(x: jax.Array, substrate: Substrate = BSS2) -> jax.Array:

@@ -6,16 +6,15 @@ v / gain, where gain is what one unit of weighted input does to it.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Gt, Lt
 
-from bss2jax.kernels.neurons.membrane import TANGENTS
+from bss2jax.kernels.neurons.membrane import TANGENTS, share_of
+from bss2jax.networks.layer import Scale
 from bss2jax.settings import Checked
 
-Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 Spikes = Literal["jump", "sample", "dirac"]
 Reset = Literal["value", "zero", "subtract"]
 
@@ -43,15 +42,15 @@ class Constants(Checked):
     spikes: Spikes
     reset: Reset = "value"
     start: Literal["zero", "leak"] = "zero"
-    unit: Positive = 1.0
-    speedup: Positive = 1.0
-    tau_syn: Positive | None = None
+    unit: Scale = 1.0
+    speedup: Scale = 1.0
+    tau_syn: Scale | None = None
     ignored: tuple[Literal["r", "w_in"], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The constants that there are."""
-        leak = () if self.kind in ("IF", "I") else ("tau_mem", "v_leak")
+        leak = ("tau_mem", "v_leak") if self.leaky else ()
         synapse = ("tau_syn", "w_in") if self.synapses else ()
         fires = ("v_threshold", "v_reset") if self.kind in ("LIF", "CubaLIF", "IF") else ()
         return ("r", *leak, *synapse, *fires)
@@ -120,13 +119,8 @@ class Constants(Checked):
         if "r" in self.ignored:
             r = jnp.ones_like(r)
             if self.synapses:
-                r = r / self._taken(of["tau_mem"], dt, order)
+                r = r / share_of(of["tau_mem"] * self.unit / self.speedup, dt, order)
         return r * self.current(of, dt, order)
-
-    def _taken(self, tau: Any, dt: float, order: str) -> Any:
-        """The share that a low pass takes of its input in a step."""
-        x = dt * self.speedup / (tau * self.unit)
-        return x if order in TANGENTS else -jnp.expm1(-x)
 
     def current(self, of: dict[str, jax.Array], dt: float, order: str) -> Any:
         """Returns the graph's current that a weighted input of 1 adds to the simulated one, `[N]`.
@@ -140,15 +134,14 @@ class Constants(Checked):
             charge = step if self.spikes == "sample" else 1.0
         else:
             tau = of["tau_syn" if self.synapses else "tau_mem"]
-            taken = self._taken(tau, dt, order)
+            taken = share_of(tau * self.unit / self.speedup, dt, order)
             charge = {"jump": 1.0, "sample": taken, "dirac": 1 / (tau * self.unit)}[self.spikes]
             if not self.synapses:
                 charge = charge / taken
         if self.synapses:
             return charge * (1.0 if "w_in" in self.ignored else of["w_in"])
         if self.tau_syn is not None:  # the same charge, over time
-            x = dt / self.tau_syn
-            charge = charge * (x if order in TANGENTS else -jnp.expm1(-x))
+            charge = charge * share_of(self.tau_syn, dt, order)
         return charge
 
     def bias(self, dt: float) -> float:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from bss2jax.arrays import along_last
 from bss2jax.chip import draws
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.gradients.surrogate import SuperSpike, spike
@@ -125,7 +126,7 @@ class Scaled(OverTime):
         return {"scale": jnp.ones(before[0].size, jnp.float32)}
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        return x[0] * _over(params["scale"], x[0]), state, {}
+        return x[0] * along_last(params["scale"], x[0]), state, {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,16 +147,11 @@ class Threshold(OverTime):
         return {"threshold": jnp.ones(before[0].size, jnp.float32)}
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        return spike(x[0] - _over(params["threshold"], x[0]), self.surrogate), state, {}
-
-
-def _over(param: jax.Array, x: jax.Array) -> jax.Array:
-    """Returns a parameter with as many axes as what it meets, `[..., *param]`."""
-    return param.reshape((1,) * (x.ndim - param.ndim) + param.shape)
+        return spike(x[0] - along_last(params["threshold"], x[0]), self.surrogate), state, {}
 
 
 def _with_bias(y: jax.Array, params: Arrays) -> jax.Array:
-    return y + _over(params["bias"], y) if "bias" in params else y
+    return y + along_last(params["bias"], y) if "bias" in params else y
 
 
 def _drawn(key: jax.Array, shape: tuple[int, ...], inputs: int, bias: bool) -> Arrays:

@@ -1,19 +1,20 @@
 """Layers with delays: of axons, as a stage of their own; of dendrites and synapses, in neurons."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Lt
 
 from bss2jax.chip import draws
 from bss2jax.kernels.synapses.dense import Raster
 from bss2jax.kernels.synapses.lags import lagged, taps
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.networks.codes import raster_of
-from bss2jax.networks.layer import Applied, Arrays, Execution, How, Layer, Seconds, folded
+from bss2jax.networks.layer import Applied, Arrays, Execution, How, Layer, Scale, Seconds, folded
 from bss2jax.networks.signal import Signal, Spikes, expect
 from bss2jax.networks.spiking import LIF
 
@@ -40,6 +41,11 @@ def short(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return -0.5 + 0.125 * draws.normal(key, shape)
 
 
+def _check_bounds(shortest: float, longest: float) -> None:
+    if shortest > longest:
+        raise ValueError(f"shortest: got {shortest} s, expected at most {longest} s")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Delay(Layer):
     """Axonal delays: spikes of each entry come later, by a delay of its own.
@@ -61,14 +67,13 @@ class Delay(Layer):
     shortest: Annotated[float, Ge(0), Lt(1)] = 0.0
     longest: Seconds = 10e-6
     trained: bool = True
-    unit: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+    unit: Scale = 1.0
     interpolate: bool = False
 
     def shape(self, *before: Signal) -> Signal:
         (spikes,) = before
         expect(spikes, Spikes, "put a code before it, such as latency")
-        if self.shortest > self.longest:
-            raise ValueError(f"shortest: got {self.shortest} s, expected at most {self.longest} s")
+        _check_bounds(self.shortest, self.longest)
         return spikes.fired(*spikes.size)
 
     def init(self, key: jax.Array, *before: Signal) -> Arrays:
@@ -120,11 +125,16 @@ class DelayedLIF(LIF):
     """
 
     executions: ClassVar[tuple[Execution, ...]] = ("float",)
+    unclamped: ClassVar[tuple[str, ...]] = (*LIF.unclamped, "delay")
 
     kind: Literal["delayed_lif"] = "delayed_lif"  # type: ignore[assignment]
     delays: Literal["synaptic", "dendritic"] = "synaptic"
     shortest: Annotated[float, Ge(0), Lt(1)] = 0.0
     longest: Seconds = 10e-6
+
+    def shape(self, *before: Signal) -> Signal:
+        _check_bounds(self.shortest, self.longest)
+        return super().shape(*before)
 
     def by_event(self, before: Signal) -> bool:
         return False
@@ -134,19 +144,11 @@ class DelayedLIF(LIF):
         delay = short(folded(key, "delay"), shape)
         return super().init(key, *before) | {"delay": delay}
 
-    def weights(self, params: Arrays, *before: Signal) -> Arrays:
-        return super().weights({n: w for n, w in params.items() if n != "delay"}, *before)
-
-    def project(self, params: Arrays, *before: Signal) -> Arrays:
-        delay = params["delay"]
-        kept = super().project({n: w for n, w in params.items() if n != "delay"}, *before)
-        return kept | {"delay": delay}
-
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         before, weights = how.before[0], self.weights(params, *how.before)
         delay = bounded(params["delay"], self.shortest, self.longest)
-        z, most = before.flat(raster_of(x[0])), -(-self.longest // before.dt)
-        sent, w = taps(z, weights["weight"], delay, before.dt, int(most))
+        z, most = before.flat(raster_of(x[0])), math.ceil(self.longest / before.dt - 1e-6)
+        sent, w = taps(z, weights["weight"], delay, before.dt, most)
         recording: Any = self.run(
             Raster(sent), w, params | state, how, recurrent=weights.get("recurrent"),
             gradient=self.rule, observe=self.observed(how),

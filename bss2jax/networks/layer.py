@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from bss2jax.arrays import along_last
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.extras import named
@@ -249,7 +250,7 @@ def dropped(z: jax.Array, share: float, how: How) -> jax.Array:
         return z
     kept = draws.bernoulli(folded(how.key, "dropout"), 1 - share, how.after.size)
     scale = jnp.where(kept, jnp.float32(1 / (1 - share)), 0)
-    return z * scale.reshape((1,) * (z.ndim - scale.ndim) + scale.shape)
+    return z * along_last(scale, z)
 
 
 def per_axis(value: int | Sequence[int], axes: int) -> tuple[int, ...]:

@@ -70,6 +70,7 @@ class Population(Layer):
     takes_coded: ClassVar[bool] = True
     family: ClassVar[str] = "spiking"
     follows: ClassVar[str] = "exponential"  # the integrator that can take any step
+    unclamped: ClassVar[tuple[str, ...]] = _BIASES  # what it learns that no synapse holds
     # Whether what it is sent may be delayed by links between chips.
     delayable: ClassVar[bool] = True
 
@@ -134,7 +135,7 @@ class Population(Layer):
         for name, value in params.items():
             if name in self.trained:
                 kept[name] = jnp.clip(value, 0.1, 10.0)
-            elif name in _BIASES:
+            elif name in self.unclamped:
                 kept[name] = value
             else:
                 kept[name] = (
@@ -152,7 +153,7 @@ class Population(Layer):
 
     def weights(self, params: Arrays, *before: Signal) -> Arrays:
         """Returns the weights, within what the synapses hold where the clamp is soft."""
-        others = (*self.trained, *_BIASES)
+        others = (*self.trained, *self.unclamped)
         kept = {name: w for name, w in params.items() if name not in others}
         if self.weight_clamp == "hard":
             return kept

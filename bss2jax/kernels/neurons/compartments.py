@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.arrays import floats, pytree
+from bss2jax.arrays import along_last, floats, pytree
 from bss2jax.chip.morphology import Morphology
 from bss2jax.kernels.gradients.surrogate import SuperSpike, spike
 from bss2jax.kernels.neurons.base import Neuron, Value
@@ -243,7 +243,7 @@ class Compartments(Neuron):
                 return p
             few = jnp.shape(p)[-1] == self.size
             each = jnp.repeat(p, n, axis=-1) if few and n > 1 else jnp.asarray(p)
-            return each.reshape((1,) * (like.ndim - each.ndim) + each.shape)
+            return along_last(each, like)
 
         return jax.tree.map(of_each, self.cell)
 
@@ -254,7 +254,7 @@ class Compartments(Neuron):
         """What is given of each compartment, `[..., N]` with as many axes as `like`."""
         kind = bool if isinstance(values[0], bool) else like.dtype
         each = jnp.repeat(jnp.asarray(values, kind), like.shape[-1] // self.size)
-        return each.reshape((1,) * (like.ndim - 1) + each.shape)
+        return along_last(each, like)
 
     def _steps(self, times: tuple[float, ...]) -> list[int]:
         return [round(time / self.dt) for time in times]

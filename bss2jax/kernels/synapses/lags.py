@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bss2jax.kernels.dot import dot
+from bss2jax.kernels.synapses.delays import later
 
 
 def lagged(z: jax.Array, delay: jax.Array, dt: float, *, interpolate: bool = False) -> jax.Array:
@@ -67,14 +67,5 @@ def taps(z: jax.Array, w: jax.Array, delay: jax.Array, dt: float, most: int) -> 
     number = jnp.arange(most + 1, dtype=w.dtype).reshape(-1, *(1,) * w.ndim)
     steps = jnp.clip(jnp.broadcast_to(delay / dt, w.shape), 0, most)[None]
     share = jnp.maximum(1 - jnp.abs(number - steps), 0)
-    later = [jnp.pad(z, ((d, 0), (0, 0), (0, 0)))[: len(z)] for d in range(most + 1)]
-    return jnp.concatenate(later, axis=-1), (w[None] * share).reshape(-1, w.shape[-1])
-
-
-def synaptic(z: jax.Array, w: jax.Array, delay: jax.Array, dt: float, most: int) -> jax.Array:
-    """Returns what synapses with delays add in each step, `[T, B, N]`: see `taps`.
-
-    Args:
-        z, w, delay, dt, most: as of `taps`; z `[T, B, K]`.
-    """
-    return dot(*taps(z, w, delay, dt, most))
+    moved = [later(z, d) for d in range(most + 1)]
+    return jnp.concatenate(moved, axis=-1), (w[None] * share).reshape(-1, w.shape[-1])
