@@ -24,6 +24,7 @@ from small import (
 from bss2jax.networks import Activations, Dense, Network, build
 from bss2jax.training import NonFinite, Objective, Samples, Variables, evaluate, loop
 from bss2jax.training import step as steps_of
+from bss2jax.training.diagnose import diagnose
 
 ORDER = np.asarray(steps_of.epoch_order(KEY, 1, 96))
 # A sample of the second batch of 32 in the first epoch, and one that is not a number.
@@ -49,6 +50,13 @@ def test_a_step_that_is_not_finite_stops_the_phase_and_changes_nothing(on):
     # Steps that the host had sent on its way change nothing either.
     assert_array_equal(states[1], states[0])
     assert_array_equal(states[2], states[0])
+
+
+def test_a_tile_of_a_devices_part_need_not_divide_the_batch():
+    given = phase(optimizer="sgd")
+    state = loop.begin(given, START, 96).state
+    found = diagnose(TASK, given, state, BROKEN, jnp.asarray(ORDER), 1, CHIP, KEY, tile=11)
+    assert found.step == 2 and "input of the network" in str(found)
 
 
 def test_the_host_looks_within_an_epoch(monkeypatch):

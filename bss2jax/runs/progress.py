@@ -16,7 +16,7 @@ from bss2jax.networks.rungs import RUNGS
 from bss2jax.training import loop
 from bss2jax.training.devices import described
 from bss2jax.training.evaluate import Result
-from bss2jax.training.phase import steps_per_epoch, total_steps
+from bss2jax.training.phase import batch_of, steps_per_epoch, total_steps
 from bss2jax.window import Window
 
 _REFRESH = 0.5  # seconds; reading the loss waits for the device
@@ -99,7 +99,7 @@ class Reporter:
         phases, samples = experiment.config.phases, len(experiment.training.y)
         phase = phases[number]
         self._network, self._advised = experiment.task.network, set[str]()
-        self._window, self._batch = window, min(phase.batch_size, samples)
+        self._window, self._batch = window, batch_of(phase, samples)
         self._per_epoch, self._steps = steps_per_epoch(phase, samples), total_steps(phase, samples)
         self._epochs = math.ceil(self._steps / self._per_epoch)
         self._next = 0.0

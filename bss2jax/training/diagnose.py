@@ -7,9 +7,10 @@ import jax
 
 from bss2jax.chip.chip import Chip
 from bss2jax.training import step as steps
-from bss2jax.training.phase import Phase, steps_per_epoch
+from bss2jax.training.phase import Phase, batch_of, steps_per_epoch
 from bss2jax.training.step import Gradient, State, finite
 from bss2jax.training.task import Samples, Task
+from bss2jax.training.tiles import divisor
 
 
 class NonFinite(ArithmeticError):
@@ -58,8 +59,9 @@ def diagnose(
         state: the state that the step was given.
         done: steps of the phase before it.
     """
-    batch, per_epoch = min(phase.batch_size, len(training.y)), steps_per_epoch(phase, len(order))
+    batch, per_epoch = batch_of(phase, len(training.y)), steps_per_epoch(phase, len(order))
     first = done % per_epoch * batch
+    tile = divisor(batch, tile)  # of the whole batch: the step's is of a device's part
     run = jax.jit(partial(steps.gradient, task, phase, tile=tile, records=True))
     of = run(state.variables, training, order, done, chip, key)
     updated, _ = steps.update(task, phase, len(order), state, of.params)

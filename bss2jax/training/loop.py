@@ -17,7 +17,7 @@ from bss2jax.networks.layer import Execution
 from bss2jax.training.devices import everywhere
 from bss2jax.training.diagnose import NonFinite, diagnose
 from bss2jax.training.evaluate import Result, evaluate
-from bss2jax.training.phase import Phase, make_optimizer, steps_per_epoch, total_steps
+from bss2jax.training.phase import Phase, batch_of, make_optimizer, steps_per_epoch, total_steps
 from bss2jax.training.step import VALIDATION, State, compiled_step, epoch_order, fresh
 from bss2jax.training.task import Samples, Task, Variables, taken
 from bss2jax.training.tiles import Compiled
@@ -213,7 +213,7 @@ def _record(number: int, phase: Phase, progress: Progress, samples: int, result:
     """The record of the epoch that the last step ends."""
     state, taken = progress.state, int(progress.state.taken)
     first = progress.epoch * steps_per_epoch(phase, samples)
-    seen = taken * min(phase.batch_size, samples)
+    seen = taken * batch_of(phase, samples)
     on: Execution | dict[str, Execution] = phase.on if isinstance(phase.on, str) else {**phase.on}
     return Epoch(
         number,

@@ -138,6 +138,11 @@ class Phase(Checked):
         return "chip" in ((self.on,) if isinstance(self.on, str) else self.on.values())
 
 
+def batch_of(phase: Phase, samples: int) -> int:
+    """Returns the samples of a batch: all there are, where they are fewer."""
+    return min(phase.batch_size, samples)
+
+
 def steps_per_epoch(phase: Phase, samples: int) -> int:
     """Returns the whole batches in an epoch: at least one, which then has all samples."""
     return max(1, samples // phase.batch_size)

@@ -23,7 +23,7 @@ from bss2jax.networks.graph import Params, Records
 from bss2jax.training import objective as objectives
 from bss2jax.training.augment import Place, augment
 from bss2jax.training.devices import SAMPLES, part_of, part_size, size
-from bss2jax.training.phase import Phase, make_optimizer, steps_per_epoch
+from bss2jax.training.phase import Phase, batch_of, make_optimizer, steps_per_epoch
 from bss2jax.training.task import Samples, Task, Variables
 from bss2jax.training.tiles import Compiled, compile_tiled
 
@@ -96,7 +96,7 @@ def compiled_step(
     """
     whole = task.network.across_samples or task.objective.rate > 0
     arguments = state, training, jax.ShapeDtypeStruct(training.y.shape, jnp.int32), 0, chip, key
-    batch = min(phase.batch_size, len(training.y))
+    batch = batch_of(phase, len(training.y))
     if task.mesh is not None and task.cuts_batches:
         batch = part_size(batch, size(task.mesh, *SAMPLES))
     make = partial(
@@ -135,7 +135,7 @@ def gradient(
         mesh: the devices, within `jax.shard_map`, each of which has a part of the batch: what a
             batch gives is the mean of what they get. None: one device has it all.
     """
-    whole = min(phase.batch_size, len(training.y))
+    whole = batch_of(phase, len(training.y))
     first: jax.Array | int = 0
     place: Place = None
     weight: jax.Array | None = None
@@ -221,7 +221,7 @@ def _drawn(
     place: Place,
 ) -> tuple[jax.Array, jax.Array, Chip, jax.Array | None]:
     """A step's batch or part of it, changed at random and encoded, labels, chip, noise's key."""
-    batch = min(phase.batch_size, len(training.y))
+    batch = batch_of(phase, len(training.y))
     k_augment, k_noise, k_chip = draws.split(draws.folded(key, STEP, done), 3)
     first = done % _per_epoch(phase, training) * batch
     index = lax.dynamic_slice_in_dim(order, first, batch)
@@ -263,7 +263,7 @@ def _step(
     after = State(
         Variables(params, kept),
         optimizer,
-        state.loss + min(phase.batch_size, len(training.y)) * mean,
+        state.loss + batch_of(phase, len(training.y)) * mean,
         state.correct + correct,
         state.taken + 1,
     )
@@ -321,12 +321,10 @@ def _outcome(
     if mesh is None:
         return of.loss, correct, of.state, of.params
     parts = size(mesh, *SAMPLES)
-    mean, correct, slope = lax.psum((of.loss / parts, correct, _shares(of.params, parts)), SAMPLES)
+    mean, correct, slope = lax.psum(
+        (of.loss / parts, correct, jax.tree.map(lambda leaf: leaf / parts, of.params)), SAMPLES
+    )
     return mean, correct, of.state, slope
-
-
-def _shares(tree: Any, parts: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf / parts, tree)
 
 
 def _parts(variables: Variables) -> tuple[Params, networks.State]:

@@ -85,7 +85,7 @@ def compile_tiled(
         # On a line through the last two; at first through the origin.
         each = (last.temporaries - fixed) / last.tile
         fits = int(max(_AIM * BOUND - fixed, BOUND / 4) / each)
-        tried.append(make(_divisor(batch, min(fits, last.tile - 1))))
+        tried.append(make(divisor(batch, min(fits, last.tile - 1))))
         slope = (last.temporaries - tried[-1].temporaries) / (last.tile - tried[-1].tile)
         fixed = tried[-1].temporaries - slope * tried[-1].tile
         if slope <= 0:
@@ -94,6 +94,6 @@ def compile_tiled(
     return fitting[0] if fitting else min(tried, key=lambda found: found.temporaries)
 
 
-def _divisor(number: int, most: int) -> int:
-    """The largest divisor that is not above a bound, at least 1."""
+def divisor(number: int, most: int) -> int:
+    """Returns the largest divisor of a number that is not above a bound, at least 1."""
     return next(d for d in range(max(1, most), 0, -1) if number % d == 0)
