@@ -70,8 +70,7 @@ def split(key: jax.Array, number: int) -> jax.Array:
 
 def bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draws 32 random bits each: a uint32 array of any shape."""
-    count = jnp.arange(math.prod(shape), dtype=jnp.uint32)
-    words = jax.random.key_data(jax.vmap(jax.random.fold_in, (None, 0))(folded(key), count))
+    words = jax.random.key_data(split(key, math.prod(shape)))
     return (words[:, 0] ^ words[:, 1]).reshape(shape)
 
 

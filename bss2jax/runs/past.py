@@ -14,9 +14,10 @@ class Past:
     """What a run knows besides a phase's progress.
 
     Attributes:
-        phase: under way.
+        phase: number of the phase under way, from 0 on.
         rungs: the rungs of the ladder: float, ideal and transfer are of what first meets the chip.
-        begin: the time at which the run would have begun, had nothing stopped it.
+        begin: the time at which the run would have begun, had nothing stopped it, of this process'
+            `time.perf_counter`.
         marks: the times since then, s, at which the first phase began and each one ended.
     """
 
@@ -33,6 +34,16 @@ class Past:
         """Returns what goes along with a checkpoint, as a tree of JSON."""
         rungs = None if self.rungs is None else {n: asdict(rung) for n, rung in self.rungs.items()}
         return {"phase": self.phase, "rungs": rungs, "seconds": self.now(), "marks": self.marks}
+
+
+def begun(phase: int, begin: float) -> Past:
+    """Returns the past of a run that begins.
+
+    Args:
+        phase: number of the first phase that is trained.
+        begin: when this process began, of `time.perf_counter`.
+    """
+    return Past(phase, None, begin, (time.perf_counter() - begin,))
 
 
 def recalled(meta: dict[str, Any], begin: float) -> Past:

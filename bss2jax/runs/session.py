@@ -20,7 +20,7 @@ from bss2jax.runs import directory as runs
 from bss2jax.runs import hosts, memory
 from bss2jax.runs import tensorboard as events
 from bss2jax.runs.directory import RunDirectory, RunError
-from bss2jax.runs.past import Past, progress_meta, progress_of, recalled, save
+from bss2jax.runs.past import Past, begun, progress_meta, progress_of, recalled, save
 from bss2jax.runs.progress import Reporter, introduce, introduce_data, say_rung
 from bss2jax.runs.signals import Failed, Signals, Stopped
 from bss2jax.runs.start import (
@@ -136,10 +136,11 @@ def run(
     with hosts.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
         with window.stage("opening the run"):
             found = None
-            if hosts.leads() and (start is None or directory.begun()):
-                found = _resume(experiment, directory, begin, window)
-            elif start is not None and hosts.leads():
-                found = _first(experiment, directory, start, text, begin)
+            if hosts.leads():
+                if start is None or directory.begun():
+                    found = _resume(experiment, directory, begin, window)
+                else:
+                    found = _first(experiment, directory, start, text, begin)
             if hosts.joined():
                 found = _agreed(experiment, found, begin)
         window.say((f"{'run':10}", "cyan"), str(directory.path))
@@ -201,7 +202,7 @@ def _first(
     samples, batch = len(experiment.training.y), config.phases[-1].batch_size
     directory.write("plan.txt", plan_text(experiment.task.network, samples, batch))
     directory.write("environment.json", runs.environment() | {"sources": start.sources})
-    return Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
+    return begun(start.phase, begin), start.variables
 
 
 def _resume(
@@ -279,7 +280,7 @@ def _anew(
         raise RunError(f"{directory.path}: {changed}; train anew in another directory")
     directory.cut_log(0)
     window.say(f"{directory.path} was stopped before its first checkpoint; from the start")
-    return Past(start.phase, None, begin, (time.perf_counter() - begin,)), start.variables
+    return begun(start.phase, begin), start.variables
 
 
 @dataclass(frozen=True)
