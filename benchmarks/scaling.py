@@ -111,6 +111,7 @@ def paper(name, batch, bandwidth, latency, repeats):
     less, more = seconds([step(on(name), few), step(on(name), batch)], repeats)
     each = (more - less) / (batch - few)
     fixed = max(0.0, less - few * each)
+    each = (more - fixed) / batch
     params = TASKS[name].initial(KEY).params
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     print(f"{name}: {1e3 * fixed:.2f} ms a step, {1e6 * each:.1f} µs a sample, {size} bytes")

@@ -18,7 +18,7 @@ chosen so, for matrix products:
 - The preset `linear` explains the same two figures without a gain of all negative weights that is
   off, which would show as a kink where silicon shows a line (tp_01): more from synapse to synapse,
   which sums over 128 rows average out, and columns whose signs differ at random. Fitted on chips
-  0..9 to 93.4 +- 3.0 %, 93.4 +- 3.6 on chips 40..49, columns spread by 2.8 LSB.
+  0..9 to 93.4 +- 3.1 %, 93.4 +- 3.6 on chips 40..49, columns spread by 2.8 LSB.
 - compression: assumed.
 
 The uncalibrated chip is assumed throughout: what the analog cells of a chip give when all are set

@@ -136,7 +136,7 @@ def _population(
     run = partial(_run, codes=codes, gradient=gradient, membrane="membrane" in observe)
     blocks = 1 if neuron.coupled else _blocks(sent, w, recurrent, circuits)
     if not neuron.coupled and recurrent is None and sent.positions is None:
-        blocks = -(-blocks // pieces()) * pieces()
+        blocks = -(-blocks // pieces()) * pieces()  # as many on each device
     if blocks == 1:
         trace = run(whole, sent, key, sample)
     else:

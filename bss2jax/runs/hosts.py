@@ -1,7 +1,8 @@
 """Processes on several hosts that train one run: the first of them, which leads, writes it.
 
 Each computes the same steps in the same order, on its own devices. What the leader has read of a
-run, and where it goes on, it tells the others, who need no file of it.
+run, and where it goes on, it tells the others, who write none; to go on, or to start from another
+run, they read its files too.
 """
 
 import json
@@ -24,7 +25,7 @@ class Follower(RunDirectory):
     """The run's directory as those see it who do not lead: nothing is written."""
 
     def write(self, name: str, content: str | dict[str, Any]) -> None:
-        """Does nothing, as all that follows."""
+        """Does nothing."""
 
     def log(self, figures: dict[str, Any]) -> None:
         """Does nothing."""

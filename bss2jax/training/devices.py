@@ -32,8 +32,8 @@ class Devices(Checked):
         devices: how many take part; by default all that there are.
         data: devices that samples are spread over; by default all that are left.
         pieces: devices that the pieces of a plan are spread over, a chip each.
-        chips: devices that specimens are spread over where many are measured; elsewhere they have
-            samples too.
+        chips: devices that specimens are spread over where many are measured; in a training they
+            have samples.
     """
 
     devices: Number | None = None
@@ -146,7 +146,7 @@ def size(mesh: Mesh, *axes: str) -> int:
 def part_size(batch: int, parts: int) -> int:
     """Returns the samples of each part of a batch, with those that fill it up."""
     each = -(-batch // parts)
-    # Where some are filled up anyway, so that there are numbers of samples to cut it by.
+    # Where some are filled up anyway, rounded to a multiple of 4, so that tiles can divide it.
     return -(-each // 4) * 4 if batch % parts and each > 16 else each
 
 
@@ -158,8 +158,9 @@ def part_of(batch: int, mesh: Mesh) -> tuple[jax.Array, jax.Array | None]:
         mesh: the devices, along whose axes of samples each has as many.
 
     Returns:
-        `[b]` int32 numbers of the samples in the batch, from the batch's end on those that fill
-        the part up; and `[b]` their weights, of mean 1 over all parts, None where none fills up.
+        `[b]` int32 numbers of the samples in the batch, where numbers of the batch's size and above
+        fill the last parts up; and `[b]` their weights, of mean 1 over all parts, 0 of those that
+        fill up; None where none does.
     """
     parts = size(mesh, *SAMPLES)
     each = part_size(batch, parts)

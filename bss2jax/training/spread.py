@@ -49,7 +49,7 @@ def sums(
         number: of chips.
         batch: samples that share a key.
         of_tile: `of_tile(tile)` computes a batch in tiles of so many samples.
-        static: what of it is compiled once.
+        static: hashable settings of `of_tile`, by which what is compiled is found again.
     """
     here, rounds, count = mesh.shape[CHIPS], mesh.shape[DATA], len(samples.y)
     batches = -(-count // batch)

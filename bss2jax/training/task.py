@@ -60,7 +60,8 @@ class Task:
         compiled: the steps and evaluations compiled so far, which equal phases share.
 
     Raises:
-        ValueError: scale or offset are no finite numbers, or a scale is not above 0.
+        ValueError: scale or offset are no finite numbers, a scale is not above 0, or there are not
+            as many class weights as outputs.
     """
 
     network: Network
