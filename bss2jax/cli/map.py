@@ -4,12 +4,12 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bss2jax.cli.arguments import Commands, add_command, add_config, seed
 from bss2jax.cli.plan import describe_mapping
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bss2jax.chip.system import System
     from bss2jax.config import Config
     from bss2jax.mapping.assignment import Mapping
@@ -46,6 +46,8 @@ def add(commands: Commands) -> None:
 
 def _map(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
+
+    import numpy as np
 
     from bss2jax import config
     from bss2jax.chip.presets import system
@@ -117,11 +119,13 @@ def _known(parsed: "Config", chips: "System") -> dict[str, Any]:
     return objectives.OBJECTIVES | {"mismatch": mismatch}
 
 
-def _show_front(arguments: argparse.Namespace, values: np.ndarray, names: list[str]) -> None:
+def _show_front(arguments: argparse.Namespace, values: "np.ndarray", names: list[str]) -> None:
     """Prints what was tried and nothing else beats in everything, and draws it if a file is named.
 
     The last of what was tried is what was found.
     """
+    import numpy as np
+
     from bss2jax import plot
     from bss2jax.mapping.objectives import front
     from bss2jax.text import table
