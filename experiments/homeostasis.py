@@ -9,12 +9,11 @@ References: brainscales2-demos ts_11, whose figures of silicon were read by eye.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from study import COLOURS
+from study import COLOURS, read
 
 from bss2jax.config.plastic import load_plastic
 from bss2jax.emulation import prepare
@@ -29,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = made.parse_args(arguments)
     config, text = load_plastic("homeostasis", [*parsed.overrides, f"run.dir={parsed.out / 'run'}"])
     run, emulation = plastic.train(config, text), prepare(config)
-    lines = [json.loads(line) for line in run.read("metrics.jsonl").splitlines()]
+    lines = read(run, "metrics.jsonl")
     state = run.restore("final", emulation.begin())
     ms = np.array([line["periods"] for line in lines]) * config.period * 1e3
     rate = np.array([line["rate"] for line in lines]) / 1e3  # kHz

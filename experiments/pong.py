@@ -10,14 +10,13 @@ References: brainscales2-demos ts_07, whose figures of silicon were read by eye.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from study import COLOURS
+from study import COLOURS, read
 
 from bss2jax.config.plastic import load_plastic
 from bss2jax.emulation import Emulation, prepare
@@ -66,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         weights[chip] = runs[chip].restore("final", emulations[chip].begin()).weights
     rows, curves = [], {}
     for chip, run in runs.items():
-        lines = [json.loads(line) for line in run.read("metrics.jsonl").splitlines()]
+        lines = read(run, "metrics.jsonl")
         last = plastic.last_figures(run)
         diagonal, rest = learned(np.asarray(weights[chip]))
         other = next(name for name in CHIPS if name != chip)

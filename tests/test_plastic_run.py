@@ -86,6 +86,14 @@ def test_a_report_shows_curves_and_weights_over_time(run, tmp_path):
         assert said in page
 
 
+def test_a_report_of_a_run_that_has_only_its_head(run, tmp_path):
+    for name in ("config.toml", "resolved.toml", "environment.json"):
+        shutil.copy(run.path / name, tmp_path)
+    page = report.write([tmp_path], tmp_path / "report.html").read_text()
+    assert "No period is done" in page and "The run is not finished" in page
+    assert "<svg" not in page
+
+
 def test_two_runs_of_the_same_name_both_have_their_place(run, tmp_path):
     other = shutil.copytree(run.path, tmp_path / run.path.name)
     page = report.write([run.path, other], tmp_path / "report.html").read_text()

@@ -59,12 +59,12 @@ def read_plastic(path: str | Path) -> PlasticRecord:
         for period, file in found:
             with np.load(file) as members:
                 weights[period] = next(members[n] for n in members.files if n != "meta")
-        lines = [json.loads(line) for line in directory.read("metrics.jsonl").splitlines()]
         summary = json.loads(directory.read("summary.json")) if directory.finished() else None
     except (OSError, ValueError, StopIteration) as error:
         raise RunError(f"{path}: cannot be read: {error}") from None
-    plan, text = directory.read("plan.txt"), directory.read("resolved.toml")
-    return PlasticRecord(directory.path, config, text, plan, tuple(lines), weights, summary)
+    plan = directory.read("plan.txt") if (directory.path / "plan.txt").is_file() else ""
+    text, lines = directory.read("resolved.toml"), tuple(directory.lines())
+    return PlasticRecord(directory.path, config, text, plan, lines, weights, summary)
 
 
 def render_plastic(records: Sequence[PlasticRecord]) -> str:

@@ -97,6 +97,19 @@ class RunDirectory:
         with naming(path):
             return path.stat().st_size if path.exists() else 0
 
+    def lines(self) -> list[dict[str, Any]]:
+        """Returns the lines of metrics.jsonl in order, [] where none is written yet.
+
+        Raises:
+            RunError: it cannot be read, or a line is damaged.
+        """
+        if not self.logged():
+            return []
+        try:
+            return [json.loads(line) for line in self.read("metrics.jsonl").splitlines()]
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{self.path / 'metrics.jsonl'}: not valid: {error}") from None
+
     def cut_log(self, length: int) -> None:
         """Takes lines off metrics.jsonl that are younger than the checkpoint.
 

@@ -4,7 +4,6 @@ Beside what every run has there are `metrics.jsonl`, a line some periods, and ch
 `weights-PERIOD`, the weights as they were then; `final` is the whole state.
 """
 
-import json
 import os
 import time
 from contextlib import ExitStack
@@ -260,12 +259,12 @@ def _summary(emulation: Emulation, directory: RunDirectory, progress: _Progress)
 
 
 def last_figures(directory: RunDirectory) -> dict[str, float]:
-    """Returns the means of the figures of a run's last tenth, by name.
+    """Returns the means of the figures of a run's last tenth, by name; none before the first.
 
     Args:
         directory: that of the run.
     """
-    lines = [json.loads(line) for line in directory.read("metrics.jsonl").splitlines()]
+    lines = directory.lines()
     tail = lines[-max(1, len(lines) // 10) :]
-    names = [name for name in tail[-1] if name not in ("periods", "seconds")]
+    names = [name for line in tail[-1:] for name in line if name not in ("periods", "seconds")]
     return {name: float(np.mean([line[name] for line in tail])) for name in names}

@@ -106,7 +106,7 @@ class Run:
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """What was known at the end of each epoch: see `training.loop.Epoch`."""
-        return [json.loads(line) for line in self.directory.read("metrics.jsonl").splitlines()]
+        return self.directory.lines()
 
     @cached_property
     def summary(self) -> dict[str, Any]:

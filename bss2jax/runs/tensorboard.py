@@ -1,6 +1,5 @@
 """The metrics of a run as events for TensorBoard. Needs tensorboardX: the `tensorboard` extra."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -56,9 +55,8 @@ def opened(directory: RunDirectory) -> Iterator[Events]:
         raise RunError(f"{path}: {error.strerror or error}") from None
     with writer:
         events = Events(writer)
-        if directory.logged():
-            for line in directory.read("metrics.jsonl").splitlines():
-                events.log(json.loads(line))
+        for line in directory.lines():
+            events.log(line)
         yield events
 
 
