@@ -6,8 +6,7 @@ Beside what every run has there are `metrics.jsonl`, a line some periods, and ch
 
 import os
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import numpy as np
 from bss2jax.config import ConfigError
 from bss2jax.config.plastic import PlasticConfig, dump_plastic, load_plastic
 from bss2jax.config.read import is_plastic, tree_of
-from bss2jax.config.tables import Run
 from bss2jax.emulation import Emulation, describe, prepare
 from bss2jax.plastic.hybrid import State
 from bss2jax.runs import directory as runs
@@ -66,26 +64,25 @@ def train(
         runs.require_place(Path(config.run.dir))
     with window.stage("building the population"):
         emulation = prepare(config)
-        start = _start(emulation)
+        state = _start(emulation)
     for name, said in describe(emulation):
         window.say((f"{name:12}", "cyan"), said)
-    with runs.opened(config.name, config.run.dir) as directory, ExitStack() as stack:
+    with runs.opened(config.name, config.run.dir) as directory:
         window.say((f"{'run':12}", "cyan"), str(directory.path))
         if directory.begun():
             _require_same(emulation, directory)
             if directory.finished():
                 window.say(f"{directory.path} is finished; there is nothing left to run")
                 return directory
-            progress = _resumed(start, directory, begin)
+            state, begin = _resumed(state, directory, begin)
         else:
             _head(emulation, directory, text)
-            progress = _Progress(start, 0, begin)
         if signals:
             signals.hold()
-        bar = stack.enter_context(window.bar("periods", config.periods))
-        progress = _through(emulation, progress, directory, signals, window, bar)
-        directory.save("final", progress.state)
-        directory.write("summary.json", _summary(emulation, directory, progress))
+        with window.bar("periods", config.periods) as bar:
+            state = _through(emulation, state, begin, directory, signals, window, bar)
+        directory.save("final", state)
+        directory.write("summary.json", _summary(config, directory, begin))
         directory.prune(0)
     return directory
 
@@ -104,58 +101,45 @@ def resume(
     return train(config, "", signals, window)
 
 
-@dataclass(frozen=True)
-class _Progress:
-    """How far a run has got: its state, bytes of its log, and when it would have begun."""
-
-    state: State
-    logged: int
-    begin: float
-
-    @property
-    def done(self) -> int:
-        return int(self.state.number)
-
-
 def _through(
     emulation: Emulation,
-    progress: _Progress,
+    state: State,
+    begin: float,
     directory: RunDirectory,
     signals: Signals | None,
     window: Window,
     bar: Any,
-) -> _Progress:
-    """Runs what is left of the periods."""
+) -> State:
+    """Runs what is left of the periods of a run that would have begun at `begin`."""
     config = emulation.config
     schedule = runs.Schedule(config.run.checkpoint_seconds, config.run.checkpoint_steps)
     part = -(-config.periods // _LINES)
     kept = -(-config.periods // config.snapshots)
-    if progress.done == 0:
-        directory.save("weights-0", progress.state.weights)
-    while progress.done < config.periods:
-        before = progress.done
-        count = min(part, config.periods - before)
-        state, seen = emulation.run(emulation.hybrid, progress.state, count)
-        figures = measured(emulation, seen, before + count)
-        directory.log(figures | {"seconds": time.perf_counter() - progress.begin})
-        progress = _Progress(state, directory.logged(), progress.begin)
-        if before // kept < progress.done // kept or progress.done == config.periods:
-            directory.save(f"weights-{progress.done}", state.weights)
+    done = int(state.number)
+    if done == 0:
+        directory.save("weights-0", state.weights)
+    while done < config.periods:
+        count = min(part, config.periods - done)
+        state, seen = emulation.run(emulation.hybrid, state, count)
+        before, done = done, done + count
+        figures = measured(emulation, seen, done)
+        directory.log(figures | {"seconds": time.perf_counter() - begin})
+        if before // kept < done // kept or done == config.periods:
+            directory.save(f"weights-{done}", state.weights)
         said = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
-        bar.update(progress.done, config.periods, said)
+        bar.update(done, config.periods, said)
         window.detail(said)
         stop = signals and signals.signal
-        if stop or schedule.due(progress.done):
-            meta = {"logged": progress.logged, "seconds": time.perf_counter() - progress.begin}
-            directory.save_state(0, progress.done, state, meta)
+        if stop or schedule.due(done):
+            meta = {"logged": directory.logged(), "seconds": time.perf_counter() - begin}
+            directory.save_state(0, done, state, meta)
             directory.prune(config.run.checkpoints)
         if stop:
             raise Stopped(
                 stop,
-                f"stopped after period {progress.done}; `bss2jax train --resume "
-                f"{directory.path}` goes on",
+                f"stopped after period {done}; `bss2jax train --resume {directory.path}` goes on",
             )
-    return progress
+    return state
 
 
 def measured(emulation: Emulation, seen: Any, done: int) -> dict[str, float]:
@@ -225,36 +209,31 @@ def _require_same(emulation: Emulation, directory: RunDirectory) -> None:
         raise RunError(f"run.dir: {directory.path} holds a run of another config")
 
 
-def _resumed(start: State, directory: RunDirectory, begin: float) -> _Progress:
-    """Reads how far an earlier process got."""
+def _resumed(start: State, directory: RunDirectory, begin: float) -> tuple[State, float]:
+    """Reads how far an earlier process got: the state, and when it would have begun by now."""
     found = directory.newest_state(lambda _: start)
     if found is None:
         directory.cut_log(0)
-        return _Progress(start, 0, begin)
+        return start, begin
     state, meta, _ = found
     directory.cut_log(meta["logged"])
-    return _Progress(state, meta["logged"], begin - meta["seconds"])
+    return state, begin - meta["seconds"]
 
 
 def _absolute(config: PlasticConfig) -> PlasticConfig:
     """A config that names the run that it starts from by its absolute path, and goes nowhere."""
     start = None if config.start is None else os.path.abspath(config.start)
-    return replace(config, start=start, run=replace(Run(), **_kept(config)))
+    return replace(config, start=start, run=replace(config.run, dir=None))
 
 
-def _kept(config: PlasticConfig) -> dict[str, Any]:
-    return {k: v for k, v in vars(config.run).items() if k != "dir"}
-
-
-def _summary(emulation: Emulation, directory: RunDirectory, progress: _Progress) -> dict[str, Any]:
-    config = emulation.config
+def _summary(config: PlasticConfig, directory: RunDirectory, begin: float) -> dict[str, Any]:
     return {
         "name": config.name,
         "seed": config.seed,
         "chip_seed": config.chip.seed,
-        "periods": progress.done,
+        "periods": config.periods,
         "last": last_figures(directory),
-        "seconds": {"total": time.perf_counter() - progress.begin},
+        "seconds": {"total": time.perf_counter() - begin},
     }
 
 
