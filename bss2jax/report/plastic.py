@@ -15,6 +15,7 @@ from bss2jax.config.plastic import PlasticConfig, load_plastic
 from bss2jax.report.figures import on_axes, picture
 from bss2jax.report.template import names_of, template
 from bss2jax.runs.directory import RunDirectory, RunError
+from bss2jax.runs.plastic import snapshots
 
 _SHOWN = 5  # times at which weights are drawn
 
@@ -54,17 +55,12 @@ def read_plastic(path: str | Path) -> PlasticRecord:
     except ConfigError as error:
         raise RunError(f"{path}: resolved.toml cannot be used by this version: {error}") from None
     try:
-        found = sorted((int(p.stem[8:]), p) for p in directory.path.glob("checkpoints/weights-*"))
-        weights = {}
-        for period, file in found:
-            with np.load(file) as members:
-                weights[period] = next(members[n] for n in members.files if n != "meta")
         summary = json.loads(directory.read("summary.json")) if directory.finished() else None
-    except (OSError, ValueError, StopIteration) as error:
+    except ValueError as error:
         raise RunError(f"{path}: cannot be read: {error}") from None
     plan = directory.read("plan.txt") if (directory.path / "plan.txt").is_file() else ""
     text, lines = directory.read("resolved.toml"), tuple(directory.lines())
-    return PlasticRecord(directory.path, config, text, plan, lines, weights, summary)
+    return PlasticRecord(directory.path, config, text, plan, lines, snapshots(directory), summary)
 
 
 def render_plastic(records: Sequence[PlasticRecord]) -> str:

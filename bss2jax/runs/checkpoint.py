@@ -39,7 +39,8 @@ def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
 
     Args:
         path: the path of the file.
-        like: a tree of the same structure, of arrays or of shapes as from `jax.eval_shape`.
+        like: a tree of the same structure, of arrays or of shapes as from `jax.eval_shape`, None
+            where an axis may have any length.
 
     Raises:
         OSError: it cannot be read.

@@ -26,6 +26,7 @@ from bss2jax.runs.signals import Signals, Stopped
 from bss2jax.window import Window
 
 _LINES = 100  # lines of metrics that a run has
+_WEIGHTS: Any = jax.ShapeDtypeStruct((None, None), jnp.float32)  # [K, N], of any run
 
 
 def is_run(path: str | Path) -> bool:
@@ -154,6 +155,20 @@ def measured(emulation: Emulation, seen: Any, done: int) -> dict[str, float]:
     rate = np.asarray(seen.counts).mean() / (seconds * emulation.config.neurons.dt)
     scores = {name: float(np.asarray(value).mean()) for name, value in seen.score.items()}
     return {"periods": done, "rate": float(rate), "weight": float(seen.weight[-1]), **scores}
+
+
+def snapshots(directory: RunDirectory) -> dict[int, np.ndarray]:
+    """Returns the weights that a run has kept, `[K, N]` LSB, by period in order.
+
+    Args:
+        directory: that of the run, finished or not.
+
+    Raises:
+        RunError: a file of them cannot be read.
+    """
+    names = (path.stem for path in directory.path.glob("checkpoints/weights-*.npz"))
+    periods = sorted(int(name.removeprefix("weights-")) for name in names)
+    return {n: np.asarray(directory.restore(f"weights-{n}", _WEIGHTS)) for n in periods}
 
 
 def _start(emulation: Emulation) -> State:
