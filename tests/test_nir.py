@@ -16,7 +16,9 @@ from reference_nir import simulate  # noqa: E402
 import bss2jax  # noqa: E402
 from bss2jax import networks  # noqa: E402
 from bss2jax.cli import main  # noqa: E402
+from bss2jax.cli.arguments import FRAMEWORKS  # noqa: E402
 from bss2jax.networks.nir import read, read_spikes, write, write_spikes  # noqa: E402
+from bss2jax.networks.nir.convention import CONVENTIONS  # noqa: E402
 
 SAID = {"unit": "s", "reset": "value", "spikes": "sample", "order": "semi_implicit"}
 GRAPHS = every()
@@ -254,3 +256,28 @@ def test_the_command_line_imports_trains_and_exports(tmp_path, monkeypatch, caps
     call = ["import", "odd.nir", "--dt", "1e-3", "--convention", "norse", "--steps", "20"]
     assert main([*call, "--out", "there.toml"]) == 0 and "random" in capsys.readouterr().out
     assert main(["evaluate", "there.toml"]) == 0
+
+
+def test_the_command_line_knows_the_frameworks_there_are(capsys):
+    assert {*FRAMEWORKS, "nir"} == {*CONVENTIONS}
+    with pytest.raises(SystemExit):
+        main(["import", "x.nir", "--dt", "1e-4", "--convention", "torch"])
+    assert "no --convention 'torch'" in capsys.readouterr().err
+
+
+def test_a_graph_whose_layers_do_not_fit_is_one_line(tmp_path, capsys):
+    """Input, traces, and neurons that take spikes: read as layers, it makes no network."""
+    ones = np.ones(3, np.float32)
+    nodes = {
+        "input": nir.Input({"input": np.array([3])}),
+        "li": nir.LI(tau=0.01 * ones, r=ones, v_leak=0 * ones),
+        "lif": nir.LIF(0.01 * ones, ones, 0 * ones, ones, 0 * ones),
+        "output": nir.Output({"output": np.array([3])}),
+    }
+    edges = [("input", "li"), ("li", "lif"), ("lif", "output")]
+    nir.write(tmp_path / "x.nir", nir.NIRGraph(nodes, edges))
+    out = str(tmp_path / "x.toml")
+    line = ["import", str(tmp_path / "x.nir"), "--dt", "1e-4", "--convention", "norse"]
+    assert main([*line, "--out", out]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("bss2jax: ") and "takes spikes" in said[-1]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 Commands = argparse._SubParsersAction
+# Between which networks go by NIR: those of `networks.nir`, which need not be imported for help.
+FRAMEWORKS = ("norse", "snntorch", "sinabs", "spyx", "hxtorch", "jaxsnn")
 
 
 class CallError(Exception):
@@ -25,7 +27,8 @@ class Parser(argparse.ArgumentParser):
             from bss2jax.settings import nearest
 
             known = list(action.choices)
-            what = action.dest if action.metavar == "SHELL" else "command"
+            option = (*action.option_strings, action.dest)[0]
+            what = "command" if isinstance(action, Commands) else option
             self.error(f"no {what} {value!r}{nearest(value, known)}; known: {', '.join(known)}")
 
 

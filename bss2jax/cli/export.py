@@ -2,7 +2,7 @@
 
 import argparse
 
-from bss2jax.cli.arguments import Commands, add_command
+from bss2jax.cli.arguments import FRAMEWORKS, Commands, add_command
 
 _KINDS = ("weights", "codes", "hxtorch")
 
@@ -23,8 +23,8 @@ def add(commands: Commands) -> None:
     )
     export.add_argument("--out", metavar="FILE", help="the file; default: RUN/KIND.npz")
     export.add_argument(
-        "--framework", choices=("norse", "snntorch", "sinabs", "spyx", "hxtorch", "jaxsnn"),
-        default="norse", help="the framework that is to read the NIR file; default: norse",
+        "--framework", choices=FRAMEWORKS, default="norse",
+        help="the framework that is to read the NIR file; default: norse",
     )  # fmt: skip
     export.add_argument(
         "--like", metavar="NIR", help="the NIR file that the network was read from: what has not "

@@ -2,10 +2,17 @@
 
 import argparse
 
-from bss2jax.cli.arguments import Commands, add_command, count
+from bss2jax.cli.arguments import FRAMEWORKS, Commands, add_command, count
 
-_CONVENTIONS = ("norse", "snntorch", "sinabs", "spyx", "hxtorch", "jaxsnn")
 _CODES = ("latency", "log_latency", "regular", "rate", "current", "delta")
+# What a file does not say of itself.
+_SAID = {
+    "unit": (("s", "ms", "us", "steps"), "unit of the file's times"),
+    "spikes": (("sample", "jump", "dirac"), "what a spike is in it"),
+    "reset": (("value", "zero", "subtract"), "what a spike leaves of a membrane"),
+    "order": (("exponential", "euler", "semi_implicit"), "how a step is computed"),
+    "start": (("zero", "leak"), "where membranes begin"),
+}
 
 
 def add(commands: Commands) -> None:
@@ -21,15 +28,9 @@ def add(commands: Commands) -> None:
         help="the data set that the config trains with; default: the shipped one that fits",
     )
     imports.add_argument(
-        "--convention", choices=_CONVENTIONS, help="the framework whose habits the file follows"
+        "--convention", choices=FRAMEWORKS, help="the framework whose habits the file follows"
     )
-    for name, choices, what in (
-        ("unit", ("s", "ms", "us", "steps"), "unit of the file's times"),
-        ("spikes", ("sample", "jump", "dirac"), "what a spike is in it"),
-        ("reset", ("value", "zero", "subtract"), "what a spike leaves of a membrane"),
-        ("order", ("exponential", "euler", "semi_implicit"), "how a step is computed"),
-        ("start", ("zero", "leak"), "where membranes begin"),
-    ):
+    for name, (choices, what) in _SAID.items():
         imports.add_argument(f"--{name}", choices=choices, help=what)
     imports.add_argument("--code", choices=_CODES, default="rate", help="code of the samples")
     imports.add_argument("--steps", type=count, default=100, metavar="T", help="steps of a sample")
@@ -48,11 +49,10 @@ def _import(arguments: argparse.Namespace) -> None:
 
     from bss2jax.config import ConfigError
     from bss2jax.networks import nir
+    from bss2jax.networks.layer import kind_of
     from bss2jax.runs import imports
 
-    said = {
-        name: getattr(arguments, name) for name in ("unit", "spikes", "reset", "order", "start")
-    }
+    said = {name: getattr(arguments, name) for name in _SAID}
     source = Path(arguments.file)
     path = Path(arguments.out) if arguments.out else source.with_suffix(".toml")
     if path.suffix != ".toml":
@@ -63,9 +63,9 @@ def _import(arguments: argparse.Namespace) -> None:
                 source, dt=arguments.dt, convention=arguments.convention, **said,
                 speedup=arguments.speedup, tau_syn=arguments.tau_syn,
             )  # fmt: skip
-        except ValueError as error:
+            fits = arguments.data or imports.fitting(imported)
+        except ValueError as error:  # of a graph that cannot be read, or whose layers do not fit
             raise ConfigError(str(error)) from None
-        fits = arguments.data or imports.fitting(imported)
         samples = fits or imports.made_up(imported, path)
         around = imports.Around(samples, arguments.code, arguments.steps)
         config = imports.config_of(imported, around, path.stem)
@@ -78,5 +78,5 @@ def _import(arguments: argparse.Namespace) -> None:
     if fits is None:
         arguments.window.result(f"data: no shipped set fits; {samples} is random, put yours there")
     for layer in imported.layers:
-        arguments.window.result(f"layer {layer.name} ({getattr(layer, 'kind', '')})")
+        arguments.window.result(f"layer {layer.name} ({kind_of(layer)})")
     arguments.window.result(f"config: {path}\nparameters: {path.with_suffix('.npz')}")

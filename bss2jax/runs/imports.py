@@ -1,10 +1,10 @@
 """From a graph of NIR to a config with what it starts from."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from bss2jax import data
@@ -38,10 +38,9 @@ class Around:
 
 def fitting(imported: Imported) -> str | None:
     """Returns the one shipped data set whose samples and classes a graph takes; None: not one."""
-    outputs = imported.network(1).nodes[-1].after.entries
-    wanted = _entries(imported.size), outputs
+    wanted = math.prod(imported.size), imported.outputs
     known = {name: data.spec(name) for name in data.names()}
-    found = [n for n, s in known.items() if (_entries(s.shape), len(s.classes)) == wanted]
+    found = [n for n, s in known.items() if (math.prod(s.shape), len(s.classes)) == wanted]
     return found[0] if len(found) == 1 else None
 
 
@@ -56,7 +55,7 @@ def made_up(imported: Imported, path: Path) -> str:
         ConfigError: it cannot be written.
     """
     rng, file = np.random.default_rng(0), path.with_name(f"{path.stem}-samples.npz")
-    outputs = imported.network(1).nodes[-1].after.entries
+    outputs = imported.outputs
     arrays: dict[str, Any] = {}
     for split, number in (("train", 8 * outputs + 8), ("test", 2 * outputs)):
         arrays[f"x_{split}"] = rng.random((number, *imported.size), np.float32)
@@ -84,7 +83,7 @@ def config_of(imported: Imported, around: Around, name: str) -> Config:
     source = Data(file=around.data) if own else Data(name=around.data)
     try:
         size = data.spec(around.data).shape
-        entries, takes = _entries(size), _entries(imported.size)
+        entries, takes = math.prod(size), math.prod(imported.size)
         if entries != takes or (len(imported.size) > 1 and size != imported.size):
             raise ValueError(
                 f"{around.data} has samples of {size}, the graph takes {imported.size}"
@@ -122,10 +121,7 @@ def save(imported: Imported, config: Config, path: Path) -> None:
     Raises:
         ConfigError: a file cannot be written.
     """
-    network = network_of(config)
-    drawn = jax.eval_shape(lambda: Variables(network.init(jax.random.key(0)), network.state()))
-    params, state = imported.params, imported.state
-    learned = Variables({n: params[n] for n in drawn.params}, {n: state[n] for n in drawn.state})
+    learned = Variables(imported.params, imported.state)
     try:
         checkpoint.save(path.with_suffix(".npz"), learned)
         with writing(path) as file:
@@ -135,13 +131,6 @@ def save(imported: Imported, config: Config, path: Path) -> None:
             file.write(dump(replace(config, data=beside)).encode())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
-
-
-def _entries(size: tuple[int, ...]) -> int:
-    total = 1
-    for n in size:
-        total *= n
-    return total
 
 
 def _renamed(inputs: tuple[str, ...] | None, first: str) -> tuple[str, ...]:

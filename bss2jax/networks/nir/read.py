@@ -65,6 +65,11 @@ class Imported:
         spikes = Spikes(self.size, substrate, steps=steps, dt=self.dt)
         return build(self.layers, spikes)
 
+    @property
+    def outputs(self) -> int:
+        """The entries of what its last layer gives."""
+        return self.network(1).nodes[-1].after.entries
+
 
 def read(
     source: Any,
