@@ -58,6 +58,8 @@ class AdEx(LIF):
         after = super().shape(*before)
         if self.constants is not None:
             raise ValueError("constants: they are of lif, conv_lif and li layers")
+        if self.gradient != "surrogate":
+            raise ValueError("gradient: adex neurons have that of surrogates alone")
         self._neuron({}, before[0].dt)  # refuses what no neuron can have
         for name in self.trained:
             if getattr(self, name, 1.0) == 0:

@@ -37,6 +37,8 @@ class LIF(SpikingPopulation):
     def shape(self, *before: Signal) -> Signal:
         if self.recurrent_inputs is not None and not self.recurrent:
             raise ValueError("recurrent_inputs: the population is not recurrent; set recurrent")
+        if self.recurrent_bias and not self.recurrent:
+            raise ValueError("recurrent_bias: the population is not recurrent; set recurrent")
         if self.recurrent_inputs is not None and self.recurrent_inputs > self.outputs:
             raise ValueError(
                 f"recurrent_inputs: expected at most its {self.outputs} neurons, got "

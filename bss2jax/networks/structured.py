@@ -85,6 +85,12 @@ class Structured(SpikingPopulation):
     def shape(self, *before: Signal) -> Signal:
         if not self.sites:
             raise ValueError("compartments: none has synapses; set synapses of one")
+        if self.gradient != "surrogate":
+            raise ValueError("gradient: structured neurons have that of surrogates alone")
+        if self.constants is not None:
+            raise ValueError("constants: they are of lif, conv_lif and li layers")
+        if self.bias:
+            raise ValueError("bias: structured neurons have none")
         after = super().shape(*before)
         self.neurons({}, before[0].dt)  # refuses what no neuron can have
         return after
