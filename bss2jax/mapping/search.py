@@ -247,16 +247,18 @@ def polished(task: Task, mapping: Mapping, tries: int) -> Mapping:
         mapping: the mapping to begin with.
         tries: moves and swaps that are tried.
     """
-    made = Clusters(task.workload, task.asked, mapping.chip, task.system.between("energy"))
+    # Limits alone are asked of these clusters, not what spikes cost.
+    made = Clusters(task.workload, task.asked, mapping.chip, 1.0 - np.eye(task.system.chips))
     rng, best = np.random.default_rng(task.seed), task.objective(mapping)
     for number in range(tries):
         neuron, to = (int(rng.integers(n)) for n in (len(made.cluster), task.system.chips))
-        at, there = int(made.cluster[neuron]), np.flatnonzero(made.cluster == to)
+        at = int(made.cluster[neuron])
         moved = [(neuron, at, to)]
         if to == at:
             continue
         if not made.fits(neuron, to):
-            other = int(rng.choice(there)) if len(there) else neuron
+            # An empty chip takes any neuron, so that this one is not.
+            other = int(rng.choice(np.flatnonzero(made.cluster == to)))
             if not (made.fits(neuron, to, other) and made.fits(other, at, neuron)):
                 continue
             moved.append((other, to, at))
@@ -310,6 +312,8 @@ def search(
     if method not in METHODS:
         raise ValueError(f"method: no {method!r}; known: {', '.join(METHODS)}")
     task = Task(workload, system, need(workload, system), objective, seed, tell)
-    found = polished(task, METHODS[method](task), tries)
+    found = METHODS[method](task)
+    if tries:
+        found = polished(task, found, tries)
     found.check()
     return found
