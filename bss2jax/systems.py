@@ -7,7 +7,7 @@ from bss2jax.mapping import objectives
 from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.bound import tiles_of
 from bss2jax.mapping.buffers import least_room
-from bss2jax.mapping.crossbar import Crossbar, Wires, crossbars
+from bss2jax.mapping.crossbar import Crossbar, Wires, crossbars, fast
 from bss2jax.mapping.guarantee import (
     Guarantee,
     application_of,
@@ -16,7 +16,7 @@ from bss2jax.mapping.guarantee import (
     of_mapping,
     of_plan,
 )
-from bss2jax.mapping.heat import Thermal, cool, fast
+from bss2jax.mapping.heat import Thermal, cool
 from bss2jax.mapping.saved import Saved, load, save
 from bss2jax.mapping.search import METHODS, search
 from bss2jax.mapping.selftimed import execute

@@ -23,7 +23,7 @@ from study import COLOURS, Study, figure, write
 from thermal import drawn
 
 from bss2jax.mapping import heat, objectives, suite, wear
-from bss2jax.mapping.crossbar import SIZE
+from bss2jax.mapping.crossbar import SIZE, fast
 from bss2jax.mapping.search import search
 from bss2jax.mapping.wear import Endurance
 from bss2jax.text import table
@@ -68,7 +68,7 @@ def of_cells(clusters, span, draws=20):
     dealt = [c for cluster in clusters for c in heat.dealt(cluster)]
     by_chance = [min(first(c, heat.at_random(c, rng)) for c in every) for _ in range(draws)]
     return {
-        "speed": min(first(c, heat.fast(c)) for c in every),
+        "speed": min(first(c, fast(c)) for c in every),
         "ours": min(first(c, wear.longest_cells(c, endurance)) for c in dealt),
         "random": float(np.exp(np.mean(np.log(by_chance)))),
     }

@@ -20,7 +20,7 @@ from study import COLOURS, figure, write
 
 from bss2jax.chip.presets import pcm
 from bss2jax.mapping import heat, suite
-from bss2jax.mapping.crossbar import SIZE, Crossbar, crossbars
+from bss2jax.mapping.crossbar import SIZE, Crossbar, crossbars, fast
 from bss2jax.mapping.heat import Leakage, Runaway, Thermal
 from bss2jax.mapping.search import search
 from bss2jax.text import table
@@ -60,7 +60,7 @@ def powers(name, clusters, steps, draws):
     by_chance = [[] for _ in range(draws)]
     thermal = Thermal(1.0, REACH**2)
     for cluster in drawn(name, clusters):
-        found["speed"] += [c.arranged(*heat.fast(c)).power() for c in cluster]
+        found["speed"] += [c.arranged(*fast(c)).power() for c in cluster]
         found["cool"] += [
             c.arranged(*heat.cool(c, thermal, steps)).power() for c in heat.dealt(cluster)
         ]

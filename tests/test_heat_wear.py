@@ -9,7 +9,7 @@ import pytest
 
 from bss2jax.chip.presets import pcm, system
 from bss2jax.mapping import heat, objectives, suite, wear
-from bss2jax.mapping.crossbar import PULSE, Crossbar, Wires, crossbars
+from bss2jax.mapping.crossbar import PULSE, Crossbar, Wires, crossbars, fast
 from bss2jax.mapping.heat import Leakage, Runaway, Thermal
 from bss2jax.mapping.search import reference, search
 from bss2jax.mapping.wear import Endurance
@@ -102,7 +102,7 @@ def test_a_cool_arrangement_beats_that_for_speed_and_chance():
         return thermal.rise(crossbar.arranged(*rows).power()).max()
 
     cool = peak(heat.cool(crossbar, thermal))
-    assert cool <= 0.4 * peak(heat.fast(crossbar))
+    assert cool <= 0.4 * peak(fast(crossbar))
     assert cool <= 0.9 * min(peak(heat.at_random(crossbar, rng)) for _ in range(20))
 
 
@@ -152,7 +152,7 @@ def test_cells_last_longer_than_in_the_arrangement_for_speed():
     def first(rows):
         return wear.cell_lifetime(crossbar.arranged(*rows), endurance).min()
 
-    assert first(wear.longest_cells(crossbar, endurance)) > first(heat.fast(crossbar))
+    assert first(wear.longest_cells(crossbar, endurance)) > first(fast(crossbar))
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
 
 def _plan(arguments: argparse.Namespace) -> None:
     from bss2jax import config, experiment
-    from bss2jax.mapping import describe, guarantee, throughput
+    from bss2jax.mapping import describe
 
     system = [f"plan.system={json.dumps(arguments.system)}"] if arguments.system else []
     parsed, _ = config.load(arguments.config, [*arguments.overrides, *system])
@@ -49,8 +49,8 @@ def _plan(arguments: argparse.Namespace) -> None:
         "misfit": network.misfit or None,
         "plan": None if network.misfit else describe.tree(network.plan, samples, batch),
     }
-    found = []
     if network.mapped is not None:
+        from bss2jax.mapping import throughput
         from bss2jax.runs.rates import mapping_of
 
         names = network.mapped.names
@@ -58,10 +58,13 @@ def _plan(arguments: argparse.Namespace) -> None:
             mapping, note = mapping_of(parsed, network)
         text += "\n" + describe_mapping(mapping, len(names)) + f"\n{note}"
         told["system"] = throughput.tree(mapping, stages=len(names)) | {"rates": note}
-        found = guarantee.of_mapping(mapping, names, batch) if arguments.guarantee else []
-    elif arguments.guarantee and network.plan.names and not network.misfit:
-        found = guarantee.of_plan(network.plan, batch)
-    if found:
+    if arguments.guarantee and not network.misfit and network.plan.names:
+        from bss2jax.mapping import guarantee
+
+        if network.mapped is not None:
+            found = guarantee.of_mapping(mapping, names, batch)
+        else:
+            found = guarantee.of_plan(network.plan, batch)
         text += f"\n\n{guarantee.describe_guarantees(found)}"
         told["guarantee"] = guarantee.tree(found)
     arguments.window.result(json.dumps(told, indent=2) if arguments.json else text.rstrip("\n"))

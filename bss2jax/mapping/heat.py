@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.fft import dctn, idctn
 
-from bss2jax.mapping.crossbar import Crossbar
+from bss2jax.mapping.crossbar import Crossbar, Rows
 
 ALPHA = np.log(1 / 0.48) / 11.4  # 1/K, of the published -52 % leakage at -11.4 K
 
@@ -94,16 +94,6 @@ def closed(thermal: Thermal, power: np.ndarray, leakage: Leakage) -> tuple[np.nd
             return new, leakage.at(new)
         temperature = new
     raise Runaway("leakage heats the array without end: less power, or more conductance, is needed")
-
-
-Rows = tuple[np.ndarray, np.ndarray]  # which row, and which column, comes to each place
-
-
-def fast(crossbar: Crossbar) -> Rows:
-    """Returns the arrangement for speed: most active rows and strongest columns on short ways."""
-    rows = np.argsort(crossbar.rates, kind="stable")
-    columns = np.argsort(-(1 / crossbar.resistance).sum(axis=0), kind="stable")
-    return rows, columns
 
 
 def at_random(crossbar: Crossbar, rng: np.random.Generator) -> Rows:

@@ -13,7 +13,6 @@ import numpy as np
 
 from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.crossbar import PULSE
-from bss2jax.mapping.wear import lifetime
 
 Objective = Callable[[Mapping], float]
 
@@ -92,6 +91,9 @@ def heat(mapping: Mapping) -> float:
 
 def wear(mapping: Mapping) -> float:
     """Returns the inverse of the time to the first failed cell, 1/s: see `wear.lifetime`."""
+    # It brings scipy's graphs along, which nothing else here needs.
+    from bss2jax.mapping.wear import lifetime
+
     return 1 / lifetime(mapping)
 
 

@@ -18,8 +18,7 @@ import scipy.sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from bss2jax.mapping.assignment import Mapping
-from bss2jax.mapping.crossbar import SIZE, Crossbar
-from bss2jax.mapping.heat import Rows, fast
+from bss2jax.mapping.crossbar import SIZE, Crossbar, Rows, fast
 
 
 @dataclass(frozen=True)

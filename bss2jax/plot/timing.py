@@ -1,15 +1,16 @@
 """When the configurations of a plan follow each other, on one chip or several."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bss2jax.mapping.cost import estimate
-from bss2jax.mapping.guarantee import Guarantee
 from bss2jax.mapping.pieces import CONFIGURATION
 from bss2jax.mapping.plan import Plan
-from bss2jax.mapping.selftimed import execute
 from bss2jax.plot.style import COLOURS, HATCHES, PALE, axes, cycle, ink, time_unit
+
+if TYPE_CHECKING:
+    from bss2jax.mapping.guarantee import Guarantee
 
 
 def schedule(plan: Plan, *, ax: Any = None) -> Any:
@@ -54,7 +55,7 @@ def schedule(plan: Plan, *, ax: Any = None) -> Any:
     return ax
 
 
-def gantt(found: Guarantee, iterations: int = 3, *, ax: Any = None) -> Any:
+def gantt(found: "Guarantee", iterations: int = 3, *, ax: Any = None) -> Any:
     """Draws what each chip does over time, where all takes as long as it may at most.
 
     Bars are firings of actors, a colour an iteration, pale before the first that is drawn; those of
@@ -68,6 +69,9 @@ def gantt(found: Guarantee, iterations: int = 3, *, ax: Any = None) -> Any:
     Returns:
         The axes: time against chip.
     """
+    # It brings scipy along, which no other plot of a plan needs.
+    from bss2jax.mapping.selftimed import execute
+
     bound, filled = found.bound, int(found.bound.lag.max())
     done = execute(bound, filled + iterations)
     begin, end = done.starts[filled:].min(), done.ends.max()
