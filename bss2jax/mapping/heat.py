@@ -12,6 +12,7 @@ grows faster than in proportion.
 References: Pedram & Nazarian 2006, Proc. IEEE 94 (leakage loop); HotSpot (thermal networks).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ from scipy.fft import dctn, idctn
 
 from bss2jax.mapping.crossbar import Crossbar, Rows
 
-ALPHA = np.log(1 / 0.48) / 11.4  # 1/K, of the published -52 % leakage at -11.4 K
+ALPHA = math.log(1 / 0.48) / 11.4  # 1/K, of the published -52 % leakage at -11.4 K
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Leakage:
 
     power: float
     reference: float
-    alpha: float = float(ALPHA)
+    alpha: float = ALPHA
 
     def at(self, temperature: np.ndarray) -> np.ndarray:
         """Returns the power that leaks, W, from temperatures, K; `[N, M]` both."""
@@ -135,16 +136,21 @@ def cool(crossbar: Crossbar, thermal: Thermal, steps: int = 300, seed: int = 0) 
     def temperature(rows: Rows) -> np.ndarray:
         return thermal.rise(crossbar.arranged(*rows).power())
 
+    def peak(rows: Rows) -> float:
+        return float(temperature(rows).max())
+
+    def value_of(warm: np.ndarray) -> float:
+        """A high power mean: the hottest count most, and fewer of them is better too."""
+        return float(((warm / scale) ** 24).mean())
+
     power, rng = crossbar.power(), np.random.default_rng(seed)
     start = _even(power.sum(axis=1), thermal), _even(power.sum(axis=0), thermal)
     if max(power.shape) <= 8:
         starts = [start, *(at_random(crossbar, rng) for _ in range(4))]
-        found = [_climbed(each, lambda rows: float(temperature(rows).max())) for each in starts]
-        return min(found, key=lambda rows: float(temperature(rows).max()))
+        return min((_climbed(each, peak) for each in starts), key=peak)
     scale, now = max(float(power.mean()), 1e-300) / thermal.vertical, start
     warm = temperature(now)
-    # A high power mean: the hottest count most, and fewer of them is better too.
-    value = ((warm / scale) ** 24).mean()
+    value = value_of(warm)
     for _ in range(steps):
         side = int(rng.integers(2))
         size, hottest = len(now[side]), np.unravel_index(warm.argmax(), warm.shape)[side]
@@ -153,7 +159,7 @@ def cool(crossbar: Crossbar, thermal: Thermal, steps: int = 300, seed: int = 0) 
             i = int(rng.integers(size))
         tried = _with_swap(now, side, i, int(rng.integers(size)))
         after = temperature(tried)
-        if (better := ((after / scale) ** 24).mean()) < value:
+        if (better := value_of(after)) < value:
             now, warm, value = tried, after, better
     return now
 

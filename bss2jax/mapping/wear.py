@@ -20,6 +20,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.crossbar import SIZE, Crossbar, Rows, fast
 
+Cycles = Callable[[np.ndarray], np.ndarray]  # to failure, of cells by their power in a pulse, W
+
 
 @dataclass(frozen=True)
 class Endurance:
@@ -44,7 +46,7 @@ class Endurance:
         """
         return self.cycles * self.span ** -(np.arange(rows) / max(rows - 1, 1))
 
-    def by_heat(self, crossbar: Crossbar) -> Callable[[np.ndarray], np.ndarray]:
+    def by_heat(self, crossbar: Crossbar) -> Cycles:
         """Returns the cycles of cells, `[...]`, as a function of their power in a pulse, W.
 
         Arrhenius' law, with an activation energy that makes the hottest and the coolest cell of the
@@ -125,9 +127,14 @@ def cell_lifetime(crossbar: Crossbar, endurance: Endurance) -> np.ndarray:
         crossbar: the cells, where they are.
         endurance: the cycles to failure.
     """
-    cycles = endurance.by_heat(crossbar)(crossbar.currents() ** 2 * crossbar.resistance)
+    return _lifetimes(crossbar, endurance.by_heat(crossbar))
+
+
+def _lifetimes(crossbar: Crossbar, cycles: Cycles) -> np.ndarray:
+    """Lifetimes of cells where they are, `[N, M]`, s, from cycles as a function of their power."""
     with np.errstate(divide="ignore"):
-        return cycles / crossbar.rates[:, None]
+        heat = crossbar.currents() ** 2 * crossbar.resistance
+        return cycles(heat) / crossbar.rates[:, None]
 
 
 def longest_cells(crossbar: Crossbar, endurance: Endurance, rounds: int = 4) -> Rows:
@@ -142,22 +149,24 @@ def longest_cells(crossbar: Crossbar, endurance: Endurance, rounds: int = 4) -> 
         rounds: the most turns.
     """
     rows, columns = (side[::-1] for side in fast(crossbar))
+    # It is measured with all cells on, so that it is the same however they are arranged.
+    cycles = endurance.by_heat(crossbar)
     best, found = -np.inf, (rows, columns)
     for turn in range(2 * rounds):
         now = crossbar.arranged(rows, columns)
-        lasts = float(cell_lifetime(now, endurance).min())
+        lasts = float(_lifetimes(now, cycles).min())
         if lasts > best:
             best, found = lasts, (rows, columns)
         if turn % 2:
-            rows = rows[bottleneck(_elsewhere(now, endurance, axis=1))]
+            rows = rows[bottleneck(_elsewhere(now, cycles, axis=1))]
         else:
-            columns = columns[bottleneck(_elsewhere(now, endurance, axis=0))]
+            columns = columns[bottleneck(_elsewhere(now, cycles, axis=0))]
     return found
 
 
-def _elsewhere(crossbar: Crossbar, endurance: Endurance, axis: int) -> np.ndarray:
+def _elsewhere(crossbar: Crossbar, cycles: Cycles, axis: int) -> np.ndarray:
     """What each row (of axis 1) or column would last in each place, `[n, n]`, s."""
-    cycles, rates = endurance.by_heat(crossbar), np.maximum(crossbar.rates, 1e-30)[:, None]
+    rates = np.maximum(crossbar.rates, 1e-30)[:, None]
     typical = np.median(crossbar.currents() * crossbar.resistance, axis=axis)  # V of a place
     lasts = [(cycles(v**2 / crossbar.resistance) / rates).min(axis=axis) for v in typical]
     return np.stack(lasts, axis=1)
