@@ -60,6 +60,8 @@ def test_map_weighs_objectives_and_draws_their_front(tiny, capsys):
     assert float(shown.split(f"{aim}: ")[1].split(";")[0]) <= 1.2
     assert main([*call, "--system", "star12", "--objective", "mismatch"]) == 0
     assert "mismatch: " in capsys.readouterr().out
+    assert main([*call, "--system", "star12", "--front", str(front)]) == 2
+    assert "map: --front: expected an objective of two terms" in capsys.readouterr().err
     assert main([*call, "--system", "star12", "--objective", "lifetime"]) == 2
     assert "map: lifetime: star12 has no cells that wear" in capsys.readouterr().err
 

@@ -66,57 +66,65 @@ def _map(arguments: argparse.Namespace) -> None:
     window, network = arguments.window, network_of(parsed)
     try:
         chips, weights = system(arguments.system), objectives.terms(arguments.objective)
+        if arguments.front and len(weights) < 2:
+            raise ValueError(
+                f"--front: expected an objective of two terms, got {arguments.objective!r}; give a "
+                "sum, such as --objective energy+0.2*lifetime"
+            )
         with window.stage("recording spikes"):
             load, note = spike_graph(parsed, network)
-        known, several = _known(parsed, chips), len(weights) > 1
-        start = reference(load, chips) if several else None
+        known = _known(parsed, chips)
+        start = reference(load, chips) if len(weights) > 1 else None
         objective = objectives.weighted(weights, known, start)
         tries = 0 if set(weights) <= _SEARCHED else _TRIES
-        tried: list[tuple[float, ...]] = []
+        tried: list[list[float]] = []
+        values: list[float] = []
         with window.bar("searching", total=_STEPS) as bar:
 
             def tell(what: str, mapping: "Mapping") -> None:
-                tried.append((objective(mapping), *(known[name](mapping) for name in weights)))
-                best = min(value for value, *_ in tried)
-                bar.update(min(len(tried), _STEPS), figures=f"{what}: best {best:.4g}")
+                tried.append([known[name](mapping) for name in weights])
+                values.append(objective(mapping))
+                bar.update(min(len(tried), _STEPS), figures=f"{what}: best {min(values):.4g}")
 
             found = search(
-                load,
-                chips,
-                objective,
-                arguments.method,
-                seed=arguments.seed,
-                tries=tries,
-                tell=tell,
-            )
+                load, chips, objective, arguments.method,
+                seed=arguments.seed, tries=tries, tell=tell,
+            )  # fmt: skip
+            tell("found", found)
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"map: {error}") from None
-    tell("found", found)
     text = describe_mapping(found, len(populations(network)))
     path = arguments.out or f"{parsed.name}-{chips.name}.plan.json"
     save(path, Saved(chips, load.digest, found.chip))
     window.result(f"{text}\n{note}")
-    _show_front(arguments, np.array(tried)[:, 1:], list(weights))
+    _show_front(arguments, np.array(tried), list(weights))
     window.result(f"\n{arguments.objective}: {objective(found):.6g}; the plan is in {path}")
 
 
 def _known(parsed: "Config", chips: "System") -> dict[str, Any]:
-    """All objectives; that of mismatch is of the chips that the config draws."""
+    """All objectives; that of mismatch is of the chips that the config draws.
+
+    Each keeps its last two values, as a search asks for those of a mapping several times.
+    """
+    from functools import cache, lru_cache
+
     import jax
 
     from bss2jax.mapping import objectives
     from bss2jax.networks.across import deviations
 
-    def mismatch(mapping: "Mapping") -> float:
-        if not found:
-            key = jax.random.key(parsed.chip.seed)
-            found.append(deviations(key, parsed.spreads, chips.chips, substrate=parsed.substrate))
-        return objectives.mismatch(mapping, found[0])
+    @cache
+    def deviation() -> "np.ndarray":
+        key = jax.random.key(parsed.chip.seed)
+        return deviations(key, parsed.spreads, chips.chips, substrate=parsed.substrate)
 
-    found: list[np.ndarray] = []
-    return objectives.OBJECTIVES | {"mismatch": mismatch}
+    def mismatch(mapping: "Mapping") -> float:
+        return objectives.mismatch(mapping, deviation())
+
+    known = objectives.OBJECTIVES | {"mismatch": mismatch}
+    return {name: lru_cache(maxsize=2)(of) for name, of in known.items()}
 
 
 def _show_front(arguments: argparse.Namespace, values: "np.ndarray", names: list[str]) -> None:
