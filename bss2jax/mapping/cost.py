@@ -131,6 +131,12 @@ def _mean(power: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
     return float(least), float(most)
 
 
+def writing_seconds(substrate: Substrate) -> float:
+    """Returns the time to write all weights of a chip, s."""
+    synapses = substrate.hemispheres * 2 * substrate.rows * substrate.columns
+    return 8 * synapses / substrate.link_rate
+
+
 def over_epoch(
     cost: Cost, samples: int, batch: int, *, one_chip: bool = True, substrate: Substrate = BSS2
 ) -> EpochCost:
@@ -154,8 +160,7 @@ def over_epoch(
     if samples < 1 or batch < 1:
         raise ValueError(f"expected samples and batch >= 1, got {samples} and {batch}")
     count, batches = len(cost.configurations), -(-samples // batch)
-    synapses = substrate.hemispheres * 2 * substrate.rows * substrate.columns
-    write = 8 * synapses / substrate.link_rate
+    write = writing_seconds(substrate)
     if one_chip:
         chips, seconds, writing = 1, samples * cost.seconds, batches * count * write
     else:

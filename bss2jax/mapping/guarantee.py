@@ -14,14 +14,14 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse
 
-from bss2jax.chip.substrate import Substrate
 from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.binding import search
 from bss2jax.mapping.bound import Application, Bound, Tiles, tiles_of
-from bss2jax.mapping.cost import estimate
+from bss2jax.mapping.cost import estimate, writing_seconds
 from bss2jax.mapping.dataflow import Cycle, Dataflow, critical, groups
 from bss2jax.mapping.pieces import CONFIGURATION
 from bss2jax.mapping.plan import Plan
+from bss2jax.mapping.throughput import chip_counts
 from bss2jax.text import table
 
 
@@ -154,9 +154,9 @@ def of_mapping(mapping: Mapping, names: Sequence[str] = (), batch: int = 1) -> l
         recurrent group of neurons in real time is on several chips, those of all chips alone.
     """
     system, real = mapping.system, mapping.system.event is None
-    samples, switch = (batch, writing(system.substrate)) if real else (1, 0.0)
+    samples, switch = (batch, writing_seconds(system.substrate)) if real else (1, 0.0)
     application = application_of(mapping, names, samples)
-    counts = _counts(len(mapping.place))
+    counts = chip_counts(len(mapping.place))
     if real and application.graph.tokens.any():
         counts = counts[-1:]
     return [guarantee(application, tiles_of(system, n, switch), samples) for n in counts]
@@ -169,22 +169,11 @@ def of_plan(plan: Plan, batch: int = 1) -> list[Guarantee]:
         plan: the plan of a network.
         batch: samples with the same weights.
     """
-    application, switch = application_of_plan(plan, batch), writing(plan.substrate)
+    application, switch = application_of_plan(plan, batch), writing_seconds(plan.substrate)
     return [
-        guarantee(application, chips_alone(n, switch), batch) for n in _counts(plan.configurations)
+        guarantee(application, chips_alone(n, switch), batch)
+        for n in chip_counts(plan.configurations)
     ]
-
-
-def _counts(actors: int) -> list[int]:
-    """One chip, all, and those between with another number of actors on the fullest."""
-    rounds = sorted({-(-actors // chips) for chips in range(1, actors + 1)}, reverse=True)
-    return [-(-actors // r) for r in rounds]
-
-
-def writing(substrate: Substrate) -> float:
-    """Returns the time to write all weights of a chip, s."""
-    synapses = substrate.hemispheres * 2 * substrate.rows * substrate.columns
-    return 8 * synapses / substrate.link_rate
 
 
 def tree(found: Sequence[Guarantee]) -> list[dict[str, object]]:

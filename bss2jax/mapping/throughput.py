@@ -76,7 +76,7 @@ def tree(mapping: Mapping, *, stages: int) -> dict[str, Any]:
     circuits = circuits_of(mapping.workload.fan_in, system.limits).sum()
     times = [
         throughput(mapping, chips, stages=stages, substrate=system.substrate)
-        for chips in _counts(used)
+        for chips in chip_counts(used)
     ]  # fmt: skip
     return {
         "name": system.name,
@@ -125,7 +125,11 @@ def describe_system(mapping: Mapping, *, stages: int) -> str:
     return "\n".join(lines)
 
 
-def _counts(used: int) -> list[int]:
-    """One chip, all, and those between with another number of rounds."""
-    rounds = sorted({-(-used // chips) for chips in range(1, used + 1)}, reverse=True)
-    return [-(-used // r) for r in rounds]
+def chip_counts(loads: int) -> list[int]:
+    """Returns the numbers of chips that differ: one, all, and between the least of so many rounds.
+
+    Args:
+        loads: what one chip holds at once, how many of these there are.
+    """
+    rounds = sorted({-(-loads // chips) for chips in range(1, loads + 1)}, reverse=True)
+    return [-(-loads // r) for r in rounds]
