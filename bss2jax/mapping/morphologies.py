@@ -19,7 +19,7 @@ from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.mapping import pieces
 from bss2jax.mapping.pieces import CIRCUIT, CIRCUIT_STOP, Footprint
 from bss2jax.mapping.populations import PopulationDemand, PopulationPlace
-from bss2jax.mapping.switches import Circuit, wire
+from bss2jax.mapping.switches import Circuit, Span, meet, wire
 
 _TRIES = 20_000  # places that are looked at for a size
 
@@ -104,7 +104,7 @@ def _search(
     """Puts compartments down, parents first and branch by branch; None where none is found."""
     order = _branch_by_branch(morphology)
     at: dict[int, tuple[Circuit, ...]] = {}
-    spans: dict[int, tuple[int, int, int]] = {}
+    spans: dict[int, Span] = {}
     used: set[Circuit] = set()
     left = _TRIES
 
@@ -172,11 +172,11 @@ def _shapes(
 
 def _lines(
     morphology: Morphology,
-    spans: Mapping[int, tuple[int, int, int]],
+    spans: Mapping[int, Span],
     number: int,
     parent: int | None,
     circuits: tuple[Circuit, ...],
-) -> dict[int, tuple[int, int, int]] | None:
+) -> dict[int, Span] | None:
     """The lines that circuits change, None where two would meet."""
     changed = {}
     if parent is not None:
@@ -187,11 +187,8 @@ def _lines(
         row, column = circuits[-1]
         changed[number] = (row, column, column)
     whole = {**spans, **changed}
-    for name, (row, first, last) in changed.items():
-        for other, (its_row, its_first, its_last) in whole.items():
-            if other != name and row == its_row and first <= its_last and its_first <= last:
-                return None
-    return changed
+    crossed = any(a != b and meet(changed[a], whole[b]) for a in changed for b in whole)
+    return None if crossed else changed
 
 
 @dataclass(frozen=True)
@@ -215,7 +212,8 @@ class MorphologyDemand(PopulationDemand):
     def circuits(self, substrate: Substrate) -> int | None:
         """Returns the circuits that it takes, None where it takes several configurations."""
         self._check(substrate)
-        columns = self._columns(self.neurons, substrate)
+        beside = substrate.hemispheres // self.layout.rows
+        columns = -(-self.neurons // beside) * self.layout.width
         # One more, as it starts at a column.
         return None if columns > substrate.columns else columns * substrate.hemispheres + 1
 
@@ -295,9 +293,6 @@ class MorphologyDemand(PopulationDemand):
             "utilisation": self.neurons * self.layout.size / (len(rows) * on_chip),
             "input events": events,
         }
-
-    def _columns(self, neurons: int, substrate: Substrate) -> int:
-        return -(-neurons // (substrate.hemispheres // self.layout.rows)) * self.layout.width
 
     def _check(self, substrate: Substrate) -> None:
         for one in self.layout.morphology.compartments:

@@ -66,18 +66,24 @@ def wire(
         owner |= dict.fromkeys(circuits, name)
         _join(on, name, circuits)
     spans = lines(morphology, at)
-    for name, (row, first, last) in spans.items():
-        for other, (its_row, its_first, its_last) in spans.items():
-            if other != name and row == its_row and first <= its_last and its_first <= last:
+    for name, span in spans.items():
+        row, first, last = span
+        for other, its in spans.items():
+            if other != name and meet(span, its):
                 raise ValueError(
                     f"{name} - {_children(morphology, name)}: the line of row {row} would go from "
-                    f"column {first} to {last}, where that of {other} is, {its_first} to {its_last}"
+                    f"column {first} to {last}, where that of {other} is, {its[1]} to {its[2]}"
                 )
         on.line[row, first:last] = True
         on.direct[at[name][-1]] = True
     for one in morphology.compartments[1:]:
         on.conductance[tuple(at[one.name][0])] = True
     return on
+
+
+def meet(a: Span, b: Span) -> bool:
+    """Tells whether two lines have a circuit in common."""
+    return a[0] == b[0] and a[1] <= b[2] and b[1] <= a[2]
 
 
 def lines(morphology: Morphology, at: Mapping[str, Sequence[Circuit]]) -> dict[str, Span]:
