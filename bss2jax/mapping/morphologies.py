@@ -209,6 +209,10 @@ class MorphologyDemand(PopulationDemand):
     def joined(self, substrate: Substrate) -> None:  # type: ignore[override]
         """Returns None: neurons are of circuits that are not alike."""
 
+    def shares(self, substrate: Substrate) -> tuple[int, str]:
+        """Returns 1: each device has all neurons."""
+        return 1, "neurons"
+
     def circuits(self, substrate: Substrate) -> int | None:
         """Returns the circuits that it takes, None where it takes several configurations."""
         self._check(substrate)

@@ -253,7 +253,7 @@ class PopulationDemand:
 
     def shares(self, substrate: Substrate) -> tuple[int, str]:
         """Returns the neurons; 1 of those that stay together, as each device has all of them."""
-        alone = self.positions == 1 and not self.recurrent and self.joined(substrate) is not None
+        alone = self.positions == 1 and not self.recurrent
         return self.neurons if alone else 1, "neurons"
 
     def circuits(self, substrate: Substrate) -> int | None:
