@@ -85,7 +85,7 @@ def random_bound(rng, *, shared=False, most=10):
 
 def lateness(bound, execution):
     """By how much a firing ended after the schedule that guarantees the period, at most."""
-    graph, n, period = bound.graph, len(bound.tile), critical(bound.graph).period
+    graph, n, period = bound.graph, len(bound.tile), bound.cycle.period
     # The first slice may have just ended.
     ends = (periodic(graph, period) + graph.times)[:n] + bound.tiles.wait
     return float((execution.ends - ends - period * np.arange(len(execution.ends))[:, None]).max())
@@ -102,7 +102,7 @@ def checked(count, *, shared, seed=0):
         def drawn(_, longest, least=least):
             return longest * rng.uniform(least, 1, len(longest))
 
-        period = critical(bound.graph).period
+        period = bound.cycle.period
         late += lateness(bound, execute(bound, 12, drawn, phases)) > 1e-9 * period
         reached.append(execute(bound, 40).period / period)
     figures = {"late": int(late), "least": min(reached), "mean": float(np.mean(reached))}
@@ -115,8 +115,8 @@ def least_by_trying(bound, period):
     for more in itertools.count():
         for where in itertools.combinations_with_replacement(range(len(least)), more):
             room = least + np.bincount(np.array(where, int), minlength=len(least))
-            graph = replace(bound, room=room).graph
-            if stuck(graph) is None and critical(graph).period <= period * (1 + 1e-9):
+            tried = replace(bound, room=room)
+            if stuck(tried.graph) is None and tried.cycle.period <= period * (1 + 1e-9):
                 return int(room.sum())
 
 
@@ -126,7 +126,7 @@ def compared_rooms(count, seed=0):
     while tried < count:
         bound = random_bound(rng, most=7)
         if 1 <= bound.application.graph.channels <= 6:
-            enough = critical(replace(bound, room=bound.room + 20).graph).period
+            enough = replace(bound, room=bound.room + 20).cycle.period
             period = enough * rng.choice([1.0, 1.2, 1.5])
             same += int(least_room(bound, period).sum()) == least_by_trying(bound, period)
             tried += 1
@@ -155,7 +155,7 @@ def bound_suite(name):
         on = tiles_of(tiles(*grid))
 
         def period(tile, on=on):
-            return critical(binding.bind(application, on, tile).graph).period
+            return binding.bind(application, on, tile).cycle.period
 
         def by_chance(seed, on=on):
             return binding.at_random(application, on, seed)
@@ -170,7 +170,7 @@ def bound_suite(name):
         binding.search(application, fewer, tile)
         again = time.process_time() - begin
         found[str(count)] = {
-            "ours": critical(ours.graph).period, "simulated": execute(ours, 60).period,
+            "ours": ours.cycle.period, "simulated": execute(ours, 60).period,
             "load": period(binding.balanced(application, on)),
             "random": float(np.mean([period(by_chance(s)) for s in range(20)])),
             "seconds": took, "again": again,

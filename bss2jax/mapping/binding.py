@@ -13,7 +13,7 @@ import numpy as np
 
 from bss2jax.mapping.bound import Application, Bound, Tiles, loads
 from bss2jax.mapping.buffers import TooSlow, least_room
-from bss2jax.mapping.dataflow import Dataflow, critical, groups
+from bss2jax.mapping.dataflow import Dataflow, groups
 
 _NORM = 16  # of the sum that stands for the largest: high, so that the busiest counts most
 
@@ -51,7 +51,7 @@ def bind(application: Application, tiles: Tiles, tile: np.ndarray) -> Bound:
     least = float(resources(application, tiles, tile).max())
     # Two free places: one that is filled while the other one is emptied.
     bound = pipelined(Bound(application, tiles, tile, orders, application.graph.tokens + 2), least)
-    if critical(bound.graph).period > least * (1 + 1e-9):
+    if bound.cycle.period > least * (1 + 1e-9):
         try:
             bound = replace(bound, room=np.maximum(bound.room, least_room(bound, least)))
         except TooSlow:
@@ -67,11 +67,10 @@ def tightened(bound: Bound) -> Bound:
     """
     if not bound.tiles.wait:
         return bound
-    best = critical(bound.graph).period
     for tile in range(bound.tiles.count):
         tried = replace(bound, alone=bound.alone ^ {tile})
-        if (period := critical(tried.graph).period) < best:
-            best, bound = period, tried
+        if tried.cycle.period < bound.cycle.period:
+            bound = tried
     return bound
 
 
@@ -168,7 +167,7 @@ def search(application: Application, tiles: Tiles, start: np.ndarray | None = No
     found = [_improved(application, tiles, s) for s in starts]
     found.sort(key=lambda tile: float(resources(application, tiles, tile).max()))
     bounds = [bind(application, tiles, tile) for tile in found[:3]]
-    return min(bounds, key=lambda bound: critical(bound.graph).period)
+    return min(bounds, key=lambda bound: bound.cycle.period)
 
 
 def _starts(application: Application, tiles: Tiles) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.sparse
 
 from bss2jax.chip.system import System
-from bss2jax.mapping.dataflow import Dataflow, periodic
+from bss2jax.mapping.dataflow import Cycle, Dataflow, critical, periodic
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +150,15 @@ class Bound:
     def transfers(self) -> np.ndarray:
         """Time of a token in each connection, `[c]`, s."""
         return transfers(self.application, self.tiles, self.tile, self.crossing)
+
+    @cached_property
+    def cycle(self) -> Cycle:
+        """The cycle that limits it.
+
+        Raises:
+            Deadlock: its actors wait for each other.
+        """
+        return critical(self.graph)
 
     def latency(self, period: float) -> float:
         """Returns the time from the start of a sample to its last result, at a period, s."""

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import LinearConstraint, milp
 
 from bss2jax.mapping.bound import Bound
-from bss2jax.mapping.dataflow import Cycle, critical, stuck
+from bss2jax.mapping.dataflow import Cycle, stuck
 
 
 class TooSlow(ValueError):
@@ -36,7 +36,7 @@ def least_room(bound: Bound, period: float) -> np.ndarray:
     room, rows, least = np.maximum(tokens, 1), [], []
     while True:
         bound = replace(bound, room=room)
-        cycle = stuck(bound.graph) or critical(bound.graph)
+        cycle = stuck(bound.graph) or bound.cycle
         if cycle.period <= period * (1 + 1e-9):
             return room
         row, missing = _wanted(bound, cycle, period)

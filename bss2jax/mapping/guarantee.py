@@ -9,6 +9,7 @@ token at the start: spikes arrive an iteration later, unless all of the group ru
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +19,7 @@ from bss2jax.mapping.assignment import Mapping
 from bss2jax.mapping.binding import search
 from bss2jax.mapping.bound import Application, Bound, Tiles, tiles_of
 from bss2jax.mapping.cost import estimate, writing_seconds
-from bss2jax.mapping.dataflow import Cycle, Dataflow, critical, groups
+from bss2jax.mapping.dataflow import Cycle, Dataflow, groups
 from bss2jax.mapping.pieces import CONFIGURATION
 from bss2jax.mapping.plan import Plan
 from bss2jax.mapping.throughput import chip_counts
@@ -31,15 +32,21 @@ class Guarantee:
 
     Attributes:
         bound: the application on its chips.
-        cycle: the cycle that limits it.
         samples: samples of an iteration.
-        latency: time from an iteration's start to its last result, s.
     """
 
     bound: Bound
-    cycle: Cycle
     samples: int
-    latency: float
+
+    @property
+    def cycle(self) -> Cycle:
+        """The cycle that limits it."""
+        return self.bound.cycle
+
+    @cached_property
+    def latency(self) -> float:
+        """The time from an iteration's start to its last result, s."""
+        return self.bound.latency(self.cycle.period)
 
     @property
     def seconds(self) -> float:
@@ -136,9 +143,7 @@ def guarantee(application: Application, tiles: Tiles, samples: int = 1) -> Guara
         tiles: what it is bound to.
         samples: of an iteration.
     """
-    bound = search(application, tiles)
-    cycle = critical(bound.graph)
-    return Guarantee(bound, cycle, samples, bound.latency(cycle.period))
+    return Guarantee(search(application, tiles), samples)
 
 
 def of_mapping(mapping: Mapping, names: Sequence[str] = (), batch: int = 1) -> list[Guarantee]:
