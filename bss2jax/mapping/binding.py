@@ -84,16 +84,12 @@ def pipelined(bound: Bound, period: float) -> Bound:
         bound: the application on its tiles.
         period: time of an iteration, s, not below that of any tile.
     """
-    app, n = bound.application, len(bound.tile)
-    graph, tiles = app.graph, bound.tiles
+    app, graph, n = bound.application, bound.application.graph, len(bound.tile)
     work, offset, lag = bound.shared, np.zeros(n), np.zeros(n, int)
     for order in bound.orders:
         offset[list(order)] = np.cumsum(work[list(order)]) - work[list(order)]
     via = np.zeros(graph.channels)
-    source, target = bound.tile[graph.source], bound.tile[graph.target]
-    via[bound.crossing] = (
-        bound.transfers + (tiles.latency[source, target] + bound.waits[target])[bound.crossing]
-    )
+    via[bound.crossing] = bound.transfers + bound.away
     ready = (offset + work)[graph.source] + via - offset[graph.target]
     behind = np.ceil(ready / period - 1e-9).astype(int) - graph.tokens
     group = groups(graph)
@@ -121,8 +117,13 @@ def resources(application: Application, tiles: Tiles, tile: np.ndarray) -> np.nd
     """
     counts = np.bincount(tile, minlength=tiles.count)
     alone = np.bincount(tile, application.graph.times, tiles.count)
-    work = (alone + tiles.switch * counts * (counts > 1)) * tiles.wheel / tiles.slice
+    work = _work(tiles, alone, counts)
     return np.concatenate([work, loads(application, tiles, tile)])
+
+
+def _work(tiles: Tiles, times: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Time of tiles an iteration, s, of the times and the numbers of their actors."""
+    return (times + tiles.switch * counts * (counts > 1)) * tiles.wheel / tiles.slice
 
 
 def balanced(application: Application, tiles: Tiles, count: int | None = None) -> np.ndarray:
@@ -164,7 +165,9 @@ def search(application: Application, tiles: Tiles, start: np.ndarray | None = No
         start: `[n]` tiles of a binding to go on from, alone; by default several are tried.
     """
     starts: Iterable[np.ndarray] = [start] if start is not None else _starts(application, tiles)
-    found = [_improved(application, tiles, s) for s in starts]
+    # s an event, from tile to tile, on each link.
+    ways = tiles.routes.toarray().reshape(tiles.count, tiles.count, -1) / tiles.rates
+    found = [_improved(application, tiles, ways, s) for s in starts]
     found.sort(key=lambda tile: float(resources(application, tiles, tile).max()))
     bounds = [bind(application, tiles, tile) for tile in found[:3]]
     return min(bounds, key=lambda bound: bound.cycle.period)
@@ -183,13 +186,14 @@ def _starts(application: Application, tiles: Tiles) -> list[np.ndarray]:
     ]
 
 
-def _improved(application: Application, tiles: Tiles, tile: np.ndarray) -> np.ndarray:
+def _improved(
+    application: Application, tiles: Tiles, ways: np.ndarray, tile: np.ndarray
+) -> np.ndarray:
     """Moves actors of the busiest tile or link while that helps."""
-    tile, ways = np.array(tile), tiles.routes.toarray().reshape(tiles.count, tiles.count, -1)
-    ways = ways / tiles.rates
+    # Broadcasts count as sent one by one here; `bind` computes the period of what they are.
+    tile, tiles = np.array(tile), replace(tiles, broadcast=False)
     for _ in range(4 * len(tile)):
-        # Broadcasts count as sent one by one here; `bind` computes the period of what they are.
-        of = resources(application, replace(tiles, broadcast=False), tile)
+        of = resources(application, tiles, tile)
         best = (_busiest(of[None])[0] * (1 - 1e-9), -1, -1)
         for actor in _concerned(application, tiles, tile, int(of.argmax())):
             costs = _busiest(_after(application, tiles, ways, tile, actor, of))
@@ -222,7 +226,7 @@ def _after(
     change = np.eye(k) - np.eye(k)[at]
     work = np.bincount(tile, graph.times, k) + graph.times[actor] * change
     counts = np.bincount(tile, minlength=k) + change
-    after[:, :k] = (work + tiles.switch * counts * (counts > 1)) * tiles.wheel / tiles.slice
+    after[:, :k] = _work(tiles, work, counts)
     return after
 
 

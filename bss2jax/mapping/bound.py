@@ -152,6 +152,13 @@ class Bound:
         return transfers(self.application, self.tiles, self.tile, self.crossing)
 
     @cached_property
+    def away(self) -> np.ndarray:
+        """Time of a token from the end of each connection to its target's slice, `[c]`, s."""
+        graph, on = self.application.graph, self.crossing
+        source, target = self.tile[graph.source[on]], self.tile[graph.target[on]]
+        return self.tiles.latency[source, target] + self.waits[target]
+
+    @cached_property
     def cycle(self) -> Cycle:
         """The cycle that limits it.
 
@@ -178,14 +185,13 @@ class Bound:
 
     @cached_property
     def _parts(self) -> tuple[Dataflow, np.ndarray]:
-        app, tiles, crossing = self.application.graph, self.tiles, self.crossing
+        app, crossing = self.application.graph, self.crossing
         local = np.setdiff1d(np.arange(app.channels), crossing)
         link = len(app.names) + np.arange(len(crossing))
         none, free = np.zeros(len(crossing), int), self.room - app.tokens
         (s, t), (source, target) = (
             (app.source[e], app.target[e]) for e in (local, crossing)
         )  # fmt: skip
-        away = tiles.latency[self.tile[source], self.tile[target]] + self.waits[self.tile[target]]
         lists = [
             *(
                 (np.array(o), np.roll(o, -1), np.eye(len(o), dtype=int)[-1])
@@ -198,7 +204,7 @@ class Bound:
             # Between tiles: in, out, and free places of both ends; a connection has one at a time.
             (source, link, none),
             (link, source, self.room[crossing], crossing, self.waits[self.tile[source]]),
-            (link, target, app.tokens[crossing], none - 1, away),
+            (link, target, app.tokens[crossing], none - 1, self.away),
             (target, link, free[crossing], crossing),
             (link, link, none + 1),
         ]
