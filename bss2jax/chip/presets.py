@@ -126,17 +126,15 @@ def pcmtiles(rows: int, columns: int) -> System:
     fast = "assumed: a cycle of 1 ns, so that accelerated networks fit, and 10 ns for a spike"
     return replace(
         base, name=f"pcmtiles({rows},{columns})", entry=entry, links=(link, link), event=10e-9,
-        cell=memory.cell, sources=(*_NOXIM[:2], memory.sources[-1], fast),
+        cell=memory.cell, sources=(*_NOXIM[:2], base.sources[-1], memory.sources[-1], fast),
     )  # fmt: skip
 
 
 def _memory(name: str, rows: int, columns: int, cell: Cell, source: str) -> System:
     """Crossbars of cells on a mesh."""
     cells = f"{cell.on:g} and {cell.off:g} ohm: {source}; assumed: {cell.volts:g} V a spike"
-    return System(
-        f"{name}({rows},{columns})", Mesh(rows, columns), _TILE, (_TILE_LINK, _TILE_LINK),
-        Limits(128, inputs=128, queue=4), "multicast", (*_NOXIM, cells), cell, _CYCLE,
-    )  # fmt: skip
+    base, called = crossbars(rows, columns), f"{name}({rows},{columns})"
+    return replace(base, name=called, sources=(*base.sources, cells), cell=cell)
 
 
 def loihi(rows: int = 4, columns: int = 8) -> System:
