@@ -82,22 +82,24 @@ def _by_forces(flow: np.ndarray, system: System, start: np.ndarray) -> np.ndarra
     return min(places, key=lambda p: float(way.data @ grid.hops(p[i], p[j])))
 
 
+def _in_order(task: Task, clusters: np.ndarray) -> Mapping:
+    """Clusters on chips as they are numbered."""
+    return task.mapping(clusters, placement.in_order(int(clusters.max()) + 1))
+
+
 def pacman(task: Task) -> Mapping:
     """Maps slices of each population in order, chip by chip, as PACMAN does."""
-    clusters = cluster.sliced(task.workload, task.asked)
-    return task.mapping(clusters, placement.in_order(int(clusters.max()) + 1))
+    return _in_order(task, cluster.sliced(task.workload, task.asked))
 
 
 def pycarl(task: Task) -> Mapping:
     """Maps neurons in order, chip by chip."""
-    clusters = cluster.in_order(task.workload, task.asked)
-    return task.mapping(clusters, placement.in_order(int(clusters.max()) + 1))
+    return _in_order(task, cluster.in_order(task.workload, task.asked))
 
 
 def first_fit(task: Task) -> Mapping:
     """Maps each neuron to the fullest chip that takes it, as SpiNeMap's tool chain does."""
-    clusters = cluster.first_fit(task.workload, task.asked)
-    return task.mapping(clusters, placement.in_order(int(clusters.max()) + 1))
+    return _in_order(task, cluster.first_fit(task.workload, task.asked))
 
 
 def random(task: Task) -> Mapping:
@@ -109,8 +111,7 @@ def random(task: Task) -> Mapping:
 
 def kernighan_lin(task: Task) -> Mapping:
     """Maps clusters that swaps of neurons made cheap, in their order."""
-    clusters = _swapped(task)
-    return task.mapping(clusters, placement.in_order(int(clusters.max()) + 1))
+    return _in_order(task, _swapped(task))
 
 
 def spinemap(task: Task) -> Mapping:
@@ -188,7 +189,7 @@ def reference(workload: Workload, system: System) -> Mapping:
     """
     task = Task(workload, system, need(workload, system))
     for _, clusters in starts(task):
-        return task.mapping(clusters, placement.in_order(int(clusters.max()) + 1))
+        return _in_order(task, clusters)
     raise TooSmall(f"{workload.name}: no clusters of it fit {system.name}")
 
 
