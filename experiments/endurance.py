@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from mapping import kept, smallest
-from study import COLOURS, Study, figure, write
+from study import Study, bars, figure, write
 from thermal import drawn
 
 from bss2jax.mapping import heat, objectives, suite, wear
@@ -111,17 +111,13 @@ def run_suite(out, names):
     text = "lifetime of ours, times that of other arrangements of the same mapping\n\n"
     write(text + table(header, rows), out, "endurance")
     with figure(out / "endurance.png", width=9.0) as axes:
-        at = np.arange(len(results))
-        for i, model in enumerate(("rows", "cells")):
-            ratios = [
+        by = {
+            f"{model}, span 10": [
                 r[model]["10.0"]["ours"] / r[model]["10.0"]["speed"] for r in results.values()
             ]
-            axes.bar(
-                at + 0.35 * (i - 0.5), ratios, 0.35, color=COLOURS[i], label=f"{model}, span 10"
-            )
-        axes.axhline(1, color="black", linewidth=0.8)
-        axes.set(ylabel="lifetime, arrangement for speed = 1", xticks=at)
-        axes.set_xticklabels(results, rotation=20, ha="right", fontsize=8)
+            for model in ("rows", "cells")
+        }
+        bars(axes, list(results), by, "lifetime, arrangement for speed = 1")
 
 
 def deaths(weights, rates, kind, rng, span=10.0, spread=0.2):

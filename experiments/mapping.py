@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse
-from study import COLOURS, figure, write
+from study import COLOURS, bars, figure, write
 
 from bss2jax.chip.presets import system, tiles
 from bss2jax.chip.topology import Mesh
@@ -96,18 +96,15 @@ def run_suite(out, names):
     text += "\n\n" + table(header, lines)
     write(text, out, "mapping")
     with figure(out / "mapping.png", width=9.0) as axes:
-        at = np.arange(len(results))
-        shown = ("pycarl", "random", "spinemap", "sneap", "best")
-        for i, method in enumerate(shown):
-            share = [
+        shares = {
+            "ours" if method == "best" else method: [
                 r["by"][method]["energy"] / r["by"]["pacman"]["energy"] for r in results.values()
             ]
-            colour = (*COLOURS[1:], "#56B4E9", COLOURS[0])[i]
-            label = "ours" if method == "best" else method
-            axes.bar(at + 0.16 * (i - 2), share, 0.16, color=colour, label=label)
-        axes.axhline(1, color="black", linewidth=0.8)
-        axes.set(ylabel="energy, slices in order = 1", ylim=(0, 2.5), xticks=at)
-        axes.set_xticklabels(results, rotation=20, ha="right", fontsize=8)
+            for method in ("pycarl", "random", "spinemap", "sneap", "best")
+        }
+        colours = (*COLOURS[1:], "#56B4E9", COLOURS[0])
+        bars(axes, list(results), shares, "energy, slices in order = 1", colours)
+        axes.set_ylim(0, 2.5)
 
 
 def conv_stack(side, seed=1):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from mapping import kept, smallest
-from study import COLOURS, figure, write
+from study import COLOURS, bars, figure, write
 
 from bss2jax.chip.presets import system, tiles
 from bss2jax.mapping import binding, suite
@@ -224,12 +224,9 @@ def main(arguments=None):
     ]  # fmt: skip
     write("\n".join(lines), out, "schedule")
     with figure(out / "schedule.png", width=9.0) as axes:
-        at = np.arange(len(rows))
-        for i, (other, label) in enumerate((("random", "random binding"), ("load", "load alone"))):
-            axes.bar(at + 0.35 * (i - 0.5), by[other], 0.35, color=COLOURS[1 - i], label=label)
-        axes.axhline(1, color="black", linewidth=0.8)
-        axes.set(ylabel="throughput of ours, times that of", xticks=at)
-        axes.set_xticklabels([f"{r[0]}, {r[2]}" for r in rows], rotation=40, ha="right", fontsize=7)
+        ratios = {"random binding": by["random"], "load alone": by["load"]}
+        names = [f"{r[0]}, {r[2]}" for r in rows]
+        bars(axes, names, ratios, "throughput of ours, times that of", COLOURS[1::-1])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,35 @@ def write(text: str, out: Path, name: str) -> None:
     print(f"\n{text}\n\ntable, figure and runs are in {out}")
 
 
+def bars(
+    axes: Any,
+    names: Sequence[str],
+    ratios: Mapping[str, Sequence[float]],
+    ylabel: str,
+    colours: Sequence[str] = COLOURS,
+) -> None:
+    """Draws a group of bars a name, with a line at 1; their legend is above, as bars fill the axes.
+
+    Args:
+        axes: to draw on.
+        names: of the groups.
+        ratios: of each group, by what the legend says; what is 1 is said by `ylabel`.
+        ylabel: of the axis.
+        colours: as many as a group has bars, or more.
+    """
+    at, width, many = np.arange(len(names)), 0.8 / len(ratios), len(names) > 12
+    for i, (label, values) in enumerate(ratios.items()):
+        shift = width * (i - (len(ratios) - 1) / 2)
+        axes.bar(at + shift, values, width, color=colours[i], label=label)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set(ylabel=ylabel, xticks=at)
+    axes.set_xticklabels(names, rotation=40 if many else 20, ha="right", fontsize=7 if many else 8)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=len(ratios), frameon=False, fontsize=8
+    )
+
+
 @contextlib.contextmanager
 def figure(path: Path, panels: int = 1, width: float = 6.0) -> Iterator[Any]:
     """Yields the axes of a figure, a list of them if there are several, and writes it."""
@@ -168,7 +197,7 @@ def figure(path: Path, panels: int = 1, width: float = 6.0) -> Iterator[Any]:
     yield axes
     for each in np.atleast_1d(axes):
         each.grid(axis="y", alpha=0.3)
-        if each.get_legend_handles_labels()[0]:
+        if each.get_legend_handles_labels()[0] and each.get_legend() is None:
             each.legend(frameon=False, fontsize=8)
     made.savefig(path, dpi=130)
     plt.close(made)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from mapping import kept, smallest
-from study import COLOURS, figure, write
+from study import COLOURS, bars, figure, write
 
 from bss2jax.chip.presets import pcm
 from bss2jax.mapping import heat, suite
@@ -164,13 +164,12 @@ def main(arguments=None):
     lines += ["the loop with leakage closed, cool to speed, means", "", table(header, loops)]
     write("\n".join(lines), out, "thermal")
     with figure(out / "thermal.png", width=9.0) as axes:
-        at = np.arange(len(results))
-        for i, kind in enumerate(("speed", "random", "best random", "cool")):
-            peaks = [r["by"][kind]["peak"] / r["by"]["speed"]["peak"] for r in results.values()]
-            colour = (COLOURS[2], COLOURS[3], COLOURS[1], COLOURS[0])[i]
-            axes.bar(at + 0.2 * (i - 1.5), peaks, 0.2, color=colour, label=kind)
-        axes.set(ylabel="peak rise, arrangement for speed = 1", xticks=at)
-        axes.set_xticklabels(results, rotation=20, ha="right", fontsize=8)
+        peaks = {
+            kind: [r["by"][kind]["peak"] / r["by"]["speed"]["peak"] for r in results.values()]
+            for kind in ("speed", "random", "best random", "cool")
+        }
+        colours = COLOURS[2], COLOURS[3], COLOURS[1], COLOURS[0]
+        bars(axes, list(results), peaks, "peak rise, arrangement for speed = 1", colours)
 
 
 if __name__ == "__main__":
