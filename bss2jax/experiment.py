@@ -35,11 +35,13 @@ class Experiment(Model):
     Attributes:
         config, task: what it is made of, as of `Model`.
         training, validation, test: the samples, on the device.
+        note: in what the data differ from the published set, as of `Dataset`.
     """
 
     training: Samples
     validation: Samples
     test: Samples
+    note: str = ""
 
     def changed(self, config: Config) -> "Experiment":
         """Returns the same data and network under another config; what was compiled stays.
@@ -118,7 +120,8 @@ def prepare(
         raise ConfigError(str(error)) from None
     task = replace(task_of(config, network, dataset.full_scale), mesh=mesh)
     training, validation = _split(dataset, config.data.validation, config.seed)
-    experiment = Experiment(config, task, training, validation, _on_device(dataset.test))
+    test = _on_device(dataset.test)
+    experiment = Experiment(config, task, training, validation, test, dataset.note)
     experiment.chip  # noqa: B018 - a file that cannot be read is found out now
     return experiment
 

@@ -58,7 +58,8 @@ def summaries():
         accuracy = (f"{found[rung]:.2%}" if rung in found else "-" for rung in RUNGS)
         seeds = f"{kept['seed']}, {kept['chip_seed']}"
         time = f"{kept['seconds']['total']:.0f} s"
-        rows.append((f"`{path.stem}`", *accuracy, str(kept["test_samples"]), seeds, time))
+        samples = f"{kept['test_samples']} {kept.get('data_note', '')}".strip()
+        rows.append((f"`{path.stem}`", *accuracy, samples, seeds, time))
     labels = (rung.label for rung in RUNGS.values())
     header = ("`bss2jax train …`", *labels, "test samples", "seed, chip", "took")
     return _table(header, rows)

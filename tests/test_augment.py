@@ -80,6 +80,8 @@ def symmetries(x):
         ({"flip": True}, [0, 2, 4, 6]),
         ({"quarter_turns": True}, [0, 1, 2, 3]),
         ({"flip": True, "quarter_turns": True}, range(8)),
+        ({"horizontal_flip": True, "quarter_turns": True}, range(8)),
+        ({"horizontal_flip": True}, [0, 6]),
     ],
 )
 def test_flips_and_quarter_turns_make_each_of_their_images_as_often(settings, allowed):
@@ -100,6 +102,32 @@ def test_flips_take_images_that_are_not_square():
     for before, after in zip(x, made):
         flips = (before, before[::-1], before[:, ::-1], before[::-1, ::-1])
         assert any((after == f).all() for f in flips)
+
+
+def windows(image, rim):
+    """All windows of an image's size out of it and a rim of zeros, by row and column."""
+    padded = np.pad(image, ((rim, rim), (rim, rim), (0, 0)))
+    shape = image.shape[:2]
+    return np.lib.stride_tricks.sliding_window_view(padded, shape, (0, 1)).transpose(0, 1, 3, 4, 2)
+
+
+def test_a_crop_is_each_window_of_the_image_and_its_rim_as_often():
+    one = np.random.default_rng(0).integers(1, 256, (5, 6, 3), np.uint8)
+    made = np.asarray(augment(np.stack([one] * 900), KEY, Augmentation(crop=1)))
+    assert made.dtype == np.uint8
+    counts = [(made == w).all((1, 2, 3)).sum() for row in windows(one, 1) for w in row]
+    assert sum(counts) == 900 and len(counts) == 9, "nothing else"
+    # Binomial, 100 of each: five deviations.
+    assert np.abs(np.array(counts) - 100).max() <= 5 * np.sqrt(900 / 9 * 8 / 9)
+
+
+def test_crop_and_horizontal_flip_leave_up_and_down():
+    image = np.random.default_rng(0).integers(1, 256, (4, 5, 3), np.uint8)
+    settings = Augmentation(crop=2, horizontal_flip=True)
+    made = np.asarray(augment(np.stack([image] * 200), KEY, settings))
+    allowed = [w for x in (image, image[:, ::-1]) for row in windows(x, 2) for w in row]
+    found = [[(one == w).all() for w in allowed] for one in made]
+    assert np.all(np.any(found, axis=1)) and np.any(found, axis=0).sum() > 40
 
 
 def test_flips_go_with_shifts():

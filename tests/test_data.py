@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import sys
+import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +21,7 @@ from PIL import Image
 
 from bss2jax import data
 from bss2jax.cli import main
-from bss2jax.data import eurosat, har, mnist, originals
+from bss2jax.data import cifar10, cifar100, eurosat, fashion_mnist, har, mnist, originals
 
 LAND = data.spec("eurosat").classes
 REAL = os.environ.get("BSS2JAX_DATA")
@@ -33,6 +35,10 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("BSS2JAX_DATA", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return path
+
+
+def digest(array):
+    return hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def write(path, content):
@@ -162,13 +168,12 @@ def test_a_file_is_good_unpacked_packed_anew_and_where_other_libraries_put_it(
             originals.locate(original)
 
 
-def test_mnist_is_found_where_torchvision_keeps_it():
-    assert all(
-        f"MNIST/raw/{original.path.removeprefix('mnist/')}" in original.elsewhere
-        and f"MNIST/raw/{original.path.removeprefix('mnist/').removesuffix('.gz')}"
-        in original.elsewhere
-        for original in sum(mnist.FILES.values(), ())
-    )
+@pytest.mark.parametrize("module, folder", [(mnist, "MNIST"), (fashion_mnist, "FashionMNIST")])
+def test_a_set_is_found_where_torchvision_keeps_it(module, folder):
+    for original in sum(module.FILES.values(), ()):
+        name = original.path.rpartition("/")[2]
+        assert f"{folder}/raw/{name}" in original.elsewhere
+        assert f"{folder}/raw/{name.removesuffix('.gz')}" in original.elsewhere
 
 
 def test_a_missing_file_is_downloaded_once(serve, own_cache, monkeypatch):
@@ -202,7 +207,9 @@ def test_a_damaged_earlier_download_is_downloaded_again(serve, own_cache):
 
 
 def test_sources_are_https_and_named_by_a_sha256():
-    for original in (eurosat.FILE, har.FILE, *sum(mnist.FILES.values(), ())):
+    idx_files = (sum(module.FILES.values(), ()) for module in (mnist, fashion_mnist))
+    archives = (module.FILE for module in (cifar10, cifar100, eurosat, har))
+    for original in (*archives, *sum(idx_files, ())):
         assert original.url.startswith("https://")
         for digest in (original.sha256, *original.repacks):
             assert len(digest) == 64 and int(digest, 16)
@@ -226,14 +233,15 @@ def idx(array):
 
 
 @pytest.fixture
-def digits28(tmp_path, monkeypatch):
-    """An MNIST of 20 + 10 images: its images by split."""
+def images28(tmp_path, monkeypatch):
+    """An MNIST and a Fashion-MNIST of the same 20 + 9 images: the images by split."""
     rng = np.random.default_rng(0)
     images = {split: rng.integers(0, 256, (n, 28, 28)) for split, n in (("train", 20), ("test", 9))}
     for split, x in images.items():
         contents = {f"{split}-images": idx(x), f"{split}-labels": idx(np.arange(len(x)) % 10)}
         files = tuple(publish(tmp_path, monkeypatch, contents))
-        monkeypatch.setitem(mnist.FILES, split, files)
+        for module in (mnist, fashion_mnist):
+            monkeypatch.setitem(module.FILES, split, files)
     return images
 
 
@@ -251,20 +259,24 @@ def publish_archive(module, content, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FILE", file)
 
 
-def test_mnist_is_its_files_in_their_order(digits28, own_cache, capfd):
-    loaded = data.load("mnist")
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_a_set_is_its_files_in_their_order(name, images28, own_cache, capfd):
+    loaded = data.load(name)
     for split in ("train", "test"):
         found = getattr(loaded, split)
-        np.testing.assert_array_equal(found.x[..., 0], digits28[split])
+        np.testing.assert_array_equal(found.x[..., 0], images28[split])
         np.testing.assert_array_equal(found.y, np.arange(len(found.y)) % 10)
         assert found.x.dtype == np.uint8 and found.y.dtype == np.int32
-    assert loaded.full_scale == 255 and loaded.classes == tuple("0123456789")
+    assert loaded.full_scale == 255 and len(loaded.classes) == 10
+    assert loaded.classes[9] == {"mnist": "9", "fashion_mnist": "Ankle boot"}[name]
     assert capfd.readouterr() == ("", "")
-    assert [path.name for path in own_cache.iterdir()] == ["mnist-v1.npz"]
+    assert [path.name for path in own_cache.iterdir()] == [f"{name}-v1.npz"]
 
 
-def test_mnist16_is_the_middle_of_mnist_averaged(digits28):
-    whole, little = data.load("mnist"), data.load("mnist16")
+@pytest.mark.parametrize("whole, little", [("mnist", "mnist16"), ("fashion_mnist", "fashion16")])
+def test_the_sets_for_one_chip_are_the_middle_averaged(whole, little, images28):
+    whole, little = data.load(whole), data.load(little)
+    assert little.classes == whole.classes
     assert little.shape == (16, 16, 1) and little.train.x.dtype == np.uint8
     np.testing.assert_array_equal(little.train.y, whole.train.y)
     inner = whole.test.x[:, 2:-2, 2:-2, 0].astype(float)
@@ -302,6 +314,89 @@ def test_har_is_read_from_its_archive_and_from_the_one_inside(tmp_path, monkeypa
         assert set(found.group) == {person}
     assert small.shape == (128, 9) and len(small.full_scale) == 9 and small.validation is None
     np.testing.assert_array_equal(data.load("har").train.group, small.train.group)
+
+
+def photographs(images, *labels):
+    """Records of CIFAR: labels, then the planes of images `[S, 32, 32, 3]`."""
+    planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    return np.column_stack([*labels, planes]).astype(np.uint8).tobytes()
+
+
+def pack_tar(contents):
+    """A packed tar archive of these files, bytes by path."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+BATCHES = [f"data_batch_{n}.bin" for n in range(1, 6)]
+
+
+@pytest.fixture
+def coloured():
+    """Images and labels of six files of three."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (6, 3, 32, 32, 3), np.uint8), rng.integers(0, 10, (6, 3))
+
+
+def assert_photographs(found, images, labels):
+    for split, some in ((found.train, slice(5)), (found.test, slice(5, 6))):
+        np.testing.assert_array_equal(split.x, images[some].reshape(-1, 32, 32, 3))
+        np.testing.assert_array_equal(split.y, labels[some].reshape(-1))
+        assert split.x.dtype == np.uint8 and split.y.dtype == np.int32
+
+
+@pytest.mark.parametrize("repacked", [False, True])
+def test_cifar10_is_its_archive_and_else_the_repack_which_says_so(
+    tmp_path, monkeypatch, coloured, repacked
+):
+    images, labels = coloured
+    contents = [photographs(*each) for each in zip(images, labels)]
+    if repacked:
+        paths = [f"cifar10/{name}" for name in (*BATCHES, "test_batch_by_class.bin")]
+        assert list(cifar10.REPACK) == paths
+        made = publish(tmp_path, monkeypatch, dict(zip(paths, contents)))
+        monkeypatch.setattr(cifar10, "REPACK", {each.path: each.sha256 for each in made})
+        known = replace(data.spec("cifar10"), copies=((digest(images[5]), "not quite"),))
+        monkeypatch.setitem(data.SPECS, "cifar10", known)
+    else:
+        names = ("data_batch_1.bin", "test_batch.bin", *BATCHES[1:])
+        parts = (contents[0], contents[5], *contents[1:5])
+        members = {f"cifar-10-batches-bin/{n}": c for n, c in zip(names, parts)}
+        members["cifar-10-batches-bin/readme.html"] = b""
+        publish_archive(cifar10, pack_tar(members), tmp_path, monkeypatch)
+    found = data.load("cifar10")
+    assert_photographs(found, images, labels)
+    assert found.note == ("not quite" if repacked else "")
+    assert found.classes[3] == "cat" and data.load("cifar10").note == found.note
+
+
+def test_a_repack_that_is_not_whole_is_not_used(tmp_path, monkeypatch, coloured):
+    content = photographs(coloured[0][0], coloured[1][0])
+    (made,) = publish(tmp_path, monkeypatch, {"cifar10/data_batch_1.bin": content})
+    monkeypatch.setitem(cifar10.REPACK, made.path, made.sha256)
+    monkeypatch.setattr(cifar10, "FILE", published(b"content", path="cifar10/cifar.tar.gz"))
+    with pytest.raises(data.DataError, match="cannot download .*cifar10/cifar.tar.gz by hand"):
+        data.load("cifar10")
+
+
+def test_cifar100_is_its_archive_with_the_fine_labels(tmp_path, monkeypatch, coloured):
+    images, labels = coloured
+    fine, coarse = labels * 11, labels // 2
+    contents = {
+        f"cifar-100-binary/{name}.bin": photographs(
+            images[some].reshape(-1, 32, 32, 3), coarse[some].ravel(), fine[some].ravel()
+        )
+        for name, some in (("test", slice(5, 6)), ("train", slice(5)))
+    }
+    publish_archive(cifar100, pack_tar(contents), tmp_path, monkeypatch)
+    found = data.load("cifar100")
+    assert_photographs(found, images, fine)
+    assert len(set(found.classes)) == 100 and list(found.classes) == sorted(found.classes)
 
 
 def jpeg(colour):
@@ -348,7 +443,7 @@ def test_the_split_is_what_is_written_down():
 # The array cache
 
 
-def test_second_load_needs_no_source(digits28, monkeypatch):
+def test_second_load_needs_no_source(images28, monkeypatch):
     first = data.load("mnist")
     monkeypatch.setattr(mnist, "FILES", None)
     assert_equal(first, data.load("mnist"))
@@ -383,7 +478,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_said_and_rebuilt(digits28, own_cache, caplog, damage):
+def test_a_damaged_cache_is_said_and_rebuilt(images28, own_cache, caplog, damage):
     first = data.load("mnist")
     path = own_cache / "mnist-v1.npz"
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
@@ -395,7 +490,7 @@ def test_a_damaged_cache_is_said_and_rebuilt(digits28, own_cache, caplog, damage
     assert not caplog.text
 
 
-def test_a_cache_that_cannot_be_written_or_read_is_one_error(digits28, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_or_read_is_one_error(images28, tmp_path, monkeypatch):
     # A file, or a directory, in the way: root, who may run the tests, can do what others cannot.
     blocked = write(tmp_path / "a_file", b"") / "cache"
     monkeypatch.setenv("BSS2JAX_CACHE", str(blocked))
@@ -407,7 +502,7 @@ def test_a_cache_that_cannot_be_written_or_read_is_one_error(digits28, tmp_path,
         data.load("mnist")
 
 
-def test_a_full_disk_is_one_error_and_leaves_nothing(digits28, own_cache, monkeypatch):
+def test_a_full_disk_is_one_error_and_leaves_nothing(images28, own_cache, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -426,7 +521,7 @@ def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
     assert originals.cache_directory() == tmp_path / ".cache" / "bss2jax"
 
 
-def test_several_may_load_for_the_first_time_at_once(digits28, own_cache):
+def test_several_may_load_for_the_first_time_at_once(images28, own_cache):
     loaded = []
     threads = [threading.Thread(target=lambda: loaded.append(data.load("mnist"))) for _ in range(4)]
     for thread in threads:
@@ -544,6 +639,24 @@ def test_mnist_has_the_published_images(real):
     assert np.bincount(loaded.test.y).tolist() == counts
     # The mean everyone normalises MNIST with.
     assert loaded.train.x.mean() / 255 == pytest.approx(0.1307, abs=1e-4)
+
+
+def test_fashion_mnist_has_the_published_images(real):
+    loaded = real("fashion_mnist", "fashion_mnist/train-images-idx3-ubyte.gz")
+    assert np.bincount(loaded.train.y).tolist() == [6000] * 10
+    assert np.bincount(loaded.test.y).tolist() == [1000] * 10
+    # The mean everyone normalises Fashion-MNIST with.
+    assert loaded.train.x.mean() / 255 == pytest.approx(0.2860, abs=1e-4)
+
+
+def test_cifar10_has_the_published_images(real):
+    loaded = real("cifar10", "cifar10/data_batch_1.bin")
+    assert np.bincount(loaded.train.y).tolist() == [5000] * 10
+    assert np.bincount(loaded.test.y).tolist() == [1000] * 10
+    # The published means; the images of the re-pack that are not exact move them by 1e-7.
+    means = loaded.train.x.mean((0, 1, 2)) / 255
+    np.testing.assert_allclose(means, [0.49139968, 0.48215841, 0.44653091], atol=1e-6)
+    assert "98 of 60,000" in loaded.note
 
 
 def test_har_has_the_published_windows(real):

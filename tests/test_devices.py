@@ -63,7 +63,7 @@ def test_any_number_of_devices_gives_what_one_gives(cases):
 
 def test_a_part_of_a_batch_is_augmented_as_it_is_within_the_batch():
     x = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 1), np.uint8)
-    settings = Augmentation(flip=True, quarter_turns=True, shift=1.5, rotation=10)
+    settings = Augmentation(flip=True, quarter_turns=True, crop=2, shift=1.5, rotation=10)
     key, rows = jax.random.key(0), np.array([5, 2, 7])
     part = jax.jit(lambda x: augment(x, key, settings, (rows, 8)))(x[rows])
     assert_array_equal(part, jax.jit(lambda x: augment(x, key, settings))(x)[rows])

@@ -76,4 +76,5 @@ def _class_counts(dataset: "Dataset") -> str:
     counts = [np.bincount(split.y, minlength=len(dataset.classes)) for split in splits.values()]
     rows = [(name, *map(str, row)) for name, row in zip(dataset.classes, zip(*counts))]
     rows.append(("all", *(str(len(split.y)) for split in splits.values())))
-    return table((dataset.name, *splits), rows)
+    note = f"\n\n{dataset.note}" if dataset.note else ""
+    return table((dataset.name, *splits), rows) + note

@@ -63,6 +63,8 @@ class Spec:
             the set needs no cache.
         splits: the names of its splits, in the order that they are made.
         grouped: whether the splits say which group a sample belongs to.
+        copies: the sha256 of the test samples of copies that are not quite the published set, and
+            in what each differs.
     """
 
     shape: tuple[int, ...]
@@ -73,6 +75,7 @@ class Spec:
     version: int | None = None
     splits: tuple[str, ...] = ("train", "test")
     grouped: bool = False
+    copies: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +88,7 @@ class Dataset:
         classes: the meaning of each label.
         full_scale: the value of x that means 1.0; one for all, or one for each channel.
         validation: the split that validates; None where the set has none of its own.
+        note: in what it differs from the published set, for who reads results on it; "": nothing.
 
     Raises:
         ValueError: the full scale is no number above 0, or none for each channel.
@@ -96,6 +100,7 @@ class Dataset:
     classes: tuple[str, ...]
     full_scale: float | tuple[float, ...]
     validation: Split | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         scale = reader_of(_Scale | tuple[_Scale, ...]).take(self.full_scale, ("full_scale",))

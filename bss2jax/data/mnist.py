@@ -1,29 +1,16 @@
 """MNIST: 60,000 + 10,000 handwritten digits, 28x28 grey.
 
-References: Y. LeCun, C. Cortes, C. Burges, MNIST handwritten digit database, 2010; the IDX format
-is described at http://yann.lecun.com/exdb/mnist/.
+References: Y. LeCun, C. Cortes, C. Burges, MNIST handwritten digit database, 2010.
 """
 
-from pathlib import Path
-
-import numpy as np
+from functools import partial
 
 from bss2jax.data.dataset import Split
-from bss2jax.data.originals import Original, locate, unpacked
+from bss2jax.data.idx import original, splits_of
 
-_MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
-
-
-# Where torchvision, Keras and others keep the files, packed or not, and by which names.
+# Where torchvision, Keras and others keep the files.
 _FOLDERS = ("mnist/", "MNIST/raw/", "mnist/MNIST/raw/", "raw/", "")
-
-
-def _original(name: str, sha256: str, unpacked: str) -> Original:
-    """A file by its name without `.gz`, and the digests of it packed and unpacked."""
-    names = (f"{name}.gz", name, name.replace("-idx", ".idx"))
-    elsewhere = tuple(folder + each for folder in _FOLDERS for each in names)
-    return Original(f"mnist/{name}.gz", f"{_MIRROR}{name}.gz", sha256, (), unpacked, elsewhere[1:])
-
+_original = partial(original, _FOLDERS, "https://storage.googleapis.com/cvdf-datasets/mnist/")
 
 # Images and labels of each split, as registered by tensorflow-datasets 4.9.10 too.
 FILES = {
@@ -63,18 +50,4 @@ def splits() -> tuple[Split, ...]:
     Raises:
         DataError: an original file is missing or wrong.
     """
-    return tuple(
-        Split(read_idx(locate(images))[..., None], read_idx(locate(labels)).astype(np.int32))
-        for images, labels in FILES.values()
-    )
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """Reads IDX, gzipped or not, a uint8 array of any shape.
-
-    Its bytes: 0, 0, 8 (uint8) and the number of axes; the sizes as big-endian uint32; the values.
-    """
-    content = unpacked(path)
-    axes = content[3]
-    shape = np.frombuffer(content, ">u4", axes, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    return splits_of(FILES)

@@ -8,7 +8,7 @@ References: Cramer et al. 2022, 10.1073/pnas.2109194119 (24x24 rescaled to 16x16
 import numpy as np
 
 from bss2jax import data
-from bss2jax.data.dataset import Split
+from bss2jax.data.dataset import Dataset, Split
 
 
 def splits() -> tuple[Split, ...]:
@@ -17,7 +17,11 @@ def splits() -> tuple[Split, ...]:
     Raises:
         DataError: as MNIST's.
     """
-    whole = data.load("mnist")
+    return shrunk(data.load("mnist"))
+
+
+def shrunk(whole: Dataset) -> tuple[Split, ...]:
+    """Returns both splits of a set of images of 28x28 pixels, each image as `shrink` makes it."""
     return tuple(Split(shrink(split.x), split.y) for split in (whole.train, whole.test))
 
 

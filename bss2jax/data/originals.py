@@ -77,11 +77,15 @@ def locate(original: Original) -> Path:
         DataError: `$BSS2JAX_DATA` is no directory, the file in it is not the expected one or cannot
             be read, or the download failed.
     """
-    return _given(original) or _downloaded(original)
+    return given(original) or _downloaded(original)
 
 
-def _given(original: Original) -> Path | None:
-    """The file in `$BSS2JAX_DATA`; None where there is none."""
+def given(original: Original) -> Path | None:
+    """Returns the path of a file in `$BSS2JAX_DATA`; None where there is none.
+
+    Raises:
+        DataError: the directory is none, or the file not the expected one, or cannot be read.
+    """
     if not (variable := os.environ.get("BSS2JAX_DATA")):
         return None
     folder = directory("BSS2JAX_DATA", "")

@@ -24,11 +24,15 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Summary:
-    """summary.json: `test_accuracy` by rung, on `test_samples`; `seconds` of phases and in all."""
+    """summary.json: `test_accuracy` by rung, on `test_samples`; `seconds` of phases and in all.
+
+    What its data differ in from the published set is its `data_note`.
+    """
 
     test_accuracy: dict[str, Share]
     test_samples: int | None = None
     seconds: Seconds = Seconds()
+    data_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ def read_run(path: str | Path) -> Record:
     if not finished:
         notes.append("The run is not finished: there is no summary.json.")
     summary = _read(directory, "summary.json", Summary, notes)
+    if summary is not None and summary.data_note:
+        notes.append(f"The data: {summary.data_note}.")
     chips = _read(directory, "chips.json", Chips, notes)
     if chips is None and network is not None and "chip" not in network.executions:
         notes.append("The network runs on no chip, so there is no ladder onto one.")

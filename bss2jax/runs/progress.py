@@ -45,6 +45,8 @@ def introduce_data(experiment: Experiment, window: Window) -> None:
             experiment.config.data.source, size, *counts
         ),
     )
+    if experiment.note:
+        window.say((f"{'':10}", "cyan"), experiment.note)
     if experiment.task.mesh is not None:
         window.say((f"{'devices':10}", "cyan"), described(experiment.task.mesh))
 

@@ -336,7 +336,8 @@ class _Session:
                 "chip_seed": config.chip.seed,
                 "seconds": {"phases": phases, "total": past.now()},
                 "test_samples": len(experiment.test.y),
-            },
+            }
+            | ({"data_note": experiment.note} if experiment.note else {}),
         )
         self.directory.prune(0)
 

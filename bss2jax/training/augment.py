@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from bss2jax.chip import draws
 from bss2jax.training.phase import Augmentation
@@ -10,7 +11,7 @@ Place = tuple[jax.Array, int] | None
 
 
 def augment(x: jax.Array, key: jax.Array, settings: Augmentation, place: Place = None) -> jax.Array:
-    """Flips and turns each image, rotates it about its centre and shifts it.
+    """Flips and turns each image, cuts a window out of it, rotates and shifts it.
 
     Args:
         x: `[B, H, W, C]` any real type; H = W where it takes quarter turns.
@@ -20,11 +21,13 @@ def augment(x: jax.Array, key: jax.Array, settings: Augmentation, place: Place =
             that has; None where they are the whole batch.
 
     Returns:
-        `[B, H, W, C]`, of x's type after flips and turns alone; float32 after shifts and
+        `[B, H, W, C]`, of x's type after flips, turns and cuts alone; float32 after shifts and
         rotations, which interpolate linearly. What comes from outside the image is 0.
     """
-    if settings.flip or settings.quarter_turns:
+    if settings.mirrors:
         x = _flip_and_turn(x, draws.folded(key, 0), settings, place)
+    if settings.crop:
+        x = _cut(x, draws.folded(key, 1), settings.crop, place)
     if settings.shift or settings.rotation:
         x = _rotate_and_shift(x, key, settings, place)
     return x
@@ -36,18 +39,32 @@ def _of_images(drawn: jax.Array, place: Place) -> jax.Array:
 
 
 def _flip_and_turn(x: jax.Array, key: jax.Array, settings: Augmentation, place: Place) -> jax.Array:
-    """One of the square's eight symmetries, or of the rectangle's four, for each image."""
+    """One of the square's eight symmetries, or of the rectangle's, for each image."""
     batch = len(x) if place is None else place[1]
     drawn = draws.bernoulli(key, 0.5, (3, batch, 1, 1, 1))
     leftright, updown, turn = _of_images(drawn, place)
-    if not settings.flip:
+    if not (settings.flip or settings.horizontal_flip):
         # By 0 or 180 degrees; with the turn by 90 below, by any of the four.
         leftright = updown
     x = jnp.where(leftright, x[:, :, ::-1], x)
-    x = jnp.where(updown, x[:, ::-1], x)
+    if settings.flip or settings.quarter_turns:
+        x = jnp.where(updown, x[:, ::-1], x)
     if settings.quarter_turns:
         x = jnp.where(turn, jnp.rot90(x, axes=(1, 2)), x)
     return x
+
+
+def _cut(x: jax.Array, key: jax.Array, rim: int, place: Place) -> jax.Array:
+    """A window of each image's size out of it and a rim of zeros: one gather of whole windows."""
+    batch = len(x) if place is None else place[1]
+    drawn = _of_images(draws.uniform(key, (2, batch)), place)
+    first = jnp.minimum((drawn * (2 * rim + 1)).astype(jnp.int32), 2 * rim)
+    padded = jnp.pad(x, ((0, 0), (rim, rim), (rim, rim), (0, 0)))
+
+    def window(image: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+        return lax.dynamic_slice(image, (row, column, 0), x.shape[1:])
+
+    return jax.vmap(window)(padded, *first)
 
 
 def _rotate_and_shift(

@@ -71,19 +71,29 @@ class Augmentation(Checked):
     Attributes:
         shift: most pixels along each axis.
         rotation: most degrees.
+        crop: zeros put around an image on each side, in pixels, before a window of its size is cut
+            out of it anywhere.
         flip: whether half the images are mirrored left to right, and half up to down.
+        horizontal_flip: whether half the images are mirrored left to right.
         quarter_turns: whether square images are turned by 0, 90, 180 or 270 degrees.
     """
 
     shift: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
     rotation: Annotated[float, Ge(0), Lt(360)] = 0.0
+    crop: Annotated[int, Ge(0), Le(1000)] = 0
     flip: bool = False
+    horizontal_flip: bool = False
     quarter_turns: bool = False
 
     @property
     def any(self) -> bool:
         """Whether there is anything to change."""
-        return bool(self.shift or self.rotation or self.flip or self.quarter_turns)
+        return self != Augmentation()
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether there is anything to flip or to turn by right angles."""
+        return self.flip or self.horizontal_flip or self.quarter_turns
 
 
 @dataclass(frozen=True, kw_only=True)
