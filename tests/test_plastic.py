@@ -162,6 +162,11 @@ def test_the_processors_take_their_time_and_refuse_what_is_too_short():
         check_period(1.0, 300, True)
 
 
+def test_weights_are_kept_to_what_the_substrate_holds():
+    hybrid = on_chip(STEPS, None, SIGNS, 3, substrate=Substrate(weight_max=31))
+    assert (hybrid.kept(jnp.full((4, 3), 63.0)) == 31).all()
+
+
 def test_what_does_not_fit_is_refused():
     hybrid = on_chip(STEPS, None, SIGNS, 3, period=10, delay=4)
     with pytest.raises(ValueError, match="multiple of the delay"):

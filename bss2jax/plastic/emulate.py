@@ -21,7 +21,7 @@ from bss2jax.arrays import pytree
 from bss2jax.chip import draws
 from bss2jax.kernels import noise
 from bss2jax.kernels.dot import dot, settled
-from bss2jax.plastic.hybrid import Hybrid, State, empty, sensors_at
+from bss2jax.plastic.hybrid import Hybrid, State, sensors_at
 from bss2jax.plastic.observed import Observed
 
 _SEND, _ANSWER, _RULE, _NOISE, _READ = range(5)  # what a period's key is folded with
@@ -108,8 +108,12 @@ def emulate(
 
     Returns:
         The state, and what was kept, with a leading axis of periods.
+
+    Raises:
+        ValueError: the rule is no function.
     """
-    rule = rule if callable(rule) else _refused(rule)
+    if not callable(rule):
+        raise ValueError(f"rule: expected a function or a rule, got a {type(rule).__name__}")
     one = partial(period, hybrid, rule, environment, key)
 
     def body(state: State, _: None) -> tuple[State, Any]:
@@ -130,23 +134,18 @@ def period(
     key = draws.folded(key, state.number)
     sent = environment.send(state.world, draws.folded(key, _SEND))
     inputs = jnp.arange(hybrid.inputs, dtype=jnp.int32) if sent.rows is None else sent.rows
-    rows = inputs
-    if hybrid.recurrent:
-        own = jnp.arange(hybrid.neurons, dtype=jnp.int32) + hybrid.inputs
-        rows = jnp.concatenate([inputs, own])
+    own = jnp.arange(hybrid.inputs, hybrid.rows, dtype=jnp.int32)  # none but of recurrent ones
+    rows = jnp.concatenate([inputs, own])
     # The population.
-    before = state
-    if hybrid.fresh:
-        before = hybrid.begin(state.weights)
+    before = hybrid.begin(state.weights) if hybrid.fresh else state
     after, charge, counts, activity = _run(hybrid, before, sent.raster, rows, key)
     # What the world makes of it, and what the processors read.
     world, signal, score = environment.answer(state.world, counts, draws.folded(key, _ANSWER))
     causal = acausal = baseline = None
     if hybrid.sensors is not None:
         sensors = sensors_at(hybrid.sensors, rows)
-        still = sensors.read(empty(sensors, len(rows), hybrid.neurons))
+        baseline = sensors.read(sensors.rest(len(rows), hybrid.neurons))
         causal, acausal = sensors.read(charge, draws.folded(key, _READ))
-        baseline = still
     observed = Observed(
         rows, causal, acausal, baseline, jnp.minimum(counts, 255),
         hybrid.sample(after.neurons.v), hybrid.signs, signal, state.number,
@@ -169,7 +168,7 @@ def _run(
     steps, delay = hybrid.period, hybrid.delay
     shown = hybrid.shown(state.weights, rows)
     sensors = None if hybrid.sensors is None else sensors_at(hybrid.sensors, rows)
-    charge = None if sensors is None else empty(sensors, len(rows), hybrid.neurons)
+    charge = None if sensors is None else sensors.rest(len(rows), hybrid.neurons)
     words = noise.stream(key, _NOISE)
     neuron = hybrid.neuron
 
@@ -245,7 +244,3 @@ def _disturbance(hybrid: Hybrid, words: jax.Array, step: jax.Array) -> jax.Array
     half = -(-len(step) // 2)
     pair = noise.normal_pair(words, step[:half, None], neuron[None])
     return settled(hybrid.spread * jnp.concatenate(pair)[: len(step)])
-
-
-def _refused(rule: Any) -> Any:
-    raise ValueError(f"rule: expected a function or a rule, got a {type(rule).__name__}")

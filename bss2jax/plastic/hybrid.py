@@ -20,10 +20,10 @@ from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute.circuits import circuit_pattern, joined
 from bss2jax.kernels.neurons.base import as_float32
-from bss2jax.kernels.synapses.correlation import Correlation, Sensors
+from bss2jax.kernels.synapses.correlation import Sensors
 
 Value = float | jax.Array
-_FINEST = 32.0  # of an LSB, as `execute.codes`
+_FINEST = 32.0  # of an LSB, as `kernels.synapses.codes`
 _LSB, _LEAK = 60.0, 80.0  # of the CADC: LSB a software unit, and what a membrane at 0 reads
 
 
@@ -163,17 +163,6 @@ def sensors_at(sensors: Sensors, rows: jax.Array) -> Sensors:
     return jax.tree.map(lambda value: of_rows(value, rows), sensors)
 
 
-def empty(sensors: Sensors, rows: int, neurons: int) -> Correlation:
-    """Returns the sensors' capacitors after a reset.
-
-    Args:
-        sensors: the sensors.
-        rows: R.
-        neurons: N.
-    """
-    return sensors.rest(rows, neurons)
-
-
 def on_chip(
     neuron: Any,
     chip: Chip | None,
@@ -210,8 +199,9 @@ def on_chip(
     if sensors is not None and jnp.ndim(sensors.amplitude) == 3:
         cut = lambda p: p[:, :rows, :neurons] if jnp.ndim(p) == 3 else p  # noqa: E731
         sensors = jax.tree.map(cut, sensors)
+    settings |= {"sensors": sensors, "neurons": neurons, "weight_max": substrate.weight_max}
     if chip is None:
-        return Hybrid(neuron, excites, sensors=sensors, neurons=neurons, **settings)
+        return Hybrid(neuron, excites, **settings)
     stack = jax.tree.map(lambda a: a[None], chip.circuits)
     members = jnp.arange(neurons, dtype=jnp.int32)[:, None]
     own = joined(stack, jnp.zeros(neurons, jnp.int32), members)
@@ -221,6 +211,4 @@ def on_chip(
         gain = chip.synapse_gain * chip.driver_gain[:, None, :, None]  # [H, 2, R, C]
         pattern = circuit_pattern(jnp.moveaxis(gain, 0, -2))  # [2, R, circuits]
         strength = strength * pattern.reshape(-1, circuits)[:rows, :neurons]
-    return Hybrid(
-        actual, excites, strength, sensors=sensors, spread=spread, neurons=neurons, **settings
-    )
+    return Hybrid(actual, excites, strength, spread=spread, **settings)
