@@ -177,6 +177,10 @@ def test_what_does_not_fit_is_refused():
         on_chip(STEPS, None, SIGNS, 600)
     with pytest.raises(ValueError, match="expected a function"):
         emulate(hybrid, "stdp", INPUT, None, KEY, 1)
+    blind = replace(observed(), causal=None, acausal=None, baseline=None)
+    for rule in (STDP(), STDP(arithmetic="chip")):
+        with pytest.raises(ValueError, match="the rule needs correlation sensors"):
+            rule(blind, jnp.asarray(WEIGHTS), (), KEY)
 
 
 # --- rules, in floating point and as the processors compute them

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from bss2jax.arrays import pytree
+from bss2jax.chip import draws
 
 Arithmetic = Literal["float", "chip"]
 
@@ -88,3 +89,8 @@ def memory_of(rule: Any, rows: int, neurons: int) -> Any:
 def integers(a: jax.Array) -> jax.Array:
     """Returns whole numbers `[...]` that are kept as float32 as int32."""
     return jnp.asarray(a).astype(jnp.int32)
+
+
+def random_byte(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draws what the processors' generator of random bytes gives, 0 to 255: int32 of any shape."""
+    return integers(draws.bits(key, shape) & jnp.uint32(0xFF))

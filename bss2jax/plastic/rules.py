@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le
 
-from bss2jax.chip import draws
 from bss2jax.kernels import noise
 from bss2jax.kernels.fractional import FRACTION_8
-from bss2jax.plastic.observed import Arithmetic, Observed, integers
+from bss2jax.plastic.observed import Arithmetic, Observed, integers, random_byte
 from bss2jax.settings import Checked
 
 Share = Annotated[float, Ge(0), Le(1)]
@@ -33,10 +32,8 @@ def halved(observed: Observed, branch: int) -> jax.Array:
         observed: what was read.
         branch: 0 causal, 1 acausal.
     """
-    readings = (observed.causal, observed.acausal)[branch]
-    assert readings is not None and observed.baseline is not None, "the rule needs sensors"
-    signed = lambda reading: FRACTION_8.signed(integers(reading) >> 1)  # noqa: E731
-    return FRACTION_8.subtract(signed(observed.baseline[branch]), signed(readings))
+    signed = [FRACTION_8.signed(integers(each) >> 1) for each in _branch(observed, branch)]
+    return FRACTION_8.subtract(*signed)
 
 
 def charged(observed: Observed, branch: int) -> jax.Array:
@@ -46,14 +43,26 @@ def charged(observed: Observed, branch: int) -> jax.Array:
         observed: what was read.
         branch: 0 causal, 1 acausal.
     """
-    readings = (observed.causal, observed.acausal)[branch]
-    assert readings is not None and observed.baseline is not None, "the rule needs sensors"
-    return observed.baseline[branch] - readings
+    baseline, reading = _branch(observed, branch)
+    return baseline - reading
+
+
+def _branch(observed: Observed, branch: int) -> tuple[jax.Array, jax.Array]:
+    """The readings of a branch when empty and now, `[R, N]` LSB."""
+    reading = (observed.causal, observed.acausal)[branch]
+    if reading is None or observed.baseline is None:
+        raise ValueError("the rule needs correlation sensors")
+    return observed.baseline[branch], reading
 
 
 def put(weights: jax.Array, rows: jax.Array, new: jax.Array) -> jax.Array:
     """Returns weights `[K, N]` with those of some rows `[R]` replaced, `[R, N]`."""
-    return weights.at[rows].set(jnp.clip(jnp.asarray(new, jnp.float32), 0.0, _MAX))
+    return weights.at[rows].set(held(new))
+
+
+def held(new: jax.Array) -> jax.Array:
+    """Returns weights `[...]` cut to what a synapse holds, 0 to 63 LSB, as float32."""
+    return jnp.clip(jnp.asarray(new, jnp.float32), 0.0, _MAX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,12 +161,11 @@ class Homeostasis(Checked):
         chosen = due & (rows >= self.first) & (rows < last)
         if self.chance < 1:
             chosen = chosen & self._drawn(key, weights.shape)
-        step = self._float(counts) if self.arithmetic == "float" else self._chip(counts)
         if self.arithmetic == "float":
-            new = jnp.clip(weights + step, 0, _MAX)
+            new = weights + self._float(counts)
         else:
-            new = jnp.clip(FRACTION_8.add(integers(weights), step), 0, int(_MAX))
-        return jnp.where(chosen, new, weights), jnp.where(due, 0.0, counts)
+            new = FRACTION_8.add(integers(weights), self._chip(counts))
+        return jnp.where(chosen, held(new), weights), jnp.where(due, 0.0, counts)
 
     def _drawn(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         u = noise.uniform(noise.stream(key), *noise.grid(shape))
@@ -187,7 +195,10 @@ class Homeostasis(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Drift(Checked):
-    """Weights drift towards one value, by a share of the way each period, rounded stochastically.
+    """Weights drift towards one value, by a share of the way each period.
+
+    `chip` rounds stochastically. Where weights are whole, `float` loses steps below half an LSB, as
+    synapses round to the next whole weight.
 
     Attributes:
         towards: the value, LSB.
@@ -209,6 +220,5 @@ class Drift(Checked):
             return weights + self.share * (self.towards - weights), memory
         # The change in 16 bits, 1/256 of a weight; its lowest 8 are rounded away.
         change = (round(self.towards) - integers(weights)) * round(256 * self.share)
-        byte = integers(draws.bits(key, weights.shape) & jnp.uint32(0xFF))
-        new = integers(weights) + ((change + byte) >> 8)
-        return jnp.clip(new, 0, int(_MAX)).astype(jnp.float32), memory
+        new = integers(weights) + ((change + random_byte(key, weights.shape)) >> 8)
+        return held(new), memory

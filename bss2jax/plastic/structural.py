@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Le
 
 from bss2jax.chip import draws
-from bss2jax.plastic.observed import Arithmetic, Observed, integers, memory_of
+from bss2jax.plastic.observed import Arithmetic, Observed, memory_of, random_byte
 from bss2jax.settings import Checked
 
 
@@ -72,8 +72,7 @@ class Rewiring(Checked):
     def _drawn(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """New addresses: of a byte, or of all 32 bits."""
         if self.arithmetic == "chip":
-            byte = integers(draws.bits(key, shape) & jnp.uint32(0xFF))
-            return (byte * self.sources) >> 8
+            return (random_byte(key, shape) * self.sources) >> 8
         return jnp.floor(draws.uniform(key, shape) * self.sources).astype(jnp.int32)
 
     def _spread(self, address: jax.Array, held: jax.Array) -> jax.Array:
