@@ -215,9 +215,10 @@ def test_a_config_comes_out_of_a_pipe(tmp_path):
 
 
 def test_a_file_that_hides_a_shipped_config_is_said(tmp_path, monkeypatch):
-    (tmp_path / "mnist").write_text("x = 1")
     monkeypatch.chdir(tmp_path)
-    assert "mnist, which hides the config that ships as 'mnist': x: unknown" in message("mnist")
+    for name in ("mnist", "pong"):
+        (tmp_path / name).write_text("x = 1")
+        assert f"{name}, which hides the config that ships as {name!r}: x: unk" in message(name)
 
 
 def test_paths_start_at_the_file_they_stand_in_or_where_the_call_is_made(tmp_path, monkeypatch):

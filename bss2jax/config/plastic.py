@@ -15,6 +15,7 @@ from bss2jax.config.read import parsed, shipped, tree_of
 from bss2jax.config.tables import (
     ChipSeed,
     FileName,
+    Finite,
     Noise,
     Path,
     Run,
@@ -26,14 +27,12 @@ from bss2jax.config.tables import (
 )
 from bss2jax.config.write import without_none
 from bss2jax.plastic.reward import NoiseRow, RewardSTDP
-from bss2jax.plastic.rules import STDP, Drift, Homeostasis
+from bss2jax.plastic.rules import STDP, Drift, Homeostasis, Share
 from bss2jax.plastic.structural import Rewiring
 from bss2jax.settings import Checked, Key, Reader, tagged
 
 Seconds = Annotated[float, Gt(0), Lt(10)]
 Count = Annotated[int, Ge(1)]
-Share = Annotated[float, Ge(0), Le(1)]
-Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
 RULES = (STDP, RewardSTDP, Homeostasis, Drift, NoiseRow, Rewiring)
 
 

@@ -68,7 +68,7 @@ def tree_of(source: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[str
         override(tree, each)
     _place(tree, Path())
     where = str(path)
-    if where in shipped():
+    if where in _known():
         where += f", which hides the config that ships as {where!r}"
     return tree, text, where
 
@@ -86,9 +86,14 @@ def shipped(within: str = "") -> dict[str, Path]:
     return {}
 
 
+def _known() -> dict[str, Path]:
+    """The configs that ship, of either kind."""
+    return shipped() | shipped("plastic")
+
+
 def _find(source: str | Path) -> Path:
     """The file that is meant: by its path, or by the name of what ships."""
-    known = shipped() | shipped("plastic")
+    known = _known()
     try:
         path = place(source) if str(source) else Path()
         if path.exists() and not path.is_dir():
