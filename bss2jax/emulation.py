@@ -12,13 +12,14 @@ from bss2jax import data
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip, sample_chip
 from bss2jax.chip.file import ChipError, load_chip
+from bss2jax.chip.sensors import SensorMismatch
 from bss2jax.config import ConfigError
 from bss2jax.config.plastic import PlasticConfig
 from bss2jax.kernels import coding
 from bss2jax.kernels.neurons.lif import LIF
-from bss2jax.kernels.synapses.correlation import SensorMismatch, Sensors, sensors_of
+from bss2jax.kernels.synapses.correlation import Sensors, sensors_of
 from bss2jax.kernels.synapses.events import to_raster
-from bss2jax.mapping.processors import check_period, visit
+from bss2jax.mapping.processors import check_period
 from bss2jax.plastic import environments
 from bss2jax.plastic.emulate import emulate
 from bss2jax.plastic.hybrid import Hybrid, State, on_chip
@@ -84,10 +85,8 @@ def prepare(config: PlasticConfig) -> Emulation:
         environment, inputs = _environment(config)
         signs, wired, weights = _array(config, inputs)
         hybrid = _hybrid(config, signs, wired, rule.correlates)
-        visited = _visited(config, hybrid)
-        if visited:
-            check_period(config.period, visited, rule.correlates, substrate=config.substrate)
         emulation = Emulation(config, hybrid, rule, environment, jnp.asarray(weights))
+        _visits(emulation)
         emulation.begin()
     except ValueError as error:
         raise ConfigError(str(error)) from None
@@ -128,9 +127,8 @@ def chip_of(config: PlasticConfig) -> Chip:
 
 def describe(emulation: Emulation) -> list[tuple[str, str]]:
     """Returns what an emulation is, in words: a name and a line each."""
-    config, hybrid, rule = emulation.config, emulation.hybrid, emulation.rule
-    visited = _visited(config, hybrid)
-    busy = visit(visited, rule.correlates) / config.period
+    config, hybrid = emulation.config, emulation.hybrid
+    visited, busy = _visits(emulation)
     chip = config.chip.file or f"seed {config.chip.seed}, {config.mismatch.preset}"
     return [
         (config.name, config.description),
@@ -197,7 +195,7 @@ def _hybrid(
         tau_mem=neurons.tau_mem, tau_syn=neurons.tau_syn, reset=neurons.reset,
         t_ref=neurons.t_ref, dt=dt,
     )  # fmt: skip
-    key = draws.pinned(jax.random.key(config.chip.seed))
+    key = jax.random.key(config.chip.seed)
     ideal = config.mismatch.preset == "none"
     window = config.period if config.window is None else config.window
     hybrid = on_chip(
@@ -233,9 +231,17 @@ def _sensors(config: PlasticConfig, key: jax.Array) -> Sensors:
     return sensors_of(key, mismatch, target=target, substrate=config.substrate)
 
 
-def _visited(config: PlasticConfig, hybrid: Hybrid) -> int:
-    """Rows that the processors go through: as many as the neuron with the most synapses has."""
-    if config.visited is not None:
-        return config.visited
-    most = hybrid.rows if hybrid.wired is None else int(hybrid.wired.sum(axis=0).max())
-    return min(most, 2 * config.substrate.rows)
+def _visits(emulation: Emulation) -> tuple[int, float]:
+    """Rows that the processors go through, and what share of a period they are busy.
+
+    By default there are as many as the neuron with the most synapses has.
+
+    Raises:
+        ValueError: the period is too short, or the chip has fewer rows.
+    """
+    config, hybrid, sizes = emulation.config, emulation.hybrid, emulation.config.substrate
+    rows = config.visited
+    if rows is None:
+        most = hybrid.rows if hybrid.wired is None else int(hybrid.wired.sum(axis=0).max())
+        rows = min(most, 2 * sizes.rows)
+    return rows, check_period(config.period, rows, emulation.rule.correlates, substrate=sizes)
