@@ -52,6 +52,7 @@ from bss2jax.chip.quantities import (
     Deviation,
     Factor,
     Noise,
+    Presets,
     arrays_of,
     built,
     group,
@@ -65,7 +66,7 @@ from bss2jax.text import Told, page
 
 
 @dataclass(frozen=True)
-class Mismatch:
+class Mismatch(Presets):
     """How far specimens spread: what the quantities of a chip are drawn with.
 
     Numbers are the standard deviations of the quantities that they spread, or as their declaration
@@ -128,28 +129,9 @@ class Mismatch:
     membrane_noise: float = spread(0.0, config="noise.membrane")
 
     @classmethod
-    def calibrated(cls) -> "Mismatch":
-        """Returns the default: a chip as its users get it."""
-        return cls()
-
-    @classmethod
-    def uncalibrated(cls) -> "Mismatch":
-        """Returns the spreads of a chip whose analog cells are all set alike."""
-        return cls(**{name: declared.uncalibrated for name, declared in SPREADS.items()})
-
-    @classmethod
     def linear(cls) -> "Mismatch":
         """Returns a calibrated chip whose negative weights are on average as strong as others."""
         return cls(inhibitory_shift=0.0, inhibitory=0.15, synapse=0.35, gain=0.015, offset=1.2)
-
-    @classmethod
-    def none(cls) -> "Mismatch":
-        """Returns no spread and no noise: chips drawn with it are ideal."""
-        return cls(**dict.fromkeys(SPREADS, 0.0))
-
-    def __post_init__(self) -> None:
-        for name, declared in SPREADS.items():
-            object.__setattr__(self, name, declared.checked(name, getattr(self, name)))
 
 
 SPREADS = spreads_of(Mismatch)

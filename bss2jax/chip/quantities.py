@@ -12,7 +12,7 @@ References: halco (places); calix (cells); Pehle et al. 2022, arXiv 2201.11063 (
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import inf
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -244,7 +244,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Spread:
-    """The declaration of one field of `Mismatch`.
+    """The declaration of one field of `Mismatch`, or of another class of `Presets`.
 
     Attributes:
         uncalibrated: its value for a chip whose analog cells are all set alike.
@@ -266,7 +266,7 @@ class Spread:
         """Returns a value of the field as Python's own number.
 
         Args:
-            name: the name of the field.
+            name: what an error calls it.
             value: a number of Python, NumPy or JAX.
 
         Raises:
@@ -276,8 +276,38 @@ class Spread:
         if number is None or not (-inf < number < inf and self.least <= number <= self.most):
             low = f" >= {self.least:g}" if self.least > -inf else ""
             expected = low if self.most == inf else f" from {self.least:g} to {self.most:g}"
-            raise ValueError(f"Mismatch.{name}: expected a finite number{expected}, got {value!r}")
+            raise ValueError(f"{name}: expected a finite number{expected}, got {value!r}")
         return float(number)
+
+
+@dataclass(frozen=True)
+class Presets:
+    """How far specimens spread: the presets of a dataclass whose fields `spread` declares.
+
+    Raises:
+        ValueError: a value is not finite, or out of the range of its declaration.
+    """
+
+    @classmethod
+    def calibrated(cls) -> Self:
+        """Returns the default: a specimen as its users get it."""
+        return cls()
+
+    @classmethod
+    def uncalibrated(cls) -> Self:
+        """Returns the spreads of a specimen whose analog cells and trims are all set alike."""
+        return cls(**{name: each.uncalibrated for name, each in spreads_of(cls).items()})
+
+    @classmethod
+    def none(cls) -> Self:
+        """Returns no spread and no noise: specimens drawn with it are ideal."""
+        return cls(**dict.fromkeys(spreads_of(cls), 0.0))
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            name = f"{type(self).__name__}.{f.name}"
+            value = f.metadata["spread"].checked(name, getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
 
 
 def quantity(meaning: str, site: Site, kind: Kind, **more: Any) -> Any:

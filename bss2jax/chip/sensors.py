@@ -15,17 +15,17 @@ from bss2jax.chip.quantities import (
     SENSOR,
     Deviation,
     LogFactor,
+    Presets,
     built,
     quantities_of,
     quantity,
     spread,
-    spreads_of,
 )
 from bss2jax.chip.substrate import BSS2, Substrate
 
 
 @dataclass(frozen=True)
-class SensorMismatch:
+class SensorMismatch(Presets):
     """How far the correlation sensors of specimens spread; all assumed.
 
     Of amplitudes and time constants standard deviations of logarithms, as they are lognormal:
@@ -35,28 +35,6 @@ class SensorMismatch:
     amplitude: float = spread(0.25, 0.5)
     tau: float = spread(0.175, 0.35)
     baseline: float = spread(2.0, 4.0)
-
-    @classmethod
-    def calibrated(cls) -> "SensorMismatch":
-        """Returns the default: sensors whose trims are set."""
-        return cls()
-
-    @classmethod
-    def uncalibrated(cls) -> "SensorMismatch":
-        """Returns the spreads of sensors whose trims are all alike."""
-        return cls(**{name: declared.uncalibrated for name, declared in _SPREADS.items()})
-
-    @classmethod
-    def none(cls) -> "SensorMismatch":
-        """Returns no spread: sensors that are all on target."""
-        return cls(**dict.fromkeys(_SPREADS, 0.0))
-
-    def __post_init__(self) -> None:
-        for name, declared in _SPREADS.items():
-            object.__setattr__(self, name, declared.checked(name, getattr(self, name)))
-
-
-_SPREADS = spreads_of(SensorMismatch)
 
 
 @pytree
