@@ -238,6 +238,15 @@ class RunDirectory:
         """Returns whether the run is complete."""
         return (self.path / "summary.json").is_file()
 
+    def require_finished(self) -> None:
+        """Refuses a run that is not complete.
+
+        Raises:
+            RunError: it is not.
+        """
+        if not self.finished():
+            raise RunError(f"{self.path}: the run is not finished: there is no summary.json")
+
     def _checkpoint(self, name: str) -> Path:
         return self.path / "checkpoints" / f"{name}.npz"
 

@@ -182,10 +182,10 @@ def _start(emulation: Emulation) -> State:
         return emulation.begin()
     try:
         if is_run(path):
-            if not RunDirectory(Path(path)).finished():
-                raise RunError(f"{path}: the run is not finished: there is no summary.json")
-            before = prepare(load_plastic(Path(path) / "resolved.toml")[0])
-            weights = RunDirectory(Path(path)).restore("final", before.begin()).weights
+            directory = RunDirectory(Path(path))
+            directory.require_finished()
+            before = prepare(load_plastic(directory.path / "resolved.toml")[0])
+            weights = directory.restore("final", before.begin()).weights
         else:
             weights = _trained(path, config)
         return emulation.begin(weights)

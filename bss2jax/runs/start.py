@@ -86,8 +86,7 @@ def _read(path: Path, like: Variables) -> Variables:
     directory = RunDirectory(path)
     if directory.environment() is None:
         raise RunError(f"{path}: no run directory, or of a run that has not begun")
-    if not directory.finished():
-        raise RunError(f"{path}: the run is not finished: there is no summary.json")
+    directory.require_finished()
     return directory.restore("final", like)
 
 
