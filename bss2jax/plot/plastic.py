@@ -50,13 +50,12 @@ def over_periods(
 
 
 def weight_matrices(
-    weights: Mapping[str, npt.ArrayLike], *, most: float | None = None, figure: Figure | None = None
+    weights: Mapping[str, npt.ArrayLike], *, figure: Figure | None = None
 ) -> Figure:
     """Draws the weights of an array as they were at several times, side by side.
 
     Args:
         weights: `[K, N]` LSB each, by what stands above it.
-        most: the weight that is brightest, LSB; by default the largest of all.
         figure: the figure to draw on; by default a new one.
 
     Returns:
@@ -72,7 +71,7 @@ def weight_matrices(
         from matplotlib import pyplot  # which looks for a window
 
         figure = pyplot.figure(figsize=(2.2 * len(arrays) + 0.6, 2.6), layout="constrained")
-    top = most or max(1.0, *(float(np.max(w)) for w in arrays.values()))
+    top = max(1.0, *(float(np.max(w)) for w in arrays.values()))
     cells = figure.subplots(1, len(arrays), squeeze=False, sharey=True)[0]
     for cell, (name, w) in zip(cells, arrays.items()):
         shown = cell.imshow(w, cmap=MAP, vmin=0, vmax=min(top, BSS2.weight_max), aspect="auto")
