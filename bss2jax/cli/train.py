@@ -47,14 +47,14 @@ def _train(arguments: argparse.Namespace) -> None:
         _join(arguments)
     from bss2jax import config
     from bss2jax.networks.rungs import RUNGS
-    from bss2jax.runs import hosts, plastic, session
+    from bss2jax.runs import hosts, session
 
     pages.keep_pages()
     window = arguments.window
     if _is_plastic(arguments):
         if arguments.devices or arguments.distributed:
             arguments.error("a population that learns by itself is on one device of one process")
-        _learn(arguments, plastic)
+        _learn(arguments)
         return
     if arguments.resume is None:
         chosen = [f"mesh.devices={arguments.devices}"] if arguments.devices else []
@@ -101,11 +101,12 @@ def _is_plastic(arguments: argparse.Namespace) -> bool:
     return is_plastic(tree_of(arguments.config, arguments.overrides)[0])
 
 
-def _learn(arguments: argparse.Namespace, plastic: Any) -> None:
+def _learn(arguments: argparse.Namespace) -> None:
     """Runs a config of hybrid plasticity, or goes on with such a run."""
     import json
 
     from bss2jax.config.plastic import load_plastic
+    from bss2jax.runs import plastic
 
     window = arguments.window
     if arguments.resume is None:
