@@ -141,10 +141,12 @@ def test_strict_promotion_of_types_and_ranks_changes_nothing():
 # --- how functions are run
 
 
-@cache
-def computed(name: str, number: int):
+def run(name: str, number: int):
     example = EXAMPLES[name][number]
     return jax.jit(example.call)(*example.arguments)
+
+
+computed = cache(run)
 
 
 @each
@@ -158,14 +160,9 @@ def test_without_jit_the_values_are_the_same(name, number):
 def test_threads_compute_what_one_does():
     calls = [param.values for param in ALL]
     with ThreadPoolExecutor(4) as threads:
-        again = list(threads.map(run, calls))
+        again = list(threads.map(run, *zip(*calls)))
     for call, result in zip(calls, again, strict=True):
         jax.tree.map(assert_array_equal, result, computed(*call))
-
-
-def run(call):
-    example = EXAMPLES[call[0]][call[1]]
-    return jax.jit(example.call)(*example.arguments)
 
 
 def test_vmap_of_everything():

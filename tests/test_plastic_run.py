@@ -42,9 +42,10 @@ def run(tmp_path_factory):
     return plastic.train(tiny(tmp_path_factory.mktemp("runs") / "whole"))
 
 
-def weights(directory):
+def final(directory):
+    """The state that a run ended with."""
     like = prepare(load_plastic(directory.path / "resolved.toml")[0]).begin()
-    return jax.tree.leaves(directory.restore("final", like))
+    return directory.restore("final", like)
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(run, tmp_path):
@@ -53,8 +54,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(run, tmp_path):
     moved = (tmp_path / "cut").rename(tmp_path / "moved")
     assert plastic.is_run(moved) and not RunDirectory(moved).finished()
     again = plastic.resume(moved)
-    for one, other in zip(weights(run), weights(again), strict=True):
-        np.testing.assert_array_equal(one, other)
+    jax.tree.map(np.testing.assert_array_equal, final(run), final(again))
     read = lambda of: [*map(json.loads, of.read("metrics.jsonl").splitlines())]  # noqa: E731
     lines = [read(run), read(again)]
     assert [line["periods"] for line in lines[1]] == [1, 2, 3, 4]
@@ -72,9 +72,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(run, tmp_path):
 def test_a_run_begins_with_the_weights_of_another(run, tmp_path):
     config = tiny(tmp_path / "next", f"start={run.path}", "rules.0.rate=0.0", "periods=1")
     after = plastic.train(config)
-    final = lambda d: prepare(load_plastic(d.path / "resolved.toml")[0]).begin()  # noqa: E731
-    one, other = (d.restore("final", final(d)).weights for d in (run, after))
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(final(run).weights, final(after).weights)
     with pytest.raises(ConfigError, match="start: "):
         plastic.train(tiny(tmp_path / "none", f"start={tmp_path}"))
 
@@ -134,8 +132,7 @@ def test_a_network_that_was_trained_offline_goes_on_learning(tmp_path):
         f"start={net.path}", 'rules=[{kind="drift",share=0.0}]', f"run.dir={tmp_path / 'on'}",
     ]  # fmt: skip
     run = plastic.train(load_plastic("homeostasis", settings)[0])
-    like = prepare(load_plastic(run.path / "resolved.toml")[0]).begin()
-    pairs = np.asarray(run.restore("final", like).weights).reshape(64, 2, 200)
+    pairs = np.asarray(final(run).weights).reshape(64, 2, 200)
     np.testing.assert_array_equal(pairs[:, 0] - pairs[:, 1], codes)
     assert pairs.min() == 0 and pairs.max() == 63 and (pairs.min(axis=1) == 0).all()
     with pytest.raises(ConfigError, match="no layer 'lif_9' with weights: lif_0, li_0"):
