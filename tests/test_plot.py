@@ -536,6 +536,8 @@ def test_dendrites_are_drawn_as_they_lie_and_behave(ax):
     drawn = plot.compartments(v, z, names=("soma", "tuft"), ax=Figure().subplots())
     np.testing.assert_array_equal(drawn.lines[0].get_ydata(), v[:, 0])
     assert [v[4, 1]] in [list(line.get_ydata()) for line in drawn.lines]
+    with pytest.raises(ValueError, match=r"spikes: expected \(9, 2\) as the membranes"):
+        plot.compartments(v, z[:, :1])
     with pytest.raises(ValueError, match="peaks: expected a square"):
         plot.attenuation(np.ones((2, 3)))
 

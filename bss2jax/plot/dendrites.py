@@ -92,6 +92,10 @@ def compartments(
         ValueError: shapes do not fit.
     """
     v = require_shape("v", v, "T C")
+    if spikes is not None:
+        spikes = require_shape("spikes", spikes, "T C")
+        if spikes.shape != v.shape:
+            raise ValueError(f"spikes: expected {v.shape} as the membranes, got {spikes.shape}")
     ax = axes(ax)
     factor, name = time_unit(len(v) * dt)
     time = factor * dt * np.arange(len(v))
@@ -100,7 +104,7 @@ def compartments(
         look: Any = {"color": cycle(COLOURS, c), "linestyle": cycle(LINES, c)}
         ax.plot(time, v[:, c], label=label, linewidth=1.2, **look)
         if spikes is not None:
-            fired = np.flatnonzero(require_shape("spikes", spikes, "T C")[:, c])
+            fired = np.flatnonzero(spikes[:, c])
             ax.plot(time[fired], v[fired, c], "v", color=look["color"], markersize=6)
     ax.set(xlabel=f"time ({name})", ylabel=f"membrane ({unit})", xlim=(0, time[-1]))
     ax.legend(frameon=False, fontsize=8)
