@@ -45,6 +45,15 @@ class Writer:
         self.edges += [(one, name) for one in before]
         return (name,)
 
+    def flatten(self, name: str, size: tuple[int, ...], before: tuple[str, ...]) -> tuple[str, ...]:
+        """Adds a Flatten of all axes of a size behind others."""
+        shape = {"input": np.array(theirs(size))}
+        return self.add(name, self.nir.Flatten(input_type=shape, start_dim=0), before)
+
+    def longer(self, dt: float) -> float:
+        """Returns the factor by which the graph's times are longer, of steps of `dt` s."""
+        return self.speedup or _STEP.get(self.framework, dt) / dt
+
     def before(self, node: Node) -> tuple[str, ...]:
         """Returns the nodes whose outputs a layer takes."""
         return tuple(end for name in node.inputs for end in self.ends[name])
@@ -169,8 +178,7 @@ def _weights(
     size = node.before[0].size
     if weight.ndim == 2:
         if len(size) > 1:
-            flatten = out.nir.Flatten(input_type={"input": np.array(theirs(size))}, start_dim=0)
-            before = out.add(f"{name}_flatten", flatten, before)
+            before = out.flatten(f"{name}_flatten", size, before)
             order = np.moveaxis(np.arange(node.before[0].entries).reshape(size), -1, 0).ravel()
             weight = weight[order]
         return out.add(name, _linear(out, weight, bias), before)
@@ -226,8 +234,8 @@ def _plain(out: Writer, node: Node, params: Any) -> Any:
     if getattr(layer, "t_ref", 0.0):
         raise ValueError("t_ref: NIR's neurons have no refractory time")
     shape, dt = node.after.size, signal.dt
-    speedup = out.speedup or _STEP.get(out.framework, dt) / dt
-    step, unit = dt * speedup, out.convention.seconds(dt * speedup)
+    step = dt * out.longer(dt)
+    unit = out.convention.seconds(step)
     full = lambda value: to_neurons(np.broadcast_to(value, node.after.entries), shape)  # noqa: E731
     keeps = {
         n: np.asarray(decay(layer.factor(n, params), dt, layer.integrator), float)
@@ -274,7 +282,7 @@ def _delay(out: Writer, node: Node, before: Any, params: Any, state: Any) -> tup
         delay = state["delay"]
     else:
         signal: Any = node.before[0]
-        speedup = out.speedup or _STEP.get(out.framework, signal.dt) / signal.dt
+        speedup = out.longer(signal.dt)
         unit = out.convention.seconds(signal.dt * speedup)
         delay = np.asarray(layer.delays(params, state)) * np.float32(speedup / unit)
     return out.add(node.name, out.nir.Delay(to_neurons(delay, node.after.size)), before)
@@ -293,8 +301,7 @@ def _flatten(out: Writer, node: Node, before: Any, params: Any, state: Any) -> t
     layer: Any = node.layer
     if not layer.channels_first and len(node.before[0].size) > 1:
         raise ValueError("NIR flattens with channels first; leave it out, or set channels_first")
-    shape = np.array(theirs(node.before[0].size))
-    return out.add(node.name, out.nir.Flatten(input_type={"input": shape}, start_dim=0), before)
+    return out.flatten(node.name, node.before[0].size, before)
 
 
 _Write = Callable[[Writer, Node, tuple[str, ...], Any, Any], tuple[str, ...]]
@@ -322,18 +329,9 @@ def _like(out: Writer, like: Any) -> Any:
 
 
 _LEARNED = {
-    "weight",
-    "bias",
-    "scale",
-    "threshold",
-    "delay",
-    "tau",
-    "tau_mem",
-    "tau_syn",
-    "r",
-    "w_in",
-}
-_LEARNED |= {"v_leak", "v_threshold", "v_reset"}
+    "weight", "bias", "scale", "threshold", "delay", "tau", "tau_mem", "tau_syn", "r", "w_in",
+    "v_leak", "v_threshold", "v_reset",
+}  # fmt: skip
 
 
 def _kept(before: Any, now: Any) -> Any:
