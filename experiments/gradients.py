@@ -1,6 +1,6 @@
 """Surrogate, EventProp, EventProp with delays: ideal and in the loop, and bytes to the host.
 
-    python experiments/gradients.py [--out DIR] [--only NAME ...] [--chips 3] [--scale 1.0]
+    python experiments/gradients.py [key=value ...] [--only NAME ...] [--chips 3] [--scale 1.0]
 
 Yin-Yang with 30, 120 and 200 hidden neurons and MNIST 784-350-10. A row is a training on `float`
 and from there one in the loop on each of the chips. Runs that are there are read, not repeated.
@@ -9,21 +9,20 @@ Bytes are what a chip sends the host a sample in a training step: a spike is an 
 readout's membranes are read either way.
 """
 
-import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from study import figure, parser, write
 
 from bss2jax import config, data, open_run
 from bss2jax.chip.substrate import BSS2
 from bss2jax.config import ChipSeed
 from bss2jax.runs import session
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from bss2jax.runs.run import Run
+from bss2jax.text import table
 
 SPIKE = 4  # bytes: 16 bits of address and 16 of time, as an event passes the link
 YINYANG = """
@@ -116,10 +115,14 @@ GRADIENTS = {
 DELAY = '[[layers]]\nkind = "delay"\nlongest = 12e-6\ninterpolate = true\n'
 
 
+def name_of(task: str, hidden: int, rule: str) -> str:
+    """The name of a row."""
+    return f"{task}-{hidden}-{rule.replace(', ', '-')}"
+
+
 def text_of(task: str, hidden: int, rule: str, scale: float) -> str:
     """The config of a row."""
-    delays = "delays" in rule
-    name = f"{task}-{hidden}-{rule.replace(', ', '-')}"
+    delays, name = "delays" in rule, name_of(task, hidden, rule)
     gradient = GRADIENTS[rule].format(alpha=200.0 if task == "yinyang" else 50.0)
     whole = lambda epochs: max(1, round(epochs * scale))  # noqa: E731
     if task == "mnist":
@@ -140,13 +143,13 @@ ROWS = [
 ]
 
 
-def trained(path: Path, text: str, chips: int) -> dict:
+def trained(path: Path, text: str, chips: int, overrides: Sequence[str] = ()) -> dict:
     """Trains what is not there yet; returns accuracies, and bytes a sample."""
     file = path / "config.toml"
     path.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         file.write_text(text)
-    whole, _ = config.load(file)
+    whole, _ = config.load(file, overrides)
     ideal = replace(whole, phases=whole.phases[:1], run=replace(whole.run, dir=str(path / "float")))
     start = str(path / "float")
     if not (path / "float" / "summary.json").exists():
@@ -163,14 +166,15 @@ def trained(path: Path, text: str, chips: int) -> dict:
                 run=replace(whole.run, dir=str(place)),
             )  # fmt: skip
             session.train(one, text)
-        accuracy = json.loads((place / "summary.json").read_text())["test_accuracy"]
+        looped = open_run(str(place))
+        accuracy = looped.summary["test_accuracy"]
         found["transfer"].append(accuracy["transfer"])
         found["loop"].append(accuracy["chip"])
-        found["epochs"][1:] = [open_run(str(place)).config.phases[0].epochs]
-    return found | sent(run, "surrogate" in text.replace("[objective]", ""))
+        found["epochs"][1:] = [looped.config.phases[0].epochs]
+    return found | sent(run, surrogate="surrogate =" in text)
 
 
-def sent(run, surrogate: bool) -> dict:
+def sent(run: Run, *, surrogate: bool) -> dict:
     """Bytes that hidden neurons cost a sample: their spikes, and with a surrogate membranes."""
     network, name = run.network, run.config.data.source
     hidden = next(node for node in network.nodes if node.name == "lif_0")
@@ -181,54 +185,46 @@ def sent(run, surrogate: bool) -> dict:
     return {"spikes": spikes, "bytes": SPIKE * spikes + (membranes if surrogate else 0)}
 
 
-def table(found: dict[str, dict]) -> str:
-    """What came out, as Markdown."""
-    head = ("", "epochs", "float", "ideal", "moved to chips", "in the loop", "bytes")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, one in found.items():
-        spread = lambda values: (  # noqa: E731
-            f"{100 * np.mean(values):.1f} ({100 * np.min(values):.1f}–{100 * np.max(values):.1f})"
-            if values else "–"
-        )  # fmt: skip
-        ideal = "–" if one["ideal"] is None else f"{100 * one['ideal']:.2f}"
-        lines.append(
-            f"| {name} | {' + '.join(map(str, one['epochs']))} | "
-            f"{100 * one['float']:.2f} | {ideal} | {spread(one['transfer'])} | "
-            f"{spread(one['loop'])} | {one['bytes']:.0f} |"
+def rows_of(found: dict[str, dict]) -> list[tuple[str, ...]]:
+    """The rows of the table."""
+    percent = lambda share: "-" if share is None else f"{100 * share:.2f}"  # noqa: E731
+    spread = lambda values: (  # noqa: E731
+        f"{100 * np.mean(values):.1f} ({100 * np.min(values):.1f}-{100 * np.max(values):.1f})"
+        if values else "-"
+    )  # fmt: skip
+    return [
+        (
+            name, " + ".join(map(str, one["epochs"])), percent(one["float"]), percent(one["ideal"]),
+            spread(one["transfer"]), spread(one["loop"]), f"{one['bytes']:.0f}",
         )
-    return "\n".join(lines) + "\n"
+        for name, one in found.items()
+    ]  # fmt: skip
 
 
 def draw(found: dict[str, dict], path: Path) -> None:
-    """Accuracy against bytes, a point a row."""
-    figure, axes = plt.subplots(figsize=(6, 3.5))
-    for name, one in found.items():
-        accuracy = np.mean(one["loop"]) if one["loop"] else one["float"]
-        axes.plot(one["bytes"], 100 * accuracy, "o", label=name)
-    axes.set(xscale="log", xlabel="bytes from chip to host a sample", ylabel="test accuracy, %")
-    axes.legend(fontsize=6)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    """Draws accuracy over bytes, a point a row."""
+    with figure(path) as axes:
+        for name, one in found.items():
+            accuracy = np.mean(one["loop"]) if one["loop"] else one["float"]
+            axes.plot(one["bytes"], 100 * accuracy, "o", label=name)
+        axes.set(xscale="log", xlabel="bytes from chip to host a sample", ylabel="test accuracy, %")
 
 
-def main() -> None:
-    line = argparse.ArgumentParser()
-    line.add_argument("--out", default="runs/gradients", type=Path)
-    line.add_argument("--only", nargs="*", help="rows, such as yinyang-30-eventprop")
-    line.add_argument("--chips", type=int, default=3)
-    line.add_argument("--scale", type=float, default=1.0, help="of all numbers of epochs")
-    given = line.parse_args()
-    found = {}
-    for task, hidden, rule in ROWS:
-        name = f"{task}-{hidden}-{rule.replace(', ', '-')}"
-        if given.only and name not in given.only:
-            continue
-        text = text_of(task, hidden, rule, given.scale)
-        found[name] = trained(given.out / name, text, given.chips)
-        print(name, json.dumps(found[name]), flush=True)
-    (given.out / "table.md").write_text(table(found))
-    draw(found, given.out / "gradients.png")
-    print(table(found))
+def main(arguments: list[str] | None = None) -> None:
+    made = parser(__doc__, config=False, chips=(3, 0))
+    made.add_argument("--only", nargs="*", help="rows, such as yinyang-30-eventprop")
+    made.add_argument("--scale", type=float, default=1.0, help="of all numbers of epochs")
+    parsed = made.parse_args(arguments)
+    out, found = parsed.out or Path("runs/gradients"), {}
+    for row in ROWS:
+        name = name_of(*row)
+        if not parsed.only or name in parsed.only:
+            text = text_of(*row, parsed.scale)
+            found[name] = trained(out / name, text, parsed.chips, parsed.overrides)
+            print(name, json.dumps(found[name]), flush=True)
+    head = ("row", "epochs", "float", "ideal", "moved to chips", "in the loop", "bytes")
+    write(table(head, rows_of(found)), out, "gradients")
+    draw(found, out / "gradients.png")
 
 
 if __name__ == "__main__":

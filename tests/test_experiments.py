@@ -283,16 +283,17 @@ def test_a_dendrite_tells_the_order_of_patterns_and_a_soma_alone_does_not(tmp_pa
 
 
 @pytest.mark.slow  # two trainings and their compilation
-def test_gradients_train_once_and_tell_bytes(tmp_path, monkeypatch, capsys):
+def test_gradients_train_once_and_tell_bytes(tmp_path):
     import gradients
 
-    call = ["gradients.py", "--out", str(tmp_path), "--only", "yinyang-30-eventprop-delays"]
-    monkeypatch.setattr(sys, "argv", [*call, "--chips", "1", "--scale", "0.01"])
-    gradients.main()
-    table = (tmp_path / "table.md").read_text()
-    assert "| yinyang-30-eventprop-delays | 2 + 1 |" in table and "nan" not in table
+    call = ["--out", str(tmp_path), "--only", "yinyang-30-eventprop-delays"]
+    call += ["--chips", "1", "--scale", "0.01"]
+    gradients.main(call)
+    table = (tmp_path / "gradients.md").read_text()
+    assert re.search(r"^yinyang-30-eventprop-delays +2 \+ 1 ", table, re.M) and "nan" not in table
+    assert (tmp_path / "gradients.png").stat().st_size > 5000
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}
-    gradients.main()
+    gradients.main(call)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")} == before
 
 
