@@ -22,7 +22,7 @@ from bss2jax.execute.stripes import Stripes, Tables
 from bss2jax.kernels import noise
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.dot import dot
-from bss2jax.kernels.mesh import PIECES, alike, own, pieces
+from bss2jax.kernels.mesh import PIECES, alike, dealt, pieces
 from bss2jax.mapping.products import Grid
 
 
@@ -129,12 +129,6 @@ def _over_pieces(run_pair: Any, none: jax.Array, xs: tuple, pairs: int) -> jax.A
     The sum is of whole numbers, so that it does not matter who adds what. Pairs that fill the last
     devices up are left out of it: an empty block reads out its offset.
     """
-    devices = pieces()
-    each = -(-pairs // devices)
-
-    def dealt(leaf: jax.Array) -> jax.Array:
-        filled = [(0, devices * each - pairs)] + [(0, 0)] * (leaf.ndim - 1)
-        return own(jnp.pad(leaf, filled).reshape(devices, each, *leaf.shape[1:]))
 
     def one(sums: jax.Array, pair: tuple) -> tuple[jax.Array, None]:
         real, given = pair

@@ -36,7 +36,7 @@ from bss2jax.kernels.gradients.nominal import (
     values_of,
     without_gradient,
 )
-from bss2jax.kernels.mesh import alike, axes_of, gathered, over_mesh, own, pieces
+from bss2jax.kernels.mesh import alike, axes_of, dealt, gathered, over_mesh, pieces
 from bss2jax.mapping.products import Grid
 
 _KEPT = "; bss2jax.training.keep_in_range() behind an optimiser keeps weights there"
@@ -278,14 +278,10 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
 
 def _slopes(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The gradients of inputs `[M, K]` and weights `[K, N]`; rows of K are dealt to pieces."""
-    devices = pieces()
-    if devices == 1:
+    if pieces() == 1:
         return dot(dy, w.T), dot(x.T, dy)
-    rows = len(w)
-    width = -(-rows // devices)
-    filled = (0, devices * width - rows), (0, 0)
-    xs, ws = (own(jnp.pad(a, filled).reshape(devices, width, -1)) for a in (x.T, w))
-    return gathered(dot(dy, ws.T), 1, rows), gathered(dot(xs, dy), 0, rows)
+    xs, ws = dealt(x.T), dealt(w)
+    return gathered(dot(dy, ws.T), 1, len(w)), gathered(dot(xs, dy), 0, len(w))
 
 
 _product.defvjp(_product_forward, _product_backward, symbolic_zeros=True)

@@ -76,6 +76,14 @@ def own(parts: Any) -> Any:
     return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, number, keepdims=False), parts)
 
 
+def dealt(rows: jax.Array) -> jax.Array:
+    """Returns a device's share of rows `[R, ...]`, as many on each; zeros fill the last ones up."""
+    devices = pieces()
+    each = -(-len(rows) // devices)
+    filled = [(0, devices * each - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+    return own(jnp.pad(rows, filled).reshape(devices, each, *rows.shape[1:]))
+
+
 @jax.custom_vjp
 def shared(tree: Any) -> Any:
     """Returns arrays of floats that each piece uses; their gradients are summed over the pieces.
