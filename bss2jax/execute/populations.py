@@ -100,8 +100,8 @@ def population(
         _population, positions=given.positions, codes=codes, gradient=gradient,
         observe=tuple(observe), alone=_alone(given, circuits),
     )  # fmt: skip
-    own = circuits, key, recurrent, wholes(sample, "sample"), delays, bias
-    return over_mesh(run, _places(sent, neuron, observe), given, w, neuron, *own)
+    others = circuits, key, recurrent, wholes(sample, "sample"), delays, bias
+    return over_mesh(run, _places(sent, neuron, observe), given, w, neuron, *others)
 
 
 @partial(jax.jit, static_argnames=("positions", "codes", "gradient", "observe", "alone"))
@@ -191,8 +191,8 @@ def _run(
     recurrent = None
     if block.recurrent is not None:
         strength = None if circuits is None else circuits.recurrent_strength
-        own = synapses(block.recurrent, block.recurrent_unit, strength)
-        recurrent = within(*own, block.delays[1])
+        back = synapses(block.recurrent, block.recurrent_unit, strength)
+        recurrent = within(*back, block.delays[1])
     drive = _biased(delayed(sent, w, shown, block.delays[0]), block.bias)
     if neuron.apart:
         drive = by_sign(drive, sent.positions)
