@@ -8,15 +8,16 @@ network lost on silicon from 98.10 to 92.13 % (Weis et al. 2020, arXiv 2006.1317
 `spreads.md`. Candidates but the default have no systematic difference between the signs of weights.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 from characterisation import published_point
-from study import Study, parser, write
+from study import Study, parser, spread, write
 
-from bss2jax import Mismatch, open_run, sample_chip
+from bss2jax import Chip, Mismatch, sample_chip
 from bss2jax.text import table
 
 EVEN = replace(Mismatch(), inhibitory_shift=0.0)
@@ -32,23 +33,15 @@ CANDIDATES = {
 
 
 def measured(
-    run: Path, mismatch: Mismatch, chips: range, images: np.ndarray, labels: np.ndarray
+    predict: Callable[[Chip], jax.Array], mismatch: Mismatch, chips: range, labels: np.ndarray
 ) -> np.ndarray:
     """Returns the accuracy in percent and the span of ten columns in LSB, each `[chips]`."""
-    opened, key = open_run(run), jax.random.key(0)
-    network, variables = opened.network, opened.variables
-    values = opened.model.task.encode(opened.samples(images))
-    apply = jax.jit(
-        lambda chip: network.apply(
-            variables.params, variables.state, values, chip, key, on="chip"
-        )[0].argmax(-1)
-    )  # fmt: skip
     found = []
     for number in chips:
         chip = sample_chip(jax.random.key(number), mismatch)
         point = published_point(chip, jax.random.key(99))
         span = np.ptp(point[: len(point) // 10 * 10].reshape(-1, 10), axis=1).mean()
-        found.append((100 * np.mean(np.asarray(apply(chip)) == labels), span))
+        found.append((100 * np.mean(np.asarray(predict(chip)) == labels), span))
     return np.array(found).T
 
 
@@ -57,15 +50,22 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser(__doc__, "mnist_ladder", **settings).parse_args(arguments)
     out = parsed.out or Path("runs/spreads")
     study = Study.of(parsed.config, parsed.overrides, out)
-    run = study.run("software", phases=1)
-    test = study.experiment.test
-    images, labels = (np.asarray(a[: parsed.images]) for a in (test.x, test.y))
+    learned = study.learned(study.run("software", phases=1))
+    task, test, key = study.experiment.task, study.experiment.test, jax.random.key(0)
+    values, labels = task.encode(test.x[: parsed.images]), np.asarray(test.y[: parsed.images])
+
+    @jax.jit
+    def predict(chip: Chip) -> jax.Array:
+        scores = task.network.apply(
+            learned.params, learned.state, values, chip, key, on="chip"
+        )[0]  # fmt: skip
+        return scores.argmax(-1)
+
     chips = range(parsed.first, parsed.first + parsed.chips)
     rows = []
     for name, mismatch in CANDIDATES.items():
-        accuracy, span = measured(run.path, mismatch, chips, images, labels)
-        given = (f"{accuracy.mean():.2f} ± {accuracy.std(ddof=1):.2f}", f"{accuracy.min():.2f}")
-        rows.append((name, *given, f"{span.mean():.1f}"))
+        accuracy, span = measured(predict, mismatch, chips, labels)
+        rows.append((name, spread(accuracy), f"{accuracy.min():.2f}", f"{span.mean():.1f}"))
     rows.append(("silicon, one chip", "92.13", "", "8"))
     header = ("spreads", f"moved, %, chips {chips[0]}..{chips[-1]}", "worst", "span, LSB")
     write(table(header, rows), out, "spreads")
