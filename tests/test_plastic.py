@@ -35,6 +35,7 @@ KEY = jax.random.key(0)
 K, N, T = 6, 5, 40
 STEPS = LIF(tau_mem=10e-6, tau_syn=5e-6, reset=-0.25, t_ref=2e-6)
 SIGNS = np.array([1, 1, -1, 1])
+SMALL = Substrate(rows=4, columns=6)
 
 
 def still(observed, weights, memory, key):
@@ -62,7 +63,7 @@ def test_without_learning_periods_are_one_run_bit_for_bit():
     rng = np.random.default_rng(0)
     raster = (rng.random((3, T, 2)) < 0.3).astype(np.float32)
     weights = rng.integers(0, 63, (4, 2)).astype(np.float32)
-    signs = np.array([1, 1, -1, 1])
+    signs = SIGNS
     hybrid = on_chip(STEPS, None, signs, 2, unit=1 / 32, period=T, recurrent=True)
     world = Given(tuple(map(tuple, raster.tolist())))
     run = jax.jit(
@@ -78,8 +79,8 @@ def test_without_learning_periods_are_one_run_bit_for_bit():
     assert counts.sum() > 20 and (state.weights == weights).all()
 
 
-CHIP = sample_chip(jax.random.key(2), substrate=Substrate(rows=4, columns=6))
-SENSORS = sensors_of(jax.random.key(2), substrate=Substrate(rows=4, columns=6))
+CHIP = sample_chip(jax.random.key(2), substrate=SMALL)
+SENSORS = sensors_of(jax.random.key(2), substrate=SMALL)
 
 
 def array(**settings):
@@ -87,30 +88,33 @@ def array(**settings):
     settings = {"period": T, "delay": 4, "unit": 1 / 20, "window": 20} | settings
     sensors = replace(SENSORS, amplitude=8 * SENSORS.amplitude)
     signs = np.where(np.arange(K) < 4, 1, -1)
-    small = Substrate(rows=4, columns=6)
-    return on_chip(STEPS, CHIP, signs, N, sensors=sensors, substrate=small, **settings)
+    return on_chip(STEPS, CHIP, signs, N, sensors=sensors, substrate=SMALL, **settings)
 
 
 LEARNS = Sequence((STDP(rate=1.0, arithmetic="chip"), Homeostasis(target=2.0, rate=30.0)))
 INPUT = Poisson(K, 3e5, T)
 
 
+def wired():
+    return array(wired=jnp.arange(K * N).reshape(K, N) % 7 > 0)
+
+
 @jax.jit
-def learned(state, first):
-    hybrid = array(wired=jnp.arange(K * N).reshape(K, N) % 7 > 0)
+def learned(state):
+    hybrid = wired()
     return emulate(
         hybrid, LEARNS, INPUT, state, KEY, 2, lambda state, seen: (state.weights, seen.counts)
     )
 
 
 def begun():
-    hybrid = array(wired=jnp.arange(K * N).reshape(K, N) % 7 > 0)
+    hybrid = wired()
     return hybrid.begin(jnp.full((K, N), 30.0), memory_of(LEARNS, K, N), ())
 
 
 def test_weights_stay_6_bits_and_a_run_goes_on_bit_for_bit():
-    state, (weights, counts) = learned(begun(), 0)
-    again, (later, _) = learned(state, 1)
+    state, (weights, counts) = learned(begun())
+    again, (later, _) = learned(state)
     both = np.concatenate([weights, later])
     assert both.min() == 0 and both.max() == 63 and counts.sum() > 0
     np.testing.assert_array_equal(both, np.round(both))
@@ -121,19 +125,16 @@ def test_weights_stay_6_bits_and_a_run_goes_on_bit_for_bit():
     assert (shown[:4] >= 0).all() and (shown[4:] <= 0).all() and (shown[4:] < 0).any()
     # What was saved after two periods goes on as four in one.
     saved = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), state)
-    np.testing.assert_array_equal(learned(saved, 0)[1][0], later)
+    np.testing.assert_array_equal(learned(saved)[1][0], later)
     assert int(again.number) == 4
 
 
 @pytest.mark.slow  # the usual run is to stay short; compiles by itself
 def test_chips_side_by_side_are_each_chip():
-    chips = jax.vmap(lambda key: sample_chip(key, substrate=Substrate(rows=4, columns=6)))(
-        jax.random.split(KEY, 2)
-    )
+    chips = jax.vmap(lambda key: sample_chip(key, substrate=SMALL))(jax.random.split(KEY, 2))
 
     def run(chip):
-        small = Substrate(rows=4, columns=6)
-        hybrid = on_chip(STEPS, chip, SIGNS, N, substrate=small, period=T, delay=4, unit=1 / 20)
+        hybrid = on_chip(STEPS, chip, SIGNS, N, substrate=SMALL, period=T, delay=4, unit=1 / 20)
         state = hybrid.begin(jnp.full((4, N), 30.0), memory_of(RULE, 4, N), ())
         return emulate(hybrid, RULE, Poisson(4, 3e5, T), state, KEY, 2)[0].weights
 
