@@ -158,7 +158,8 @@ class _Block:
     Attributes:
         w, recurrent, neuron, circuits, delays, bias: as in `population`, of these neurons.
         number: `[n]` of the neurons within the population.
-        unit, recurrent_unit: software units of an LSB, or None without codes.
+        unit, recurrent_unit: software units of an LSB, of all neurons or `[n]` of these; None
+            without codes.
     """
 
     w: jax.Array
@@ -314,7 +315,7 @@ def _one_after_the_other(
             None if whole.circuits is None else whole.circuits.of_neurons(numbers),
             (None if whole.delays[0] is None else whole.delays[0].of_neurons(numbers), None),
             None if whole.bias is None else whole.bias[numbers],
-            numbers, whole.unit, None,
+            numbers, None if whole.unit is None else of_neuron(whole.unit), None,
         )  # fmt: skip
 
     def one(numbers: jax.Array) -> Trace:

@@ -27,6 +27,7 @@ from bss2jax.networks.direct import DirectLIF
 from bss2jax.networks.effort import Effort, effort
 from bss2jax.networks.graph import Network, Node
 from bss2jax.networks.layer import Execution, How, Layer
+from bss2jax.networks.normed import fold_norms
 from bss2jax.networks.rates import ConvSoftLIF, Linear, SoftLIF
 from bss2jax.networks.receptive import ConvLIF
 from bss2jax.networks.shapes import Add, Concatenate, Flatten, Pool, Signs
@@ -102,5 +103,6 @@ __all__ = [
     "build",
     "convert",
     "effort",
+    "fold_norms",
     "scores_over_time",
 ]

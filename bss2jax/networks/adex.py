@@ -35,6 +35,7 @@ class AdEx(LIF):
     """
 
     follows: ClassVar[str] = "midpoint"
+    takes_norm: ClassVar[bool] = False
 
     kind: Literal["adex"] = "adex"  # type: ignore[assignment]
     integrator: Literal["midpoint", "euler", "hxtorch"] = "midpoint"  # type: ignore[assignment]

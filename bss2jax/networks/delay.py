@@ -126,6 +126,7 @@ class DelayedLIF(LIF):
 
     executions: ClassVar[tuple[Execution, ...]] = ("float",)
     unclamped: ClassVar[tuple[str, ...]] = (*LIF.unclamped, "delay")
+    takes_norm: ClassVar[bool] = False
 
     kind: Literal["delayed_lif"] = "delayed_lif"  # type: ignore[assignment]
     delays: Literal["synaptic", "dendritic"] = "synaptic"

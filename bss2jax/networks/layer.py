@@ -146,6 +146,17 @@ class Layer(Checked):
         """
         return {}
 
+    def without_norm(self, params: Arrays, state: Arrays) -> "tuple[Layer, Arrays, Arrays]":
+        """Returns the layer with what normalises its input folded into weights; itself by default.
+
+        Args:
+            params, state: what it has learned.
+
+        Returns:
+            The layer, its parameters and its state.
+        """
+        return self, params, state
+
     def complaint(self, record: Mapping[str, float], after: Signal) -> str:
         """Returns what is wrong with the layer and what to change; empty where nothing is.
 

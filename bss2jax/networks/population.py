@@ -1,5 +1,6 @@
 """What layers of populations of neurons have in common."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -58,7 +59,9 @@ class Population(Layer):
         trained: parameters of the neurons that are trained too, each as a factor a neuron on its
             nominal value.
         init_mean, init_std: mean and standard deviation of the initial weights, software units.
-        weight_scale: LSB of a weight per software unit, 50..70 on silicon.
+        weight_scale: LSB of a weight per software unit, 50..70 on silicon; or `neuron`, each neuron
+            its own, at which its largest weight is the largest code: its synaptic input and its
+            threshold are set to it.
         weight_clamp: `hard`, weights are cut at what a synapse holds; `soft`, they approach it,
             cap (1 - e^(-|w| / cap)).
         bias: whether a constant is added to what the inputs of a neuron add in each step; on a chip
@@ -81,13 +84,20 @@ class Population(Layer):
     trained: tuple[Literal["tau_mem", "tau_syn", "threshold"], ...] = ()
     init_mean: Finite = 0.0
     init_std: Scale | None = 0.2
-    weight_scale: Scale = 60.0
+    weight_scale: Scale | Literal["neuron"] = 60.0
     weight_clamp: Literal["hard", "soft"] = "hard"
     bias: bool = False
     constants: Constants | None = None
 
+    @property
+    def scale(self) -> float | Literal["neuron"]:
+        """LSB of a weight per software unit, or each neuron its own."""
+        return self.weight_scale
+
     def shape(self, *before: Signal) -> Signal:
         (spikes,) = before
+        if self.weight_clamp == "soft" and self.scale == "neuron":
+            raise ValueError("weight_clamp: neurons with a scale of their own hold any weight")
         expect(spikes, Spikes, "put a code before it, such as latency")
         if self.constants is not None and self.trained:
             raise ValueError(
@@ -114,7 +124,8 @@ class Population(Layer):
 
     def limit(self, before: Signal) -> float:
         """Returns the largest weight that a synapse holds, software units."""
-        return before.substrate.weight_max / self.weight_scale
+        scale = self.scale
+        return math.inf if isinstance(scale, str) else before.substrate.weight_max / scale
 
     def init(self, key: jax.Array, *before: Signal) -> Arrays:
         neurons = self.after(before[0]).entries
@@ -148,7 +159,7 @@ class Population(Layer):
         raise NotImplementedError
 
     def codes(self, params: Arrays, *before: Signal) -> Arrays:
-        codes = Codes(self.weight_scale, before[0].substrate)
+        codes = Codes(self.scale, before[0].substrate)
         return {name: codes.shown(w) for name, w in self.weights(params, *before).items()}
 
     def weights(self, params: Arrays, *before: Signal) -> Arrays:
@@ -178,7 +189,7 @@ class Population(Layer):
             raise ValueError("a chip is sent spikes: current coding is for layers on float")
         codes = circuits = None
         if how.execution != "float":
-            codes = Codes(self.weight_scale, before.substrate)
+            codes = Codes(self.scale, before.substrate)
         if how.execution == "chip":
             inputs = None if w.ndim == 3 or sent.positions else len(w)
             circuits = self.gathered(how, inputs)

@@ -15,12 +15,12 @@ from bss2jax.kernels.unfold import output_shape, patches
 from bss2jax.mapping.plan import as_matrix
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.networks.layer import Applied, Arrays, How, NotNegative, Positive, per_axis
-from bss2jax.networks.population import SpikingPopulation
+from bss2jax.networks.normed import NormedPopulation
 from bss2jax.networks.signal import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvLIF(SpikingPopulation):
+class ConvLIF(NormedPopulation):
     """Neurons with receptive fields over `[L, C]` or `[H, W, C]`, `outputs` at each position.
 
     Attributes:
@@ -69,7 +69,6 @@ class ConvLIF(SpikingPopulation):
 
     def apply(self, params: Arrays, state: Arrays, *x: Any, how: How) -> Applied:
         before, w = how.before[0], self.weights(params, *how.before)["weight"]
-        values = params | state
         sent: Sent
         if self.shared:
             stride = per_axis(self.stride, len(before.size) - 1)
@@ -77,8 +76,10 @@ class ConvLIF(SpikingPopulation):
         else:
             # Of spikes, or of values that are still to be coded as spikes, each by itself.
             sent = sent_of(jax.tree.map(lambda x: self.fields(x, before), x[0]), w.shape[1])
-        recording = self.run(sent, w, values, how, gradient=self.rule, observe=self.observed(how))
-        z, record = self.fired(recording, values, how)
+        recording, state = self.driven(
+            sent, w, params, state, how, gradient=self.rule, observe=self.observed(how)
+        )
+        z, record = self.fired(recording, params | state, how)
         return z, state, record
 
     def fields(self, x: jax.Array, before: Signal) -> jax.Array:

@@ -13,13 +13,14 @@ from bss2jax.execute.recording import cadc_trace
 from bss2jax.kernels.neurons import li
 from bss2jax.mapping.populations import PopulationDemand
 from bss2jax.networks.layer import Applied, Arrays, How, Positive, Scale, folded
-from bss2jax.networks.population import Population, SpikingPopulation, gathered
+from bss2jax.networks.normed import NormedPopulation
+from bss2jax.networks.population import Population, gathered
 from bss2jax.networks.sending import dense
 from bss2jax.networks.signal import Signal, Traces
 
 
 @dataclass(frozen=True, kw_only=True)
-class LIF(SpikingPopulation):
+class LIF(NormedPopulation):
     """Leaky integrate-and-fire neurons that see all inputs.
 
     Attributes:
@@ -96,8 +97,8 @@ class LIF(SpikingPopulation):
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
         weights = self.weights(params, *how.before)
-        recording = self.run(
-            dense(x[0], how.before[0]), weights["weight"], params | state, how,
+        recording, state = self.driven(
+            dense(x[0], how.before[0]), weights["weight"], params, state, how,
             recurrent=weights.get("recurrent"), gradient=self.rule,
             observe=self.observed(how),
         )  # fmt: skip

@@ -12,6 +12,7 @@ from bss2jax.files import writing
 from bss2jax.mapping.pieces import FIELDS
 from bss2jax.networks import nir
 from bss2jax.networks.layer import kind_of
+from bss2jax.networks.normed import fold_norms
 from bss2jax.runs.directory import RunError
 from bss2jax.runs.run import Run
 
@@ -43,8 +44,9 @@ def codes(run: Run) -> Arrays:
     if network.misfit or not network.plan.names:
         raise RunError(f"{run.path}: no layer of the network is on a chip: {network.misfit}")
     found: Arrays = {"fields": np.array(FIELDS)}
+    network, params, _ = fold_norms(network, run.params, run.state)
     for node in network.nodes:
-        for name, value in node.layer.codes(run.params.get(node.name, {}), *node.before).items():
+        for name, value in node.layer.codes(params.get(node.name, {}), *node.before).items():
             found[f"{node.name}/{name}"] = np.asarray(value).astype(np.int8)
     for i, name in enumerate(network.plan.names):
         found[f"{name}/pieces"] = network.plan.rows(i)
@@ -62,7 +64,8 @@ def hxtorch(run: Run) -> Arrays:
     """
     found: Arrays = {}
     settings = []
-    for node in run.network.nodes:
+    network, params, _ = fold_norms(run.network, run.params, run.state)
+    for node in network.nodes:
         keys = {k: v for k, v in vars(node.layer).items() if k not in ("name", "inputs")}
         sends = getattr(node.layer, "sends", None)
         if sends is not None:
@@ -72,7 +75,7 @@ def hxtorch(run: Run) -> Arrays:
             {"name": node.name, "kind": kind_of(node.layer), **keys}
             | {key: value for key, value in timing.items() if value is not None}
         )
-        for name, value in run.params.get(node.name, {}).items():
+        for name, value in params.get(node.name, {}).items():
             # Outputs first, as PyTorch has them; window and channels behind.
             order = (value.ndim - 1, *(() if value.ndim < 2 else (value.ndim - 2,)))
             rest = tuple(range(value.ndim - 2))

@@ -8,12 +8,13 @@ carries the spikes change no bit.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bss2jax.arrays import pytree
+from bss2jax.arrays import along_last, pytree
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.kernels.dot import settled
 from bss2jax.kernels.gradients.surrogate import Positive
@@ -29,37 +30,51 @@ class Codes(Checked):
     """6-bit codes of weights: round(clip(scale w, +-63)).
 
     Attributes:
-        scale: LSB per software unit; None: the largest weight of all is the largest code.
+        scale: LSB per software unit; None: the largest weight of all is the largest code; `neuron`:
+            the largest weight of each neuron is, so that each has a unit of its own, which its
+            synaptic input and threshold take up.
         substrate: the substrate whose largest code it is.
 
     Raises:
         ValueError: the scale is not above 0.
     """
 
-    scale: Positive | None = 60.0
+    scale: Positive | Literal["neuron"] | None = 60.0
     substrate: Substrate = BSS2
 
     def unit(self, w: jax.Array) -> jax.Array:
-        """Returns the software units of an LSB, `[]`; w are all of a population's weights."""
-        if self.scale is not None:
+        """Returns the software units of an LSB.
+
+        Args:
+            w: `[..., K, N]`, all of a population's weights.
+
+        Returns:
+            `[]`, or of neurons with units of their own `[..., N]`.
+        """
+        if isinstance(self.scale, float | int):
             return jnp.float32(1 / self.scale)
-        return jnp.maximum(jnp.abs(w).max(), 1e-12) * np.float32(1 / self.substrate.weight_max)
+        largest = jnp.abs(w).max() if self.scale is None else jnp.abs(w).max(axis=-2)
+        return jnp.maximum(largest, 1e-12) * np.float32(1 / self.substrate.weight_max)
 
     def shown(self, w: jax.Array, unit: jax.Array | None = None) -> jax.Array:
         """Returns the codes of weights, LSB, whole numbers in float32.
 
         Args:
             w: `[..., K, N]` weights in software units.
-            unit: software units of an LSB, `[]`; None where w are all of the population's weights.
+            unit: software units of an LSB, as of `unit`; None where w are all of the population's
+                weights.
 
         Returns:
             `[..., K, N]`.
         """
         most = self.substrate.weight_max
-        if self.scale is not None:
+        if isinstance(self.scale, float | int):
             lsb = self.scale * w
         else:
-            lsb = w * (1 / (self.unit(w) if unit is None else unit))
+            each = 1 / (self.unit(w) if unit is None else unit)
+            if each.ndim:  # of both signs apart, too
+                each = jnp.tile(each, w.shape[-1] // max(1, each.shape[-1]))[..., None, :]
+            lsb = w * each
         return jnp.clip(jnp.round(lsb), -most, most)
 
 
@@ -70,7 +85,7 @@ class Weights:
 
     Attributes:
         lsb: of the shape of the weights, multiples of 2^-b LSB.
-        unit: software units of an LSB, `[]`.
+        unit: software units of an LSB, `[]`, or `[..., N]` of each neuron.
     """
 
     lsb: jax.Array
@@ -78,7 +93,7 @@ class Weights:
 
     def of(self, sent: Sent) -> jax.Array:
         """Multiplies what is sent: `[T, B, N]`, software units."""
-        return settled(sent.drive(self.lsb) * self.unit)
+        return _in_units(sent.drive(self.lsb), self.unit)
 
     def masked(self, mask: jax.Array) -> "Weights":
         """Returns the same where a mask `[K, N]` is 1, and no synapses where it is 0."""
@@ -93,7 +108,7 @@ class SharedWeights:
     Attributes:
         codes: `[K, C]` LSB.
         strength: `[2, N]` excitatory and inhibitory, multiples of 2^-b.
-        unit: software units of an LSB, `[]`.
+        unit: software units of an LSB, `[]`, or `[C]` of each channel's neurons.
     """
 
     codes: jax.Array
@@ -109,7 +124,15 @@ class SharedWeights:
         both = both.reshape(*both.shape[:2], positions, 2, channels)
         strength = self.strength.reshape(2, 1, 1, positions, channels)
         y = strength[0] * both[:, :, :, 0] + strength[1] * both[:, :, :, 1]
-        return settled(y.reshape(*y.shape[:2], neurons) * self.unit)
+        return _in_units(y.reshape(*y.shape[:2], neurons), self.unit)
+
+
+def _in_units(lsb: jax.Array, unit: jax.Array) -> jax.Array:
+    """Sums `[T, B, N]` LSB in software units, those of a channel alike at each position."""
+    if unit.ndim:
+        each = jnp.tile(unit.reshape(unit.size), lsb.shape[-1] // max(1, unit.size))
+        unit = along_last(each, lsb)
+    return settled(lsb * unit)
 
 
 def effective(codes: jax.Array, strength: jax.Array, inputs: int, largest: int) -> jax.Array:
@@ -154,7 +177,7 @@ def shown_weights(
     Args:
         w: `[K, N]`; with receptive fields `[K, C]` or `[P, K, C]`.
         codes: what synapses hold.
-        unit: software units of an LSB, of all the population's weights.
+        unit: software units of an LSB, as of `Codes.unit` of all the population's weights.
         strength: `[2, K, N]` of each synapse; with receptive fields `[2, N]` of each neuron; None:
             all are nominal.
         positions: P, or None.

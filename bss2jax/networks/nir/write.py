@@ -20,6 +20,7 @@ from bss2jax.networks.layer import kind_of
 from bss2jax.networks.nir.arrays import theirs, to_neurons, to_weight
 from bss2jax.networks.nir.convention import CONVENTIONS, Convention
 from bss2jax.networks.nir.flat import Edge, flat, nested
+from bss2jax.networks.normed import fold_norms
 
 _FULL = ("snntorch", "spyx")  # membranes add all that they are given: r is tau / dt
 _STEP = {"snntorch": 1e-4}  # s that a step is there, whatever the file says
@@ -87,6 +88,7 @@ def write(
     if framework not in CONVENTIONS or framework == "nir":
         known = ", ".join(n for n in CONVENTIONS if n != "nir")
         raise ValueError(f"framework: got {framework!r}, expected one of {known}")
+    network, params, state = fold_norms(network, params, state)
     out = Writer(framework, None if speedup is None else positive("speedup", speedup))
     timed = [node for node in network.nodes if node.before[0].timed]
     if not timed:
