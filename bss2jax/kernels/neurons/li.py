@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from bss2jax.arrays import floats, pytree
 from bss2jax.kernels.dot import settled
@@ -41,6 +40,7 @@ from bss2jax.kernels.neurons.recorded import (
     run,
 )
 from bss2jax.kernels.synapses.recurrent import Within
+from bss2jax.kernels.time_loop import over_time
 
 
 @pytree
@@ -189,11 +189,13 @@ def li_gradient(nominal: LI, dv: jax.Array) -> jax.Array:
     """
     passes = low_passes(nominal)
 
-    def step(carry: Any, dv: jax.Array) -> Any:
+    def step(fixed: Any, carry: Any, dv: jax.Array) -> Any:
+        nominal, passes = fixed
         later, di = carry
         dv = dv + later
         dx, di = drive_gradient(nominal, dv, di, passes)
         return (dv * passes[0], di), dx
 
     zero = jnp.zeros_like(first_step(dv))
-    return lax.scan(step, (zero, no_current(nominal.groups, zero)), dv, reverse=True)[1]
+    begin = zero, no_current(nominal.groups, zero)
+    return over_time(step, (nominal, passes), begin, dv, reverse=True)

@@ -32,7 +32,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from bss2jax.arrays import as_number, pytree
 from bss2jax.kernels.dot import settled
@@ -66,6 +65,7 @@ from bss2jax.kernels.neurons.recorded import (
     run,
 )
 from bss2jax.kernels.synapses.recurrent import Within
+from bss2jax.kernels.time_loop import over_time
 
 
 @pytree
@@ -322,7 +322,8 @@ def lif_gradient(
     passes = low_passes(nominal)
     crossed = nominal.threshold if threshold is None else threshold
 
-    def step(carry: Any, at: Any) -> Any:
+    def step(fixed: Any, carry: Any, at: Any) -> Any:
+        nominal, passes, crossed, recurrent = fixed
         later, di, back = carry
         u, dz, dv = at
         if recurrent is not None:
@@ -341,7 +342,8 @@ def lif_gradient(
 
     zero = jnp.zeros_like(first_step(u))
     nothing = no_current(nominal.groups, zero), None if recurrent is None else recurrent.rest(zero)
-    return lax.scan(step, (zero, *nothing), (u, dz, dv), reverse=True)[1]
+    fixed = nominal, passes, crossed, recurrent
+    return over_time(step, fixed, (zero, *nothing), (u, dz, dv), reverse=True)
 
 
 def refractory_steps(t_ref: float, dt: float) -> int:

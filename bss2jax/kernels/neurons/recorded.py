@@ -16,6 +16,7 @@ from bss2jax.kernels.dot import settled
 from bss2jax.kernels.gradients.nominal import any_perturbed, differentiated_once, values_of
 from bss2jax.kernels.gradients.surrogate import SpikeFunction, spike
 from bss2jax.kernels.synapses.recurrent import Within
+from bss2jax.kernels.time_loop import fuses, over_time
 
 
 class Trace(NamedTuple):
@@ -69,7 +70,8 @@ def run(
     """
     like = first_step(drive)
 
-    def step(carry: Any, at: Any) -> Any:
+    def step(fixed: Any, carry: Any, at: Any) -> Any:
+        neuron, recurrent, trial = fixed
         state, before = carry
         x, t = at
         if recurrent is not None:
@@ -84,7 +86,8 @@ def run(
 
     state = start(neuron, like, trial)
     none = None if recurrent is None else recurrent.rest(state.v)
-    return lax.scan(step, (state, none), (drive, _times(drive, trial)))[1]
+    noisy, noise = _noise(drive, trial)
+    return over_time(step, (neuron, recurrent, noisy), (state, none), (drive, noise))
 
 
 def first_step(drive: jax.Array) -> jax.Array:
@@ -111,16 +114,19 @@ def start(neuron: Any, like: jax.Array, trial: Trial | None) -> Any:
     return state if trial is None or trial.start is None else neuron.begin(state, trial.start)
 
 
-def _times(drive: jax.Array, trial: Trial | None) -> jax.Array | None:
-    """The steps' numbers, where noise needs them."""
-    noisy = trial is not None and trial.words is not None
-    return jnp.arange(len(drive), dtype=jnp.int32) if noisy else None
+def _noise(drive: jax.Array, trial: Trial | None) -> tuple[Trial | None, jax.Array | None]:
+    """What makes a step's noise, and the steps' numbers; for a kernel all noise, `[T, B, N]`."""
+    if trial is None or trial.words is None:
+        return None, None
+    times = jnp.arange(len(drive), dtype=jnp.int32)
+    return (None, jax.vmap(trial.disturbance)(times)) if fuses() else (trial, times)
 
 
-def _disturbed(neuron: Any, state: Any, trial: Trial | None, t: jax.Array | None) -> Any:
-    if t is None or trial is None:
+def _disturbed(neuron: Any, state: Any, trial: Trial | None, noise: jax.Array | None) -> Any:
+    if noise is None:
         return state
-    return neuron.disturbed(state, lax.stop_gradient(trial.disturbance(t)))
+    added = noise if trial is None else trial.disturbance(noise)
+    return neuron.disturbed(state, lax.stop_gradient(added))
 
 
 # --- the generic pass: run the actual neuron, record its states, go back through the nominal one
@@ -179,10 +185,12 @@ def recorded_backward(
     """The backward rule of `recorded`."""
     trained, nominal, (actual, drive, recurrent, trial), ((states, before), z) = residuals
     like = first_step(drive)
-    free, model = ((), lambda _: nominal) if trained is None else (nominal, lambda n: n)
+    free = () if trained is None else nominal
     dz, dv = cotangent_of(cotangents.spikes, z), cotangent_of(cotangents.membrane, None)
 
-    def step(carry: Any, at: Any) -> Any:
+    def step(fixed: Any, carry: Any, at: Any) -> Any:
+        nominal, actual, recurrent, trial = fixed
+        model = (lambda _: nominal) if trained is None else (lambda n: n)
         dafter, dnominal, back = carry
         state, before, fired, x, t, dz, dv = at
         # The step as it was.
@@ -211,11 +219,15 @@ def recorded_backward(
     rest = start(nominal, like, trial)
     zero = jax.tree.map(jnp.zeros_like, (_floats(rest), free))
     none = None if recurrent is None else recurrent.rest(rest.v)
-    xs = (states, before, z, drive, _times(drive, trial), dz, dv)
-    (dstate, dnominal, _), (dx, dback) = lax.scan(step, (*zero, none), xs, reverse=True)
-    drecurrent = None if recurrent is None else recurrent.gradient(z, dback)
+    noisy, noise = _noise(drive, trial)
+    fixed, xs = (nominal, actual, recurrent, noisy), (states, before, z, drive, noise, dz, dv)
     if trained is None:
+        dx, dback = over_time(step, fixed, (*zero, none), xs, reverse=True)
+        drecurrent = None if recurrent is None else recurrent.gradient(z, dback)
         return None, None, dx, drecurrent, None
+    scanned = lax.scan(partial(step, fixed), (*zero, none), xs, reverse=True)
+    (dstate, dnominal, _), (dx, dback) = scanned
+    drecurrent = None if recurrent is None else recurrent.gradient(z, dback)
     # The state at rest is made of parameters, too.
     _, pull = jax.vjp(lambda n: _floats(start(n, like, trial)), nominal)
     return _add(dnominal, pull(dstate)[0]), None, dx, drecurrent, None
