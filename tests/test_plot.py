@@ -111,6 +111,7 @@ DRAWINGS = {
     "accuracy_over_chips": lambda ax, chip: plot.accuracy_over_chips([0.8, 0.9], ax=ax),
     "saturation": lambda ax, chip: plot.saturation(RECORDS, ax=ax),
     "weights": lambda ax, chip: plot.weights([[-63, 0], [5, 5]], ax=ax),
+    "gradient_norms": lambda ax, chip: plot.gradient_norms([[1, 2], [0, 2]], [2, 5], ax=ax),
     "ladder": lambda ax, chip: plot.ladder(RUNGS, ax=ax),
     "link_loads": lambda ax, chip: plot.link_loads(MAPPED, ax=ax),
     "on_chips": lambda ax, chip: plot.on_chips(MAPPED, ax=ax),

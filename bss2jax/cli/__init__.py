@@ -28,6 +28,7 @@ from bss2jax.cli import (
     predict,
     report,
     train,
+    tune,
 )
 from bss2jax.cli.arguments import CallError, Parser
 from bss2jax.runs.signals import Signals
@@ -35,8 +36,8 @@ from bss2jax.window import Window
 
 # As `--help` lists them.
 _COMMANDS = (
-    train, evaluate, predict, export, imports, report, plan, map, chip, configs, keys, completion,
-    data,
+    train, evaluate, predict, export, imports, report, plan, tune, map, chip, configs, keys,
+    completion, data,
 )  # fmt: skip
 
 

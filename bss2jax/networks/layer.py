@@ -170,6 +170,10 @@ class Layer(Checked):
         """Returns what it asks of the chip; None for nothing."""
         return None
 
+    def sloped(self, slope: float) -> "Layer":
+        """Returns the layer with another slope of its surrogate; itself where it has none."""
+        return self
+
     def spiking(self, via: "Via") -> tuple["Layer", "Via"]:
         """Returns its counterpart in a converted network, and how the output of that arrives.
 

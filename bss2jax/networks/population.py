@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -296,6 +296,13 @@ class SpikingPopulation(Population):
     def rule(self) -> Gradient:
         """The rule of the backward pass."""
         return EventProp() if self.gradient == "eventprop" else Surrogate(self.surrogate)
+
+    def sloped(self, slope: float) -> Layer:
+        if self.gradient == "eventprop":
+            return self
+        if not hasattr(self.surrogate, "sloped"):
+            raise ValueError(f"surrogate: {self.surrogate} has no method sloped(slope)")
+        return replace(self, surrogate=self.surrogate.sloped(slope))
 
     def nominal(self, params: Arrays, how: How) -> Neuron:
         settings = {"threshold": self.factor("threshold", params)}

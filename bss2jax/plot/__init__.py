@@ -8,7 +8,7 @@ from bss2jax.plot.chip import chip_map
 from bss2jax.plot.classes import class_map
 from bss2jax.plot.dendrites import attenuation, compartments, morphology
 from bss2jax.plot.layout import placement, placements
-from bss2jax.plot.learning import learning_curves, saturation
+from bss2jax.plot.learning import gradient_norms, learning_curves, saturation
 from bss2jax.plot.neurons import (
     correlation_curve,
     firing_pattern,
@@ -36,6 +36,7 @@ __all__ = [
     "correlation_curve",
     "firing_pattern",
     "gantt",
+    "gradient_norms",
     "ladder",
     "learning_curves",
     "link_loads",

@@ -1,12 +1,15 @@
-"""What runs learn, epoch by epoch: accuracy, loss, and what saturates."""
+"""What runs learn, epoch by epoch: accuracy, loss, what saturates; and what gradients are left."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal, TypeAlias
 
+import matplotlib
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from bss2jax.plot.style import COLOURS, GREY, LINES, MARKERS, axes, cycle
+from bss2jax.plot.style import COLOURS, GREY, LINES, MAP, MARKERS, axes, cycle, require_shape
 
 Epochs: TypeAlias = Sequence[Mapping[str, Any]]
 
@@ -90,6 +93,48 @@ def saturation(records: Epochs, *, ax: Axes | None = None) -> Axes:
     _finish(ax, {"": records}, label)
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def gradient_norms(
+    norms: npt.ArrayLike,
+    slopes: Sequence[float],
+    *,
+    best: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws how gradients change over the depth of a network, for several slopes of its surrogate.
+
+    Args:
+        norms: `[S, L]` gradient norms, by slope and layer, the first layer first.
+        slopes: S slopes, a line each.
+        best: the slope that is drawn thick; None: none is.
+        ax: the axes to draw on; by default new ones.
+
+    Returns:
+        The axes: layer, from 1 on, against the norm over that of the last layer, on a log scale.
+        What is 0 is left out.
+
+    Raises:
+        ValueError: there is not a line for each slope.
+    """
+    values = require_shape("norms", norms, "S L").astype(float)
+    if len(values) != len(slopes):
+        raise ValueError(f"slopes: expected {len(values)}, one for each line, got {len(slopes)}")
+    shares = np.divide(values, values[:, -1:], where=values[:, -1:] > 0, out=values * np.nan)
+    shares[shares == 0] = np.nan
+    ax, depth = axes(ax), np.arange(1, values.shape[1] + 1)
+    for i, (slope, share) in enumerate(zip(slopes, shares)):
+        ax.semilogy(
+            depth, share, label=f"{slope:.3g}", linewidth=3 if slope == best else 1.2,
+            color=matplotlib.colormaps[MAP](i / max(1, len(slopes) - 1)),
+            marker=cycle(MARKERS, i), markersize=3.5,
+        )  # fmt: skip
+    ax.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+    ax.set(xlabel="layer", ylabel="gradient norm (last layer: 1)")
+    ax.locator_params("x", integer=True)
+    ax.grid(axis="y", alpha=0.3)
+    ax.legend(title="slope", frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 

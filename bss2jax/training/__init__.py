@@ -6,6 +6,7 @@ from bss2jax.training.loop import Epoch, Progress, train
 from bss2jax.training.phase import Augmentation, Objective, Phase
 from bss2jax.training.range import keep_in_range
 from bss2jax.training.task import Samples, Task, Variables
+from bss2jax.training.tuning import Tuning, tune_surrogate
 
 __all__ = [
     "Augmentation",
@@ -17,9 +18,11 @@ __all__ = [
     "Result",
     "Samples",
     "Task",
+    "Tuning",
     "Variables",
     "accuracy_over_chips",
     "evaluate",
     "keep_in_range",
     "train",
+    "tune_surrogate",
 ]

@@ -2,7 +2,8 @@
 
     z = 1[x > 0];    dz/dx = surrogate.derivative(x),    x = v - threshold
 
-A surrogate is a frozen value, static under jit: `spike(x, SuperSpike(alpha=20))`.
+A surrogate is a frozen value, static under jit: `spike(x, SuperSpike(alpha=20))`. Its slope is 1
+over the width of its peak, in units of the membrane: `sloped` returns it with another one.
 
 References: Zenke and Ganguli 2018 (SuperSpike); Neftci et al. 2019 (review); Fang et al. 2021
 (arctan); Bellec et al. 2018 (triangle); Yin et al. 2021 (Gaussian); norse `functional`,
@@ -44,6 +45,10 @@ class SuperSpike(Checked):
     def derivative(self, x: jax.Array) -> jax.Array:
         return 1.0 / jnp.square(self.alpha * jnp.abs(x) + 1.0)
 
+    def sloped(self, slope: float) -> "SuperSpike":
+        """Returns it with another slope, alpha."""
+        return SuperSpike(slope)
+
 
 @dataclass(frozen=True)
 class Arctan(Checked):
@@ -54,6 +59,10 @@ class Arctan(Checked):
 
     def derivative(self, x: jax.Array) -> jax.Array:
         return (self.alpha / 2) / (1.0 + jnp.square(math.pi / 2 * self.alpha * x))
+
+    def sloped(self, slope: float) -> "Arctan":
+        """Returns it with another slope, alpha; its height grows with it."""
+        return Arctan(slope)
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,10 @@ class Triangle(Checked):
     def derivative(self, x: jax.Array) -> jax.Array:
         return self.height * jnp.maximum(0.0, 1.0 - jnp.abs(x) / self.width)
 
+    def sloped(self, slope: float) -> "Triangle":
+        """Returns it with another slope, 1 over its width; of the same height."""
+        return Triangle(1 / slope, self.height)
+
 
 @dataclass(frozen=True)
 class Gaussian(Checked):
@@ -79,6 +92,10 @@ class Gaussian(Checked):
         density = jnp.exp(-0.5 * jnp.square(x / self.sigma))
         return density / (self.sigma * math.sqrt(2 * math.pi))
 
+    def sloped(self, slope: float) -> "Gaussian":
+        """Returns it with another slope, 1 over sigma; its height grows with it."""
+        return Gaussian(1 / slope)
+
 
 @dataclass(frozen=True)
 class Box(Checked):
@@ -89,6 +106,10 @@ class Box(Checked):
 
     def derivative(self, x: jax.Array) -> jax.Array:
         return (jnp.abs(x) < self.width / 2).astype(x.dtype)
+
+    def sloped(self, slope: float) -> "Box":
+        """Returns it with another slope, 1 over its width; of the same height."""
+        return Box(1 / slope)
 
 
 def spike(x: ArrayLike, surrogate: SpikeFunction = SuperSpike()) -> jax.Array:
