@@ -150,14 +150,14 @@ def of_peers(repeats: int) -> None:
             runs.append((time.perf_counter() - start) / max(1, repeats // 5))
         return 1e6 * min(runs)
 
-    def spikingjelly(backend: str) -> Any:
+    def spikingjelly() -> Any:
         from spikingjelly.activation_based import functional, layer, neuron, surrogate
 
         def make(hidden: int) -> Callable[[Any], Any]:
             net = torch.nn.Sequential(
                 layer.Linear(784, hidden, bias=False, step_mode="m"),
                 neuron.LIFNode(
-                    tau=6.0, v_threshold=1.0, v_reset=0.0, step_mode="m", backend=backend,
+                    tau=6.0, v_threshold=1.0, v_reset=0.0, step_mode="m",
                     surrogate_function=surrogate.ATan(), detach_reset=True,
                 ),
                 layer.Linear(hidden, 10, bias=False, step_mode="m"),
@@ -171,7 +171,7 @@ def of_peers(repeats: int) -> None:
 
         return make
 
-    def norse(_: str) -> Any:
+    def norse() -> Any:
         import norse.torch as norse_torch
 
         def make(hidden: int) -> Any:
@@ -191,12 +191,7 @@ def of_peers(repeats: int) -> None:
 
         return make
 
-    for name, peer in (
-        ("spikingjelly cupy", partial(spikingjelly, "cupy")),
-        ("spikingjelly triton", partial(spikingjelly, "triton")),
-        ("spikingjelly torch", partial(spikingjelly, "torch")),
-        ("norse", partial(norse, "")),
-    ):
+    for name, peer in (("spikingjelly", spikingjelly), ("norse", norse)):
         for batch, hidden in ((100, 256), (256, 1024)):
             try:
                 net, run = peer()(hidden)

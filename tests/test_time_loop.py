@@ -111,6 +111,9 @@ def test_arrays_of_other_shapes_are_scanned():
     loop = partial(fused.loop, step, None, interpret=True)
     assert loop(jnp.zeros((4, 4)), jnp.ones((5, 4, 4))) is not None
     assert loop(jnp.zeros((4, 4)), jnp.ones(5)) is None
+    with_own = lambda k, v, x: (v + x, v * k.sum())  # noqa: E731
+    xs = jnp.ones((5, 2, 4))
+    assert fused.loop(with_own, jnp.ones((4, 4)), xs[0], xs, interpret=True) is None
     assert loop(jnp.zeros((4, 4)), jnp.ones((0, 4, 4))) is None
     assert loop(jnp.zeros((4, 4), jnp.bfloat16), jnp.ones((5, 4, 4))) is None
 

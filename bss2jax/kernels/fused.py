@@ -80,8 +80,11 @@ def _shape_of(carry: Any, xs: Any) -> tuple[tuple[int, ...] | None, int]:
 
 def _fit(shape: tuple[int, ...], fixed: Any) -> bool:
     """Whether what is fixed is a number, or stretches to the shape of a step."""
-    leaves = [jnp.shape(leaf) for leaf in jax.tree.leaves(fixed)]
-    return all(len(s) <= len(shape) and jnp.broadcast_shapes(s, shape) == shape for s in leaves)
+    for leaf in map(jnp.shape, jax.tree.leaves(fixed)):
+        axes = zip(leaf[::-1], shape[::-1], strict=False)
+        if len(leaf) > len(shape) or any(n not in (1, of) for n, of in axes):
+            return False
+    return True
 
 
 class _Traced:
