@@ -20,7 +20,7 @@ from bss2jax.kernels.coding import (
     soft_clamp,
     spike_time,
 )
-from bss2jax.kernels.synapses.events import to_raster
+from bss2jax.kernels.synapses.events import sort_each, to_raster
 from bss2jax.networks import (
     LastStep,
     Latency,
@@ -84,9 +84,7 @@ def test_spike_time_runs_from_early_to_late():
 def test_time_coding_adds_one_bias_input():
     values = jnp.array([[0.0, 1.0], [0.5, 0.25]])
     coded = code(values, SpikeTime(steps=38, bias=4e-6))
-    events = coded.code.events_of(coded.values)
-    np.testing.assert_array_equal(events.time, [[2, 26, 4], [14, 8, 4]])
-    np.testing.assert_array_equal(events.index, [[0, 1, 2], [0, 1, 2]])
+    np.testing.assert_array_equal(coded.code.time(coded.values), [[2, 26, 4], [14, 8, 4]])
 
 
 def test_rate_coding_needs_a_key():
@@ -154,9 +152,12 @@ def test_delta_coding_takes_signals_with_samples_for_every_step():
 
 
 def test_the_raster_of_one_spike_an_input_is_that_of_its_events():
-    coded = code(PIXELS / 255, Latency(steps=STEPS))
-    events = coded.code.events_of(coded.values)
-    np.testing.assert_array_equal(raster_of(coded), to_raster(events, STEPS, PIXELS.shape[1]))
+    coded, inputs = code(PIXELS / 255, Latency(steps=STEPS)), PIXELS.shape[1]
+    raster, events = raster_of(coded), sort_each(coded.code.time(coded.values), STEPS)
+    np.testing.assert_array_equal(events.drive(jnp.eye(inputs)), raster)
+    dy = jnp.asarray(np.random.default_rng(0).integers(-9, 10, (*raster.shape[:2], 3)), jnp.float32)
+    _, slope = events.gradient(jnp.zeros((inputs, 3)), dy)
+    np.testing.assert_array_equal(slope, np.einsum("tbk,tbn->kn", raster, dy))
 
 
 def test_a_soft_clamp_is_straight_near_zero_and_stays_below_its_cap():

@@ -3,6 +3,7 @@
 What is computed here is the same wherever samples are: gradients made by hand say so to JAX.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -59,6 +60,20 @@ def axes_of(array: Any, *numbers: int) -> PartitionSpec:
         return PartitionSpec()
     spec = jax.typeof(array).sharding.spec
     return PartitionSpec(*(spec[i] for i in numbers))
+
+
+def merged(array: jax.Array) -> jax.Array:
+    """Returns an array `[..., K]` as rows `[M, K]`, whose contraction XLA need not transpose.
+
+    On a mesh whose axes the compiler places it is left as it is: samples may be spread over them,
+    and rows of steps and samples could not be.
+
+    Args:
+        array: steps and samples first.
+    """
+    if jax.sharding.get_abstract_mesh().auto_axes:
+        return array
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 # --- pieces of a plan

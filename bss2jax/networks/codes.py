@@ -15,7 +15,6 @@ from annotated_types import Ge, Gt, Lt
 from jax import lax
 
 from bss2jax.kernels import coding, noise
-from bss2jax.kernels.synapses.events import Events
 from bss2jax.kernels.synapses.lazy import Lazy
 from bss2jax.networks.layer import Applied, Arrays, How, Layer, Positive, Scale, Seconds
 from bss2jax.networks.signal import Signal, Spikes, expect_values
@@ -69,11 +68,6 @@ class OneSpike(Code):
     def time(self, values: jax.Array) -> jax.Array:
         """Returns the step of the spike of each value 0..1, `[...]` int32; T or later is none."""
         raise NotImplementedError
-
-    def events_of(self, values: jax.Array) -> Events:
-        """Returns the spikes of values `[B, K]` as events."""
-        time = self.time(values)
-        return Events(time, jax.lax.broadcasted_iota(jnp.int32, time.shape, 1))
 
     def __call__(self, values: jax.Array) -> jax.Array:
         """Returns the raster `[T, ...]` of values `[...]`."""

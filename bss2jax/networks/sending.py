@@ -4,7 +4,7 @@ import jax
 
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.dense import Raster
-from bss2jax.kernels.synapses.events import sort_events
+from bss2jax.kernels.synapses.events import sort_each
 from bss2jax.kernels.synapses.lazy import Lazy
 from bss2jax.networks.codes import raster_of
 from bss2jax.networks.signal import Signal
@@ -23,8 +23,7 @@ def dense(x: jax.Array | Lazy, before: Signal) -> Sent:
     """
     if not event_driven(before):
         return Raster(before.flat(raster_of(x)))
-    events = x.code.events_of(before.flat(x.values))
-    return sort_events(events, before.steps, before.entries)
+    return sort_each(x.code.time(before.flat(x.values)), before.steps)
 
 
 def event_driven(before: Signal) -> bool:

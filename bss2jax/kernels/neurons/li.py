@@ -192,9 +192,9 @@ def li_gradient(nominal: LI, dv: jax.Array) -> jax.Array:
     def step(fixed: Any, carry: Any, dv: jax.Array) -> Any:
         nominal, passes = fixed
         later, di = carry
-        dv = dv + later
+        dv = dv + later * passes[0]
         dx, di = drive_gradient(nominal, dv, di, passes)
-        return (dv * passes[0], di), dx
+        return (dv, di), dx
 
     zero = jnp.zeros_like(first_step(dv))
     begin = zero, no_current(nominal.groups, zero)

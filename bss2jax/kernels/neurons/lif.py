@@ -324,8 +324,9 @@ def lif_gradient(
 
     def step(fixed: Any, carry: Any, at: Any) -> Any:
         nominal, passes, crossed, recurrent = fixed
-        later, di, back = carry
+        after, di, back = carry
         u, dz, dv = at
+        later = after * passes[0]  # decayed here, not where it is carried: see `drive_gradient`
         if recurrent is not None:
             dz = dz + recurrent.due(back)
         # The slope here, not for the whole sequence: one array less to write and read.
@@ -338,7 +339,7 @@ def lif_gradient(
         dx, di = drive_gradient(nominal, du, di, passes)
         if recurrent is not None:
             back = recurrent.pull(back, last_group(nominal.groups, dx))
-        return (du * passes[0], di, back), dx
+        return (du, di, back), dx
 
     zero = jnp.zeros_like(first_step(u))
     nothing = no_current(nominal.groups, zero), None if recurrent is None else recurrent.rest(zero)

@@ -176,16 +176,17 @@ def drive_gradient(
     Args:
         neuron: as in `advance`.
         du: `[..., N]` gradient of the membrane.
-        di: gradient of the current that the next step has.
+        di: gradient of the current after the step: what this returned for the step behind it.
         passes: of `low_passes`.
+
+    Returns:
+        Gradient of what the synapses add, and of the current after the step before.
     """
     _, keep_i, gain = passes
     drive = gain * du
-    drive = drive[..., None, :] if neuron.groups else drive
-    late = is_late(neuron)
-    dx = di if late else di + drive
-    di = dx * keep_i
-    return dx, di + drive if late else di
+    # Decayed here, where it is used: so a loop stores what it carries and what it gives but once.
+    before = di * keep_i + (drive[..., None, :] if neuron.groups else drive)
+    return di if is_late(neuron) else before, before
 
 
 def groups_of(tau_syn: Any) -> int:

@@ -12,7 +12,7 @@ import jax
 from jax import lax
 
 from bss2jax.kernels.dot import dot
-from bss2jax.kernels.mesh import alike
+from bss2jax.kernels.mesh import alike, merged
 
 
 class Sent(Protocol):
@@ -155,8 +155,7 @@ def dense_gradient(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array
         w: `[K, N]`.
         dy: `[..., N]`.
     """
-    # In this order, and with the leading axes contracted as they are: no copy of dy, and none of
-    # an axis of samples that may be spread over devices.
-    lead = tuple(range(x.ndim - 1))
-    dw = lax.dot_general(dy, x, ((lead, lead), ((), ())), precision=lax.Precision.HIGHEST).T
+    rows, slopes = merged(x), merged(dy)
+    lead = tuple(range(rows.ndim - 1))
+    dw = lax.dot_general(rows, slopes, ((lead, lead), ((), ())), precision=lax.Precision.HIGHEST)
     return dot(dy, w.T), dw

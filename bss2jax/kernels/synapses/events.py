@@ -142,15 +142,44 @@ def sort_events(events: Events, steps: int, inputs: int) -> SortedEvents:
 
 def _sorted(steps: int, inputs: int, time: jax.Array, index: jax.Array) -> SortedEvents:
     batch = len(time)
-    moment = (time * batch + jnp.arange(batch, dtype=jnp.int32)[:, None]).reshape(-1)
-    real, index = _real(time, index, steps, inputs).reshape(-1), index.reshape(-1)
-    return SortedEvents(
-        by_step=_compress(moment, index, real, steps * batch, inputs),
-        by_input=_compress(index, moment, real, inputs, steps * batch),
-        steps=steps,
-        batch=batch,
-        inputs=inputs,
-    )
+    if 0 in (steps, inputs, *time.shape):
+        none = jnp.zeros(0, jnp.int32)
+        by_step, by_input = (
+            _Rows(none, jnp.zeros(rows + 1, jnp.int32)) for rows in (steps * batch, inputs)
+        )
+        return SortedEvents(by_step, by_input, steps, batch, inputs)
+    real = _real(time, index, steps, inputs)
+    step, spiking = _in_order(time, index, real, steps, inputs)
+    by_step = _dealt(step, spiking, steps)
+    spiking, step = _in_order(index, time, real, inputs, steps)
+    by_input = _dealt(spiking, step * batch + jnp.arange(batch, dtype=jnp.int32)[:, None], inputs)
+    # The samples of a step are a row each, those of an input are one row.
+    by_input = _Rows(by_input.column, by_input.first[::batch])
+    return SortedEvents(by_step, by_input, steps, batch, inputs)
+
+
+def sort_each(time: jax.Array, steps: int) -> SortedEvents:
+    """Sorts spikes of inputs that send at most one: by input they are in order as they come.
+
+    Args:
+        time: `[B, K]` int32, step of each input's spike; out of range for none.
+        steps: T.
+    """
+    return over_mesh(partial(_sorted_each, steps), PartitionSpec(), time)
+
+
+def _sorted_each(steps: int, time: jax.Array) -> SortedEvents:
+    batch, inputs = time.shape
+    if 0 in (steps, *time.shape):
+        return _sorted(steps, inputs, time, time)
+    sample, index = (lax.broadcasted_iota(jnp.int32, time.shape, axis) for axis in (0, 1))
+    real = _real(time, index, steps, inputs)
+    by_step = _dealt(*_in_order(time, index, real, steps, inputs), steps)
+    before = _running(real.astype(jnp.int32))  # with each spike, those of its input
+    first = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(before[-1])])
+    place = jnp.where(real, first[:-1] + before - 1, time.size)
+    column = jnp.zeros(time.size, jnp.int32).at[place].set(time * batch + sample, mode="drop")
+    return SortedEvents(by_step, _Rows(column, first), steps, batch, inputs)
 
 
 def _known(events: Events) -> tuple[jax.Array, jax.Array]:
@@ -166,19 +195,44 @@ def _real(time: jax.Array, index: jax.Array, steps: int, inputs: int) -> jax.Arr
     return (time >= 0) & (time < steps) & (index >= 0) & (index < inputs)
 
 
-def _compress(row: jax.Array, column: jax.Array, real: jax.Array, rows: int, columns: int) -> _Rows:
-    """Sorts entries by row; those that are not real come last and belong to no row."""
-    if 0 in (rows, columns, len(row)):
-        return _Rows(jnp.zeros(0, jnp.int32), jnp.zeros(rows + 1, jnp.int32))
-    row = jnp.where(real, row, rows)
-    if (rows + 1) * columns < 2**31:
+def _in_order(
+    group: jax.Array, other: jax.Array, real: jax.Array, groups: int, others: int
+) -> tuple[jax.Array, jax.Array]:
+    """Sorts the entries of each sample by group, `[B, E]`; those not real come last, in none."""
+    group, other = jnp.where(real, group, groups), jnp.where(real, other, 0)
+    if (groups + 1) * others < 2**31:
         # One packed key: a sort of pairs is five times slower on a CPU.
-        key = lax.sort(jnp.where(real, row * columns + column, rows * columns))
-        row, column = key // columns, key % columns
-    else:
-        row, column = lax.sort((row, column), num_keys=1)
-    first = jnp.searchsorted(row, jnp.arange(rows + 1, dtype=jnp.int32)).astype(jnp.int32)
-    return _Rows(jnp.where(row < rows, column, 0).astype(jnp.int32), first)
+        key = lax.sort(group * others + other, dimension=1)
+        return key // others, key % others
+    group, other = lax.sort((group, other), dimension=1, num_keys=1)
+    return group, other
+
+
+def _dealt(group: jax.Array, column: jax.Array, groups: int) -> _Rows:
+    """Deals the entries of samples, `[B, E]` in order of groups, to a row a (group, sample).
+
+    Samples sorted apart and then dealt take less time than one sort of all entries on a CPU.
+    """
+    batch, entries = group.shape
+    sample = jnp.arange(batch, dtype=jnp.int32)[:, None]
+    counts = jnp.zeros((batch, groups), jnp.int32).at[sample, group].add(1, mode="drop")
+    own, within = _running(counts.T), _running(counts)  # [G, B] over groups, [B, G] over samples
+    ends = jnp.cumsum(within[-1]) - within[-1] + within
+    # From an entry's place among those of its sample to its place among all.
+    place = jnp.take_along_axis(ends - own.T, group, axis=1, mode="clip")
+    place += jnp.arange(entries, dtype=jnp.int32)
+    place = jnp.where(group < groups, place, batch * entries)
+    flat = jnp.zeros(batch * entries, jnp.int32).at[place].set(column, mode="drop")
+    return _Rows(flat, jnp.concatenate([jnp.zeros(1, jnp.int32), ends.T.reshape(-1)]))
+
+
+def _running(x: jax.Array) -> jax.Array:
+    """Running sums along the first axis of `[n, m]`, in a sixth of `jnp.cumsum`'s time on a CPU."""
+
+    def add(total: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return total + row, total + row
+
+    return lax.scan(add, jnp.zeros_like(x[0]), x)[1]
 
 
 def _sum_rows(rows: _Rows, matrix: jax.Array) -> jax.Array:
