@@ -248,6 +248,8 @@ TRAINED = n.LI(outputs=2, trained=("tau_mem",))
 SHORT = n.ShortTerm(tau_rec=5e-6)
 RELU = n.Dense(outputs=4, activation="converting_relu", bias=True)
 RECURRENT = n.LIF(outputs=2, recurrent=True, dropout=0.5)
+NORMED = n.ConvLIF(window=2, outputs=2, norm="batch", name="first")
+SHORTCUT = n.ShortcutLIF(window=1, outputs=2, inputs=("first", "first"), norm="batch")
 LAYERS: dict[type[n.Layer], tuple[list[n.Layer], tuple[int, ...]]] = {
     n.Signs: ([n.Signs(), SCORES], (3,)),
     n.Flatten: ([n.Flatten(), SCORES], (2, 2)),
@@ -268,6 +270,9 @@ LAYERS: dict[type[n.Layer], tuple[list[n.Layer], tuple[int, ...]]] = {
     n.ConvLIF: ([n.Regular(steps=4), n.ConvLIF(window=2, outputs=2), n.SpikeCount()], (4, 1)),
     n.Delay: ([*CODED, n.Delay(longest=2e-6), n.SpikeCount()], (3,)),
     n.DelayedLIF: ([n.Rate(steps=4), n.DelayedLIF(outputs=2, longest=2e-6), n.SpikeCount()], (3,)),
+    n.Direct: ([n.Direct(steps=2), NORMED, n.SpikeCount()], (4, 1)),
+    n.ShortcutLIF: ([n.Regular(steps=4), NORMED, SHORTCUT, n.SpikeCount()], (4, 1)),
+    n.Residual: ([n.Regular(steps=4), NORMED, n.Residual(outputs=2), n.SpikeCount()], (4, 1)),
     n.DirectLIF: ([n.Regular(steps=4), n.DirectLIF(), n.SpikeCount()], (4, 1)),
     n.Currents: ([n.Rate(steps=4), n.Currents(outputs=2), n.LIF(outputs=2), n.SpikeCount()], (3,)),
     n.ConvCurrents: (

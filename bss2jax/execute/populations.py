@@ -22,7 +22,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
-from bss2jax.arrays import floats, pytree, wholes
+from bss2jax.arrays import along_last, floats, pytree, wholes
 from bss2jax.execute.circuits import OnChips
 from bss2jax.execute.recording import Recording, check_observed, jitter_spikes, straight_through
 from bss2jax.kernels import noise
@@ -242,7 +242,7 @@ def _biased(drive: jax.Array, bias: jax.Array | None) -> jax.Array:
     """Adds `[n]` of neurons, or of channels at each position, to `[T, B, n]`."""
     if bias is None:
         return drive
-    return drive + jnp.tile(bias, drive.shape[-1] // bias.shape[-1])
+    return drive + along_last(jnp.tile(bias, drive.shape[-1] // bias.shape[-1]), drive)
 
 
 def _places(sent: Any, neuron: Any, observe: tuple[str, ...]) -> Any:

@@ -9,7 +9,16 @@ scores, state, records = network.apply(params, network.state(), x, chip, key, on
 from bss2jax.networks.adex import AdEx
 from bss2jax.networks.analog import Conv1d, Conv2d, Dense
 from bss2jax.networks.build import build
-from bss2jax.networks.codes import Current, Delta, Latency, LogLatency, Rate, Regular, SpikeTime
+from bss2jax.networks.codes import (
+    Current,
+    Delta,
+    Direct,
+    Latency,
+    LogLatency,
+    Rate,
+    Regular,
+    SpikeTime,
+)
 from bss2jax.networks.constants import Constants
 from bss2jax.networks.conversion import Conversion, convert, scores_over_time
 from bss2jax.networks.currents import ConvCurrents, Currents, Scaled, Threshold
@@ -30,6 +39,7 @@ from bss2jax.networks.layer import Execution, How, Layer
 from bss2jax.networks.normed import fold_norms
 from bss2jax.networks.rates import ConvSoftLIF, Linear, SoftLIF
 from bss2jax.networks.receptive import ConvLIF
+from bss2jax.networks.residual import Residual, ShortcutLIF
 from bss2jax.networks.shapes import Add, Concatenate, Flatten, Pool, Signs
 from bss2jax.networks.short_term import ShortTerm
 from bss2jax.networks.signal import Activations, Signal, Spikes, Traces, Values
@@ -40,8 +50,8 @@ from bss2jax.networks.structured import Structured
 LAYERS: tuple[type[Layer], ...] = (
     *(Signs, Flatten, Pool, Add, Concatenate),
     *(Dense, Conv1d, Conv2d),
-    *(Latency, LogLatency, SpikeTime, Regular, Rate, Current, Delta),
-    *(ShortTerm, LIF, ConvLIF, DirectLIF, AdEx, Structured, LI),
+    *(Latency, LogLatency, SpikeTime, Regular, Rate, Current, Direct, Delta),
+    *(ShortTerm, LIF, ConvLIF, ShortcutLIF, Residual, DirectLIF, AdEx, Structured, LI),
     *(Delay, DelayedLIF, Currents, ConvCurrents, Scaled, Threshold),
     *(MaxOverTime, MeanOverTime, SumOverTime, LastStep, FirstSpike, SpikeCount, Detection),
     *(SoftLIF, ConvSoftLIF, Linear),
@@ -69,6 +79,7 @@ __all__ = [
     "Delta",
     "Dense",
     "Detection",
+    "Direct",
     "DirectLIF",
     "Effort",
     "Execution",
@@ -87,8 +98,10 @@ __all__ = [
     "Pool",
     "Rate",
     "Regular",
+    "Residual",
     "Scaled",
     "ShortTerm",
+    "ShortcutLIF",
     "Signal",
     "Signs",
     "SoftLIF",

@@ -53,6 +53,10 @@ def populations(network: Network) -> list[tuple[Node, str | None]]:
             raise ValueError(
                 f"layer {node.name}: only populations of point neurons run on several chips at once"
             )
+        if len(node.inputs) > 1:
+            raise ValueError(
+                f"layer {node.name}: populations of one projection run on several chips at once"
+            )
         found.append((node, origin[first]))
         origin[node.name] = node.name
     return found

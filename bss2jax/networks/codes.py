@@ -248,6 +248,39 @@ class Current(Code):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Direct(Code):
+    """Each value itself, alike in every step: a current on `float`, on a chip spikes in each step.
+
+    What the first layer makes of it is computed once, not in each step. On `ideal` and `chip` a
+    value is rounded to so many levels: an input of 1 sends as many spikes in each step, through
+    synapses of as much less weight.
+
+    Attributes:
+        steps: T, time steps of a sample.
+        levels: spikes that an input of 1 sends in a step of a chip.
+    """
+
+    kind: Literal["direct"] = "direct"
+    steps: Positive = 4
+    levels: Positive = 16
+    # What `Lazy` asks a code: whether all steps are alike.
+    steady: ClassVar[bool] = True
+
+    def events(self, before: Signal) -> float | None:
+        return self.levels * self.steps / before.lines
+
+    def __call__(self, values: jax.Array) -> jax.Array:
+        """Returns the raster `[T, ...]` of values `[...]`."""
+        return jnp.broadcast_to(values, (self.steps, *values.shape))
+
+    def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
+        values = jnp.clip(how.before[0].fraction(x[0]), 0, 1)
+        if how.execution != "float":
+            values = jnp.round(values * self.levels) * (1 / self.levels)
+        return Lazy(values, self.steps, self), state, {}  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Delta(Code):
     """Changes of signals `[L, C]` of either sign, send-on-delta: an ON and an OFF input a channel.
 

@@ -100,6 +100,19 @@ class Layer(Checked):
         """Whether it changes the order of the entries of a sample."""
         return False
 
+    def parts(self, name: str, inputs: tuple[str, ...], *before: Signal) -> "tuple[Layer, ...]":
+        """Returns the layers that a network has in its place; by default itself.
+
+        Args:
+            name: of the last of them.
+            inputs: names of the layers that it stands behind.
+            before: the signals of these.
+
+        Raises:
+            ValueError: it cannot take them.
+        """
+        return (self,)
+
     def shape(self, *before: Signal) -> Signal:
         """Returns the signal that it makes of the signals before it.
 

@@ -65,13 +65,13 @@ class NormedPopulation(SpikingPopulation):
         params = super().init(key, *before)
         if self.norm is None:
             return params
-        # So that membranes just reach the threshold, whatever their time constants.
-        times = self.tau_mem, self.tau_syn, before[0].dt
-        gamma = fluctuating_std(1.0, *times, self.integrator)
-        return params | {
-            "gamma": jnp.full(self.outputs, gamma, jnp.float32),
-            "beta": jnp.zeros(self.outputs, jnp.float32),
-        }
+        gamma = jnp.full(self.outputs, self.reach(before[0]), jnp.float32)
+        return params | {"gamma": gamma, "beta": jnp.zeros(self.outputs, jnp.float32)}
+
+    def reach(self, before: Signal) -> float:
+        """Returns the spread of a step's current at which membranes just reach the threshold."""
+        times = self.tau_mem, self.tau_syn, before.dt
+        return fluctuating_std(1.0, *times, self.integrator)
 
     def initial_std(self, before: Signal) -> float:
         if self.norm is None or self.init_std is not None:
@@ -105,31 +105,63 @@ class NormedPopulation(SpikingPopulation):
         """
         if self.norm is None:
             return self.run(sent, w, params | state, how, **settings), state
-        if not (how.training and how.execution == "float"):
-            w, bias = fold(w, params["gamma"], params["beta"], Moments(**state))
+        if not by_batch(how):
+            w, bias = self.folded(w, params, state)
             return self.run(sent, w, params | {"bias": bias}, how, **settings), state
         given = sent_of(sent, w.shape[-2])
-        current, state = self._normed(product(given, w), params, state)
-        none = jnp.zeros((0, self.outputs), jnp.float32)
-        return self.run(Summed(current, given.positions), none, params, how, **settings), state
+        current, state = self.normalised(product(given, w), params, state)
+        return self.run_on(current, given.positions, params, how, **settings), state
 
-    def _normed(self, current: jax.Array, params: Arrays, state: Arrays) -> tuple:
-        """The current `[T, B, N]` as its norm has it, and the running means after it."""
+    def normalised(
+        self, current: jax.Array, params: Arrays, state: Arrays, of: str = ""
+    ) -> tuple[jax.Array, Arrays]:
+        """Returns a current of mean beta and spread gamma in each channel, and the state after it.
+
+        Args:
+            current: `[T, B, N]` what a projection adds.
+            params, state: of the layer.
+            of: in front of the names of the projection's parameters.
+        """
         by_channel = current.reshape(*current.shape[:2], -1, self.outputs)
-        y, seen = batch_norm(by_channel, params["gamma"], params["beta"])
+        y, seen = batch_norm(by_channel, *self._wanted(params, of))
         keep = jnp.float32(self.momentum)
-        now = jax.lax.stop_gradient(seen._asdict())
-        return y.reshape(current.shape), {
-            name: keep * state[name] + (1 - keep) * now[name] for name in state
+        after = {
+            of + name: keep * state[of + name] + (1 - keep) * jax.lax.stop_gradient(value)
+            for name, value in seen._asdict().items()
         }
+        return y.reshape(current.shape), state | after
+
+    def run_on(
+        self, current: jax.Array, positions: int | None, params: Arrays, how: How, **settings: Any
+    ) -> Recording:
+        """Runs the population on what its synapses have added, `[T, B, N]`: see `run`."""
+        none = jnp.zeros((0, self.outputs), jnp.float32)
+        return self.run(Summed(current, positions), none, params, how, **settings)
+
+    def folded(
+        self, w: jax.Array, params: Arrays, state: Arrays, of: str = ""
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns a projection's weights `[..., C]` as its running means have them, and a bias."""
+        known = Moments(state[of + "mean"], state[of + "var"])
+        return fold(w, *self._wanted(params, of), known)
+
+    def _wanted(self, params: Arrays, of: str) -> tuple[jax.Array, jax.Array]:
+        """Gamma and beta of a projection; one without a beta adds nothing on average."""
+        gamma = params[of + "gamma"]
+        return gamma, params.get(of + "beta", jnp.zeros_like(gamma))
 
     def without_norm(self, params: Arrays, state: Arrays) -> tuple[Layer, Arrays, Arrays]:
         if self.norm is None:
             return self, params, state
-        w, bias = fold(params["weight"], params["gamma"], params["beta"], Moments(**state))
+        w, bias = self.folded(params["weight"], params, state)
         kept = {name: p for name, p in params.items() if name not in ("gamma", "beta")}
         layer = replace(self, norm=None, bias=True, weight_scale="neuron")
         return layer, kept | {"weight": w, "bias": bias}, {}
+
+
+def by_batch(how: How) -> bool:
+    """Returns whether a norm is that of the batch: in training on `float`."""
+    return how.training and how.execution == "float"
 
 
 def fold_norms(network: Network, params: Params, state: State) -> tuple[Network, Params, State]:

@@ -71,8 +71,7 @@ class ConvLIF(NormedPopulation):
         before, w = how.before[0], self.weights(params, *how.before)["weight"]
         sent: Sent
         if self.shared:
-            stride = per_axis(self.stride, len(before.size) - 1)
-            sent, w = Windows(x[0], self.taps(before), stride, self.padding), as_matrix(w)
+            sent, w = self.seen(x[0], before), as_matrix(w)
         else:
             # Of spikes, or of values that are still to be coded as spikes, each by itself.
             sent = sent_of(jax.tree.map(lambda x: self.fields(x, before), x[0]), w.shape[1])
@@ -81,6 +80,11 @@ class ConvLIF(NormedPopulation):
         )
         z, record = self.fired(recording, params | state, how)
         return z, state, record
+
+    def seen(self, x: Any, before: Signal) -> Windows:
+        """Returns what the windows see of `[T, B, *before]` spikes, or of values to be coded."""
+        stride = per_axis(self.stride, len(before.size) - 1)
+        return Windows(x, self.taps(before), stride, self.padding)
 
     def fields(self, x: jax.Array, before: Signal) -> jax.Array:
         """Returns what each position sees of `[..., *before]`: `[..., P, K]`."""

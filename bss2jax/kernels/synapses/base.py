@@ -98,6 +98,10 @@ class Seen(Protocol):
         """Returns the raster `[T, B, ...]`."""
         ...
 
+    def distinct(self) -> jax.Array:
+        """Returns the raster `[T, B, ...]`, or `[1, B, ...]` where all steps are alike."""
+        ...
+
     def cotangent(self, dx: Callable[[], jax.Array]) -> Any:
         """Returns the gradient of this, `dx()` being the raster's `[T, B, ...]`; or None."""
         ...

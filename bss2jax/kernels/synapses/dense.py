@@ -53,6 +53,10 @@ class Raster:
         """Returns the array."""
         return self.spikes
 
+    def distinct(self) -> jax.Array:
+        """Returns the array: see `Seen.distinct`."""
+        return self.spikes
+
     def cotangent(self, dx: Callable[[], jax.Array]) -> Any:
         """Returns the gradient of this, `dx()` being that of the array."""
         return Raster(dx())

@@ -27,7 +27,8 @@ class Lazy:
         values: `[B, K]`; within `Fields` `[B, P, K]`, within `Windows` `[B, *size, C]`.
         steps: T.
         code: what turns values `[...]` into spikes `[T, ...]`: hashable, without randomness, equal
-            spikes for equal values.
+            spikes for equal values. If it has an attribute `steady` that is true, the values
+            themselves are what every step has.
     """
 
     values: jax.Array
@@ -70,6 +71,10 @@ class Lazy:
     def decoded(self) -> jax.Array:
         """Returns the raster."""
         return self.code(self.values)
+
+    def distinct(self) -> jax.Array:
+        """Returns the raster, of a steady code one step of it: see `Seen.distinct`."""
+        return self.values[None] if getattr(self.code, "steady", False) else self.decoded()
 
     def cotangent(self, dx: Callable[[], jax.Array]) -> None:
         """Returns None: values that are coded have no gradient."""

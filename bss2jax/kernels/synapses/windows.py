@@ -80,10 +80,11 @@ class Windows:
 
     def drive(self, w: jax.Array) -> jax.Array:
         """Multiplies what a window sees with the same weights `[K, N]` at each position."""
-        x = self.raster.decoded()
+        x = self.raster.distinct()
         flat = x.reshape(math.prod(x.shape[:2]), *x.shape[2:])
         y = convolve(flat, self._kernel(w), self.stride, self.padding)
-        return y.reshape(*x.shape[:2], math.prod(y.shape[1:]))
+        y = y.reshape(*x.shape[:2], math.prod(y.shape[1:]))
+        return jnp.broadcast_to(y, (self.steps, *y.shape[1:]))
 
     def gradient(self, w: jax.Array, dy: jax.Array) -> tuple[Any, jax.Array]:
         """Returns the gradients of windows and weights: see `Sent.gradient`.
@@ -95,7 +96,9 @@ class Windows:
         Raises:
             ValueError: a window does not fit the raster.
         """
-        x = self.raster.decoded()
+        x = self.raster.distinct()
+        if len(x) < len(dy):
+            dy = dy.sum(axis=0, keepdims=True)
         matrix = self._kernel(w).reshape(w.shape)
         samples, (positions, inputs) = math.prod(x.shape[:2]), self.shape[2:]
         most = max(1, _PIECE // (positions * inputs))

@@ -113,8 +113,8 @@ def _host(tree: Any) -> dict[str, np.ndarray]:
 
 def _written(out: Writer, node: Node, params: Any, state: Any) -> tuple[str, ...]:
     """Writes a layer; returns the nodes that have its output."""
-    before = out.before(node)
     kind = kind_of(node.layer)
+    before = out.ends[node.inputs[0]] if kind == "shortcut_lif" else out.before(node)
     hidden = not node.before[0].timed or not node.after.timed  # codes, and decoders
     if kind == "add" or (hidden and not params):
         return before
@@ -144,6 +144,8 @@ def _population(
         before = out.add(front or f"{name}_scale", out.nir.Scale(scale), before)
     else:
         before = _weights(out, node, front or f"{name}_weight", before, weights["weight"], bias)
+    if "shortcut" in weights:
+        before += _shortcut(out, node, f"{name}_shortcut", weights["shortcut"])
     neuron = _constant(out, layer, state, node) if layer.constants else _plain(out, node, params)
     ends = out.add(name, neuron, before)
     if "recurrent" in weights:
@@ -151,6 +153,17 @@ def _population(
         other = _linear(out, weights["recurrent"], params.get("recurrent_bias"))
         out.edges.append((out.add(back, other, ends)[0], name))
     return ends
+
+
+def _shortcut(out: Writer, node: Node, name: str, weight: Any) -> tuple[str, ...]:
+    """The second projection of neurons with a shortcut: a scale, or windows of one position."""
+    layer: Any = node.layer
+    before, other = out.ends[node.inputs[1]], layer.other(*node.before)
+    if other is None:
+        scale = np.broadcast_to(weight[0], node.after.size)
+        return out.add(name, out.nir.Scale(to_neurons(scale.ravel(), node.after.size)), before)
+    own = replace(node, layer=other, before=node.before[1:])
+    return _weights(out, own, name, before, weight, None)
 
 
 def _names(name: str) -> tuple[str, str, str]:
@@ -308,7 +321,8 @@ def _flatten(out: Writer, node: Node, before: Any, params: Any, state: Any) -> t
 
 _Write = Callable[[Writer, Node, tuple[str, ...], Any, Any], tuple[str, ...]]
 _WRITERS: dict[str, _Write] = {
-    "lif": _population, "conv_lif": _population, "direct_lif": _population, "li": _population,
+    "lif": _population, "conv_lif": _population, "shortcut_lif": _population,
+    "direct_lif": _population, "li": _population,
     "currents": _currents, "conv_currents": _currents, "scale": _scale, "threshold": _threshold,
     "delay": _delay, "pool": _pool, "flatten": _flatten,
 }  # fmt: skip
