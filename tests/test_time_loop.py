@@ -12,7 +12,7 @@ from jax import lax
 
 from bss2jax import LI, LIF
 from bss2jax.kernels import fused, time_loop
-from bss2jax.kernels.neurons import li, lif, recorded
+from bss2jax.kernels.neurons import eventprop, li, lif, recorded
 
 # A block and steps read at once, neither of which ends with the arrays; a whole block.
 SHAPES = ((5, 3, 10), (4, 2, 64))
@@ -23,6 +23,7 @@ NEURONS = {
     "euler": lambda n: LIF(integrator="euler"),
     "integrator": lambda n: LI(integrator="exact"),
 }
+MODULES = eventprop, li, lif, recorded
 
 
 @pytest.fixture
@@ -36,36 +37,39 @@ def kernels(monkeypatch):
         made.append(kernel)
         return kernel(fixed, carry, xs)
 
-    for module in (lif, li, recorded):
+    for module in MODULES:
         monkeypatch.setattr(module, "over_time", as_kernel)
     monkeypatch.setattr(recorded, "fuses", lambda: True)
     monkeypatch.setattr(fused, "_AHEAD", dict.fromkeys(fused._AHEAD, 2))  # less to compile
     return made
 
 
-def trace_and_gradient(neuron, x, dy, trial=None):
+def trace_and_gradient(neuron, x, dy, trial=None, by="sequence"):
     neuron = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), neuron)
 
     def run(x):
-        trace = neuron.sequence(neuron, x, None, trial, membrane=True)
+        trace = getattr(neuron, by)(neuron, x, None, trial, membrane=True)
         return trace.membrane if trace.spikes is None else trace.spikes
 
     y, pull = jax.vjp(run, x)
     return y, pull(dy)[0]
 
 
-@pytest.mark.parametrize("kind", NEURONS)
-def test_kernel_is_the_scan(kind, kernels, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [(kind, "sequence") for kind in NEURONS] + [("euler", "event_prop"), ("own", "event_prop")],
+)
+def test_kernel_is_the_scan(kind, by, kernels, monkeypatch):
     rng = np.random.default_rng(0)
     for shape in SHAPES:
         neuron = NEURONS[kind](shape[-1])
         x = jnp.asarray(rng.normal(0.5, 2, shape), jnp.float32)
         dy = jnp.asarray(rng.normal(0, 1, shape), jnp.float32)
-        y, dx = trace_and_gradient(neuron, x, dy)
+        y, dx = trace_and_gradient(neuron, x, dy, by=by)
         with monkeypatch.context() as scans:
-            for module in (lif, li, recorded):
+            for module in MODULES:
                 scans.setattr(module, "over_time", time_loop.over_time)
-            expected, gradient = trace_and_gradient(neuron, x, dy)
+            expected, gradient = trace_and_gradient(neuron, x, dy, by=by)
         np.testing.assert_array_equal(y, expected)
         # Products and sums may be rounded once or twice.
         np.testing.assert_allclose(dx, gradient, rtol=1e-5, atol=1e-6 * np.abs(gradient).max())
@@ -82,7 +86,7 @@ def test_noise_is_that_of_a_scan(kernels, monkeypatch):
     )  # fmt: skip
     y, dx = trace_and_gradient(LIF(), x, x, trial)
     with monkeypatch.context() as scans:
-        for module in (lif, recorded):
+        for module in MODULES:
             scans.setattr(module, "over_time", time_loop.over_time)
         scans.setattr(recorded, "fuses", lambda: False)
         expected, gradient = trace_and_gradient(LIF(), x, x, trial)
@@ -155,7 +159,7 @@ def test_triton_is_written(monkeypatch):
     def kernel(step, fixed, carry, xs, *, reverse=False):
         return fused.loop(step, fixed, carry, xs, reverse=reverse)(fixed, carry, xs)
 
-    for module in (lif, recorded):
+    for module in MODULES:
         monkeypatch.setattr(module, "over_time", kernel)
     gradient = jax.grad(lambda x: jnp.square(neuron.sequence(neuron, x).spikes).sum())
     for function, shape in ((gradient, (13, 6, 50)), (jax.vmap(gradient), (3, 13, 6, 50))):

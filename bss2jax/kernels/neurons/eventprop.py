@@ -25,13 +25,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from bss2jax.kernels.gradients.nominal import differentiated_once, refuse_perturbed, values_of
 from bss2jax.kernels.neurons.membrane import drive_gradient, is_late, low_passes
 from bss2jax.kernels.neurons.recorded import Trace, Trial, cotangent_of, first_step, run
 from bss2jax.kernels.synapses.delays import later as shifted
 from bss2jax.kernels.synapses.recurrent import Within
+from bss2jax.kernels.time_loop import over_time
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -73,15 +73,17 @@ def _forward(
     """The trace, and the model's current `[T, B, N]` just before the spikes of each step."""
     if nominal.groups:
         raise ValueError("EventProp is for one group of synapses; take Surrogate")
-    late, keep_i = is_late(nominal), low_passes(nominal)[1]
+    late = is_late(nominal)
 
     def keep(carry: Any, seen: Any, z: Any) -> Any:
-        i = carry[0].i * keep_i if late else seen.i
+        i = carry[0].i if late else seen.i
         return z, i if known is None else None, seen.v if membrane else None
 
     z, i, v = run(actual, drive, recurrent, trial, None, keep)  # type: ignore[arg-type]
     if known is not None:
         i = _current(nominal, known, recurrent, z)
+    elif late:
+        i = i * low_passes(nominal)[1]
     return Trace(z, v), i
 
 
@@ -90,8 +92,8 @@ def _current(nominal: Any, known: jax.Array, recurrent: Any, z: jax.Array) -> ja
     model = None if recurrent is None else replace(recurrent, shown=None)
     late, keep_i = is_late(nominal), low_passes(nominal)[1]
 
-    def step(carry: Any, at: Any) -> Any:
-        (i, before), (x, z) = carry, at
+    def step(fixed: Any, carry: Any, at: Any) -> Any:
+        (keep_i, model), (i, before), (x, z) = fixed, carry, at
         if model is not None:
             x = x + model.drive(before)
             before = model.push(before, z)
@@ -99,7 +101,8 @@ def _current(nominal: Any, known: jax.Array, recurrent: Any, z: jax.Array) -> ja
         return (kept + x, before), kept if late else kept + x
 
     zero = jnp.zeros_like(first_step(known))
-    return lax.scan(step, (zero, None if model is None else model.rest(zero)), (known, z))[1]
+    begin = zero, None if model is None else model.rest(zero)
+    return over_time(step, (keep_i, model), begin, (known, z))
 
 
 def _recorded(least: float, membrane: bool, nominal: Any, *args: Any) -> tuple[Trace, Any]:
@@ -144,20 +147,20 @@ def eventprop_gradient(
     Returns:
         `[T, B, N]` gradient with respect to what the synapses add.
     """
-    passes = keep_v, keep_i, gain = low_passes(nominal)
-    threshold, leak = nominal.threshold, nominal.leak
+    passes, threshold, leak = low_passes(nominal), nominal.threshold, nominal.leak
     reset = 0.0 if nominal.subtracts else nominal.reset
     pulls = (leak - threshold, leak - reset) if nominal.leaky else (0.0, 0.0)
-    smallest = least * jnp.abs(threshold - leak)
-    per_step = nominal.tau_mem / nominal.dt
+    smallest, per_step = least * jnp.abs(threshold - leak), nominal.tau_mem / nominal.dt
 
-    def step(carry: Any, at: Any) -> Any:
+    def step(fixed: Any, carry: Any, at: Any) -> Any:
+        nominal, passes, pulls, smallest, per_step, way, recurrent = fixed
+        keep_v, keep_i, gain = passes
         later, di, held, back = carry
         i, z, moved, dv, waits = at
         fired = z > 0
         if recurrent is not None:
             moved = moved + recurrent.due(back)
-        moved = moved if dv is None else moved + dv * (threshold - reset)
+        moved = moved if dv is None else moved + dv * way
         # At a spike: through its time alone, which moves the reset, too.
         slope = jnp.maximum(i + pulls[0], smallest)
         left = held + later * (i + pulls[1])
@@ -176,10 +179,10 @@ def eventprop_gradient(
     # Spikes that have not come count as the part of their way that membranes have gone.
     end = dz[-1] / (threshold - reset) if len(dz) else zero
     moved = dz - jnp.concatenate([dz[:1], dz[:-1]])
-    none = None if recurrent is None else recurrent.rest(zero)
-    waits = _waiting(z, nominal.waits)
-    carry, xs = (zero + end, zero, zero, none), (i, z, moved, dv, waits)
-    return lax.scan(step, carry, xs, reverse=True)[1]
+    carry = zero + end, zero, zero, None if recurrent is None else recurrent.rest(zero)
+    fixed = nominal, passes, pulls, smallest, per_step, threshold - reset, recurrent
+    xs = i, z, moved, dv, _waiting(z, nominal.waits)
+    return over_time(step, fixed, carry, xs, reverse=True)
 
 
 def _waiting(z: jax.Array, waits: int) -> jax.Array | None:
