@@ -294,7 +294,7 @@ PHASES = st.fixed_dictionaries(
     optional={
         "max_steps": st.integers(1, 99),
         "optimizer": st.sampled_from(["adam", "adamw", "nadam", "lion", "rmsprop", "sgd"]),
-        "schedule": st.sampled_from(["constant", "cosine", "linear", "exponential"]),
+        "schedule": st.sampled_from(["constant", "cosine", "linear", "exponential", "one_cycle"]),
         "clip_norm": POSITIVE,
         "noise": st.booleans(),
         "chip": st.sampled_from(["fixed", "resample"]),

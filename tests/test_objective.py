@@ -1,7 +1,9 @@
 """Losses and penalties are the formulas that their names stand for."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from bss2jax.training import objective
@@ -43,3 +45,12 @@ def test_the_penalty_on_bursts_fades_and_others_stay():
     for epoch in (0, 1, 7):
         expected = readout + bursts * 0.9**epoch
         assert penalty(epoch=epoch, **both) == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothed_labels_are_shared_by_all_classes():
+    scores = jnp.asarray(np.random.default_rng(0).normal(0, 2, (7, 5)), jnp.float32)
+    labels = jnp.arange(7) % 5
+    smoothed = objective.loss(scores, labels, Objective(scale=0.5, smoothing=0.1))
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, 5), 0.1)
+    expected = optax.softmax_cross_entropy(0.5 * scores, targets)
+    np.testing.assert_allclose(smoothed, expected, rtol=1e-5)

@@ -78,6 +78,15 @@ def test_every_optimizer_takes_two_steps(optimizer):
         ("linear", lambda t: 0.5 * (1 - t / 12)),
         ("cosine", lambda t: 0.25 * (1 + np.cos(np.pi * t / 12))),
         ("exponential", lambda t: 0.5 * 0.7 ** (t // 3)),
+        # Up by half a wave in three steps, down to all but nothing by another in nine.
+        (
+            "one_cycle",
+            lambda t: (
+                0.02 + 0.48 * (1 - np.cos(np.pi * t / 3)) / 2
+                if t < 3
+                else 2e-6 + (0.5 - 2e-6) * (1 + np.cos(np.pi * (t - 3) / 9)) / 2
+            ),
+        ),
     ],
 )
 def test_a_schedule_ends_with_the_phase(schedule, expected):
@@ -97,6 +106,27 @@ def test_a_schedule_ends_with_max_steps():
     for rate in (0.5, 0.25, 0.0):
         update, state = optimizer.update(jnp.ones(()), state)
         assert_allclose(-update, rate)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_cycle_of_few_steps_is_finite(steps):
+    schedule = phase(optimizer="sgd", schedule="one_cycle", max_steps=steps)
+    optimizer = make_optimizer(schedule, 96)
+    state = optimizer.init(jnp.zeros(()))
+    for _ in range(steps + 1):
+        update, state = optimizer.update(jnp.ones(()), state)
+        assert 0 <= -update <= 0.5
+
+
+def test_decay_is_of_weights_alone():
+    optimizer = make_optimizer(phase(optimizer="adamw", weight_decay=0.1), 96)
+    params = {"weight": jnp.ones((2, 3)), "gamma": jnp.ones(3)}
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    update, _ = optimizer.update(nothing, optimizer.init(params), params)
+    assert_allclose(update["weight"], -0.5 * 0.1, rtol=1e-6)
+    assert_array_equal(update["gamma"], 0)
+    with pytest.raises(ValueError, match="weight_decay: it is of adamw, the optimizer is adam"):
+        phase(optimizer="adam", weight_decay=0.1)
 
 
 def test_clip_norm_bounds_the_gradient():

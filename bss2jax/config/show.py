@@ -95,6 +95,7 @@ def _matters(name: str, key: str, table: Any, config: Config) -> bool:
         case "phases":
             return {
                 "decay": table.schedule == "exponential",
+                "weight_decay": table.optimizer == "adamw",
                 "augment": config.augment.any,
                 "noise": table.on_chip,
                 "chip": table.on_chip,

@@ -48,11 +48,15 @@ def loss(scores: jax.Array, labels: jax.Array, objective: Objective) -> jax.Arra
     Args:
         scores: `[B, classes]` readout, LSB.
         labels: `[B]` int32.
-        objective: scales scores to logits, and may weigh classes.
+        objective: scales scores to logits, may smooth labels, and may weigh classes.
     """
+    logits = objective.scale * scores
     # Optax counts on JAX's usual promotion of types and ranks, whatever is set.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        losses = optax.softmax_cross_entropy_with_integer_labels(objective.scale * scores, labels)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        if objective.smoothing:
+            uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)
+            losses = (1 - objective.smoothing) * losses + objective.smoothing * uniform
     if not objective.class_weights:
         return losses
     return jnp.asarray(objective.class_weights, jnp.float32)[labels] * losses

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import jax
 import optax
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -50,6 +51,7 @@ class Objective(Checked):
         rate_target: spikes a neuron and sample.
         weights: weight of a penalty on large weights, mean of the fourth power (spiking networks,
             software units).
+        smoothing: share of each label that is spread over all classes.
         class_weights: factor on the cross entropy of each class's samples, where some are rarer or
             matter more; (): 1 for all.
     """
@@ -61,6 +63,7 @@ class Objective(Checked):
     rate: Annotated[float, Ge(0)] = 0.0
     rate_target: Annotated[float, Ge(0)] = 0.5
     weights: Annotated[float, Ge(0)] = 0.0
+    smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     class_weights: tuple[Annotated[float, Ge(0), Lt(float("inf"))], ...] = ()
 
 
@@ -107,8 +110,11 @@ class Phase(Checked):
         batch_size: samples a step.
         optimizer: the optimiser of optax, by name.
         learning_rate: at its highest. Weights are in LSB (-63..63), so rates are some tenths.
-        schedule: `constant`; `cosine` or `linear` to zero at the end of the phase; `exponential`.
+        schedule: `constant`; `cosine` or `linear` to zero at the end of the phase; `exponential`;
+            `one_cycle`, up from a 25th within the first 30 % of the phase, then down to nothing.
         decay: factor per epoch of the exponential schedule.
+        weight_decay: of `adamw`, what it takes off a weight in a step, as a share of the rate; not
+            off what each neuron or channel has one of.
         clip_norm: largest global norm of the gradient.
         noise: whether readouts are noisy (on the chip).
         chip: `fixed`, this run's chip; or `resample`, another chip of the same spreads each step.
@@ -127,8 +133,9 @@ class Phase(Checked):
     batch_size: Annotated[int, Ge(1)] = 128
     optimizer: Literal["adam", "adamw", "nadam", "lion", "rmsprop", "sgd"] = "adam"
     learning_rate: Rate
-    schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
+    schedule: Literal["constant", "cosine", "linear", "exponential", "one_cycle"] = "constant"
     decay: Annotated[float, Gt(0), Lt(1)] = 0.9
+    weight_decay: Annotated[float, Ge(0), Lt(1)] = 1e-4
     clip_norm: Rate | None = None
     noise: bool = True
     chip: Literal["fixed", "resample"] = "fixed"
@@ -141,6 +148,8 @@ class Phase(Checked):
         super().__post_init__()
         if not isinstance(self.on, str):
             object.__setattr__(self, "on", ByLayer(self.on))
+        if self.weight_decay != Phase.weight_decay and self.optimizer != "adamw":
+            raise ValueError(f"weight_decay: it is of adamw, the optimizer is {self.optimizer}")
 
     @property
     def on_chip(self) -> bool:
@@ -175,9 +184,19 @@ def make_optimizer(phase: Phase, samples: int) -> optax.GradientTransformation:
             schedule = optax.exponential_decay(
                 rate, steps_per_epoch(phase, samples), phase.decay, staircase=True
             )
+        case "one_cycle":
+            schedule = optax.cosine_onecycle_schedule(steps, rate)
         case _:
             schedule = rate
-    optimizer = getattr(optax, phase.optimizer)(schedule)
+    if phase.optimizer == "adamw":
+        optimizer = optax.adamw(schedule, weight_decay=phase.weight_decay, mask=_weights)
+    else:
+        optimizer = getattr(optax, phase.optimizer)(schedule)
     if phase.clip_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(phase.clip_norm), optimizer)
+
+
+def _weights(params: Any) -> Any:
+    """Which parameters are weights: all but those of which a neuron or channel has one."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
