@@ -23,6 +23,7 @@ from bss2jax.kernels import noise
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.dot import dot
 from bss2jax.kernels.mesh import PIECES, alike, dealt, pieces
+from bss2jax.kernels.stored import stored
 from bss2jax.mapping.products import Grid
 
 
@@ -115,8 +116,7 @@ def run(
         sums = _added(bits, sums, last, clipped)
         each.append(clipped[None])
 
-    # Joined, so that they are stored: else each fusion that uses y would read out again.
-    sums = lax.optimization_barrier(jnp.concatenate([sums, sums[:1]]))[: len(x)]
+    sums = stored(sums)  # else whoever uses y would read out again
     total, readouts = _apart(bits, sums, x, weights) if bits else (sums, None)
     y = jnp.clip(total, substrate.readout_min, substrate.readout_max)
     all_masks = jnp.concatenate(each) if settings.mask_saturated and each else None

@@ -31,6 +31,7 @@ from bss2jax.kernels.gradients.rules import Gradient, Surrogate
 from bss2jax.kernels.mesh import axes_of, gathered, over_mesh, own, pieces, shared
 from bss2jax.kernels.neurons.base import as_float32
 from bss2jax.kernels.neurons.recorded import Trace, Trial
+from bss2jax.kernels.stored import stored
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.synapses.delays import Delays, delayed
@@ -201,7 +202,7 @@ def _run(
     samples = sample + jnp.arange(drive.shape[1], dtype=jnp.int32)[:, None]
     address, noisy = (samples, block.number[None]), key is not None and circuits is not None
     words = partial(noise.stream, key)
-    normal = noise.normal_pair(words(_THRESHOLD), *address)[0] if noisy else None
+    normal = stored(noise.normal_pair(words(_THRESHOLD), *address)[0]) if noisy else None
     actual, spread = neuron, None
     if circuits is not None:
         actual, spread = neuron.on(jax.tree.map(_of_samples, circuits.neurons), normal)
@@ -220,7 +221,7 @@ def _run(
     # Jitter where spikes are recorded, not where the neurons reset: hence after the time loop.
     if noisy and circuits is not None and neuron.jitters and trace.spikes is not None:
         step = jnp.arange(drive.shape[0], dtype=jnp.int32)[:, None, None]
-        u = noise.uniform(words(_JITTER), step, *(axis[None] for axis in address))
+        u = stored(noise.uniform(words(_JITTER), step, *(axis[None] for axis in address)))
         jitter = circuits.neurons.jitter[None, None]
         moved = jitter_spikes(trace.spikes, u, jitter, neuron.dt)
         trace = trace._replace(spikes=straight_through(trace.spikes, moved))

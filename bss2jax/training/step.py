@@ -17,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
+from bss2jax.kernels.stored import stored
 from bss2jax.networks import graph as networks
 from bss2jax.networks.across import specimens
 from bss2jax.networks.graph import Params, Records
@@ -231,7 +232,8 @@ def _drawn(
         x = augment(x, k_augment, task.augmentation, place)
     if phase.on_chip and phase.chip == "resample":
         chip = specimens(task.network, k_chip, task.mismatch, substrate=task.substrate)
-    return task.encode(x), y, chip, k_noise if phase.noise else None
+    # Stored: else whoever codes or multiplies the images would augment them anew.
+    return stored(task.encode(x)), y, chip, k_noise if phase.noise else None
 
 
 def _step_of(task: Task, phase: Phase, tile: int) -> Callable[..., State]:
