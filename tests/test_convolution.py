@@ -1,6 +1,7 @@
 """Convolutions: the twin's position-by-position arithmetic, and each copy at its own place."""
 
 import math
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -106,7 +107,28 @@ def test_a_convolution_without_a_chip_is_the_product_of_its_patches(
     x, w = draw(size, channels, window, 1, outputs)
     inputs, weights = convolution.unfold(x, w, stride, padding)
     expected = np.asarray(inputs[0]) @ np.asarray(weights[0])  # whole numbers: exact in any order
-    np.testing.assert_array_equal(unfold.convolve(x, w, stride, padding), expected)
+    y, pull = jax.vjp(lambda x, w: unfold.convolve(x, w, stride, padding), x, w)
+    np.testing.assert_array_equal(y, expected)
+    slopes = jax.vjp(lambda x, w: product_of_patches(x, w, stride, padding), x, w)[1](jnp.sign(y))
+    for found, wanted in zip(pull(jnp.sign(y)), slopes):
+        np.testing.assert_array_equal(found, wanted)  # whole numbers, too
+
+
+def product_of_patches(x, w, stride, padding):
+    inputs, weights = convolution.unfold(x, w, stride, padding)
+    return inputs[0] @ weights[0]
+
+
+def test_gradients_of_a_convolution_have_channels_last():
+    """XLA makes those alone products on a CPU where they stand in a loop, as in a training."""
+
+    def loss(x, w):
+        return jnp.square(unfold.convolve(x, w, 1, "SAME")).sum()
+
+    x, w = jnp.ones((3, 8, 8, 4)), jnp.ones((3, 3, 4, 5))
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(x, w).as_text()
+    layouts = re.findall(r"dim_numbers = (.*?), window", text)
+    assert layouts == 3 * ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"]
 
 
 @pytest.mark.parametrize(

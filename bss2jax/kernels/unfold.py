@@ -5,6 +5,7 @@ Layouts are JAX's and flax's: channels last, kernels `[*window, C, N]`.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -63,9 +64,48 @@ def convolve(
     window, *_ = window_of(x, w, 1)
     steps, size = each_axis(stride, window), x.shape[1:-1]
     pads = _pads(size, window, steps, padding, (1,) * len(window))
-    axes = "HW"[: len(window)]
+    return _convolved(x, w, tuple(steps), tuple(pads))
+
+
+# Backward as forward, with channels last: XLA turns convolutions of other layouts into products for
+# a CPU only outside of loops, and inside took sixty times as long (jaxlib 0.10.1).
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolved(
+    x: jax.Array, w: jax.Array, stride: tuple[int, ...], pads: tuple[tuple[int, int], ...]
+) -> jax.Array:
+    return _channels_last(x, w, stride, pads)
+
+
+def _forward(x: jax.Array, w: jax.Array, stride: Any, pads: Any) -> tuple[jax.Array, tuple]:
+    return _channels_last(x, w, stride, pads), (x, w)
+
+
+def _backward(stride: Any, pads: Any, kept: tuple, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Gradients of x and w: convolutions of dy with the turned window, and of x with dy."""
+    x, w = kept
+    axes = tuple(range(1, x.ndim - 1))
+    one = (1,) * len(axes)
+    sizes = [(x.shape[a], w.shape[a - 1], (dy.shape[a] - 1) * s + 1) for a, s in zip(axes, stride)]
+    before = [k - 1 - pad for (_, k, _), (pad, _) in zip(sizes, pads)]
+    around = [(lo, n + k - 1 - taken - lo) for lo, (n, k, taken) in zip(before, sizes)]
+    turned = jnp.flip(w, tuple(a - 1 for a in axes)).swapaxes(-1, -2)
+    dx = _channels_last(dy, turned, one, around, spread=stride)
+    # Samples in the place of channels, and the other way round.
+    around = [(lo, k - 1 + taken - n - lo) for (lo, _), (n, k, taken) in zip(pads, sizes)]
+    dw = _channels_last(x.swapaxes(0, -1), jnp.moveaxis(dy, 0, -2), one, around, dilation=stride)
+    return dx, jnp.moveaxis(dw, 0, -2)
+
+
+_convolved.defvjp(_forward, _backward)
+
+
+def _channels_last(
+    x: jax.Array, w: jax.Array, stride: Any, pads: Any, spread: Any = None, dilation: Any = None
+) -> jax.Array:
+    axes = "HW"[: x.ndim - 2]
     return lax.conv_general_dilated(
-        x, w, steps, pads, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        x, w, stride, pads, lhs_dilation=spread, rhs_dilation=dilation,
+        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         precision=lax.Precision.HIGHEST,
     )  # fmt: skip
 
