@@ -44,10 +44,16 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def _keys() -> list[str]:
-    """Keys that an override may set; of phases those of the first two."""
-    names = [key.name for key in keys() if not key.kinds]
-    phases = [name.replace(".N.", f".{n}.") for name in names if ".N." in name for n in (0, 1)]
-    return [f"{name}=" for name in [*(n for n in names if ".N." not in n), *phases]]
+    """Keys that an override may set; of phases those of the first two, of layers of the first six.
+
+    Which layers a config has is known once it is read, and scripts are made before.
+    """
+    names = list(dict.fromkeys(key.name for key in keys()))
+    known = [name for name in names if ".N." not in name]
+    for table, count in (("phases", 2), ("layers", 6)):
+        of_table = [name for name in names if name.startswith(f"{table}.N.")]
+        known += [name.replace(".N.", f".{n}.") for n in range(count) for name in of_table]
+    return [f"{name}=" for name in known]
 
 
 def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

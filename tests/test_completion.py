@@ -12,6 +12,7 @@ CASES = [
     (["tr"], ["train"]),
     (["chip", "ca"], ["calibrate"]),
     (["train", "mnist_sp"], ["mnist_spiking"]),
+    (["train", "digits", "layers.1.tau_me"], ["layers.1.tau_mem="]),
     (["train", "ow"], ["own.toml"]),
     (["train", "runs/"], ["runs/deep.toml"]),
     (["data", "show", "euro"], ["eurosat"]),

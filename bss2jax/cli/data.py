@@ -35,7 +35,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    print(_class_counts(_load(arguments.name)))
+    print(_class_counts(_load(arguments)))
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -45,7 +45,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
     from bss2jax import plot  # says which extra it needs, where matplotlib is missing
 
-    dataset = _load(arguments.name)
+    dataset = _load(arguments)
     path = Path(arguments.out or f"{dataset.name}.png")
     print(_class_counts(dataset))
     try:
@@ -56,11 +56,12 @@ def _show(arguments: argparse.Namespace) -> None:
     print(f"\n{path}")
 
 
-def _load(name: str) -> "Dataset":
+def _load(arguments: argparse.Namespace) -> "Dataset":
     from bss2jax import data
 
     try:
-        return data.load(name)
+        with arguments.window.stage(f"reading {arguments.name}"):
+            return data.load(arguments.name)
     except ValueError as error:
         raise CallError(str(error)) from None
 

@@ -17,4 +17,6 @@ def add(commands: Commands) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from bss2jax import report
 
-    print(report.write(arguments.runs, arguments.out))
+    with arguments.window.stage("writing the page"):
+        page = report.write(arguments.runs, arguments.out)
+    print(page)
