@@ -9,8 +9,11 @@ import pytest
 
 import bss2jax as b
 from bss2jax.kernels.norm import EPSILON, Moments, batch_norm, fold
+from bss2jax.kernels.synapses.base import product
 from bss2jax.kernels.synapses.codes import Codes
+from bss2jax.kernels.synapses.given import sent_of
 from bss2jax.kernels.synapses.summed import Summed
+from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.mapping.plan import as_matrix
 from bss2jax.networks import (
     LI,
@@ -57,7 +60,7 @@ def trained():
 PARAMS, STATE = trained()
 
 
-@partial(jax.jit, static_argnames=("network", "on", "training", "observe"))
+@partial(jax.jit, static_argnames=("network", "on", "training", "observe", "precision"))
 def run(network, params, state, x, chip=None, key=None, **how):
     return network.apply(params, state, x, chip, key, **how)
 
@@ -180,3 +183,34 @@ def test_what_cannot_be_normalised_is_refused(settings, message):
 def test_delayed_neurons_have_no_norm():
     with pytest.raises(ValueError, match="norm: it is of lif and conv_lif layers"):
         build([Regular(), DelayedLIF(outputs=2, norm="batch"), LI(outputs=2)], (3,))
+
+
+def test_convolutions_of_less_precision_are_those_of_float32_but_for_rounding():
+    """8 bits of each factor and of the product: within 1.2 % of the largest one."""
+    shape = (3, 4, 6, 6, 5)
+    z = jnp.asarray(RNG.random(shape) < 0.4, jnp.float32)
+    w = jnp.asarray(RNG.normal(size=(45, 8)), jnp.float32)
+    dy = jnp.asarray(RNG.normal(size=(3, 4, 6 * 6 * 8)), jnp.float32)
+
+    @partial(jax.jit, static_argnames="precision")
+    def all_of(z, w, dy, precision):
+        sent = lambda z: sent_of(Windows(z, (3, 3), 1, 1, precision), 45)  # noqa: E731
+        y, back = jax.vjp(lambda z, w: product(sent(z), w), z, w)
+        return y, *back(dy.astype(y.dtype))
+
+    exact, rounded = all_of(z, w, dy, "float32"), all_of(z, w, dy, "bfloat16")
+    assert [a.dtype.name for a in rounded] == ["bfloat16", "float32", "float32"]
+    for one, other in zip(exact, rounded):
+        assert jnp.abs(one - other.astype(jnp.float32)).max() <= 0.012 * jnp.abs(one).max()
+
+
+def test_training_of_less_precision_takes_the_same_direction():
+    def slope(precision):
+        def loss(params):
+            settings = {"on": "float", "training": True, "precision": precision}
+            return jnp.square(run(NETWORK, params, STATE, X[:20], **settings)[0] - 1).sum()
+
+        return jnp.concatenate([g.ravel() for g in jax.tree.leaves(jax.grad(loss)(PARAMS))])
+
+    one, other = slope("float32"), slope("bfloat16")
+    assert one @ other >= 0.98 * jnp.linalg.norm(one) * jnp.linalg.norm(other)

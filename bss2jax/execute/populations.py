@@ -195,7 +195,7 @@ def _run(
         strength = None if circuits is None else circuits.recurrent_strength
         back = synapses(block.recurrent, block.recurrent_unit, strength)
         recurrent = within(*back, block.delays[1])
-    drive = _biased(delayed(sent, w, shown, block.delays[0]), block.bias)
+    drive = _biased(delayed(sent, w, shown, block.delays[0]).astype(w.dtype), block.bias)
     if neuron.apart:
         drive = by_sign(drive, sent.positions)
     # The neurons on their circuits, in one trial a sample.
@@ -215,7 +215,7 @@ def _run(
     )
     settings: dict[str, Any] = {"membrane": membrane}
     if gradient.models and shown is not None:
-        known = _biased(delayed(sent, w, None, block.delays[0]), block.bias)
+        known = _biased(delayed(sent, w, None, block.delays[0]).astype(w.dtype), block.bias)
         settings["known"] = lax.stop_gradient(known)
     trace = gradient.run(neuron, actual, drive, recurrent, trial, **settings)
     # Jitter where spikes are recorded, not where the neurons reset: hence after the time loop.

@@ -1,7 +1,7 @@
 """A network: layers in the order of a graph, as one value with pure functions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
@@ -15,7 +15,16 @@ from bss2jax.kernels.coding import normalise
 from bss2jax.kernels.synapses.delays import Delays
 from bss2jax.mapping.plan import Plan, plan_network, tree_of
 from bss2jax.networks.codes import raster_of
-from bss2jax.networks.layer import EXECUTIONS, Arrays, Execution, How, Layer, folded, kind_of
+from bss2jax.networks.layer import (
+    EXECUTIONS,
+    Arrays,
+    Execution,
+    How,
+    Layer,
+    Precision,
+    folded,
+    kind_of,
+)
 from bss2jax.networks.signal import Signal
 from bss2jax.text import Shown, Told
 
@@ -168,6 +177,7 @@ class Network(Shown):
         sample: jax.Array | int = 0,
         on: On,
         training: bool = False,
+        precision: Precision = "float32",
         shown: Mapping[str, jax.Array] | None = None,
         observe: Sequence[str] = (),
     ) -> tuple[jax.Array, State, Records]:
@@ -182,6 +192,7 @@ class Network(Shown):
             sample: number of the batch's first sample, which noise depends on.
             on: an execution for all layers, or executions by layer name (others are `ideal`).
             training: whether dropout and training noise apply.
+            precision: of the factors of convolutions of spikes in training on `float`.
             shown: outputs of layers that were measured, by name: forward they are taken for those
                 of the layer, backward the layer's own gradient applies.
             observe: what records hold besides: `output` of every layer, `spikes` of codes and
@@ -205,6 +216,8 @@ class Network(Shown):
         records: Records = {}
         for node in self.nodes:
             how = self._how(node, each[node.name], chip, key, sample, training, tuple(observe))
+            if training and each[node.name] == "float":
+                how = replace(how, precision=precision)
             inputs = [signals[name] for name in node.inputs]
             if not node.layer.takes_coded:
                 inputs = [raster_of(signal) for signal in inputs]
@@ -216,7 +229,7 @@ class Network(Shown):
             record |= {name: raster_of(y) for name in observe if name in node.after.observed}
             after |= {node.name: kept} if kept else {}
             records |= {node.name: record} if record else {}
-        return raster_of(y), after, records
+        return floats(raster_of(y)), after, records
 
     def _check(
         self,

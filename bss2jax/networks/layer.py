@@ -23,6 +23,7 @@ from bss2jax.settings import Checked
 
 Execution = Literal["float", "ideal", "chip"]
 EXECUTIONS: tuple[Execution, ...] = get_args(Execution)
+Precision = Literal["float32", "bfloat16"]
 Arrays = dict[str, jax.Array]
 Applied = tuple[jax.Array, Arrays, Arrays]  # output, state, record
 
@@ -51,6 +52,7 @@ class How:
         place: where the plan puts the layer on the chip; None for a layer that asks for nothing.
         observe: what else records hold, of what `Network.apply` can be asked for.
         delays: of the links between chips, for what a population is sent and within it; None: none.
+        precision: of the factors of convolutions in training on `float`, and of spikes.
     """
 
     chip: Chip | None
@@ -63,6 +65,7 @@ class How:
     place: Any = field(default=None, metadata={"static": True})
     observe: tuple[str, ...] = field(default=(), metadata={"static": True})
     delays: tuple[Delays | None, Delays | None] = (None, None)
+    precision: Precision = field(default="float32", metadata={"static": True})
 
     @property
     def noise(self) -> jax.Array | None:

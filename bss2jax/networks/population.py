@@ -332,6 +332,7 @@ class SpikingPopulation(Population):
         z: Any = recording.spikes
         z = dropped(z.reshape(*z.shape[:2], *how.after.size), self.dropout, how)
         record = {"spikes": how.after.flat(z.sum(axis=0))}
+        z = z.astype(how.precision)  # whole numbers, which the next layer takes as they are
         if recording.membrane is not None:
             v = self.potential(recording.membrane, params, how.before[0].dt)
             record["membrane"] = v.reshape(z.shape)

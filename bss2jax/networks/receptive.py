@@ -14,7 +14,7 @@ from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.kernels.unfold import output_shape, patches
 from bss2jax.mapping.plan import as_matrix
 from bss2jax.mapping.populations import PopulationDemand
-from bss2jax.networks.layer import Applied, Arrays, How, NotNegative, Positive, per_axis
+from bss2jax.networks.layer import Applied, Arrays, How, NotNegative, Positive, Precision, per_axis
 from bss2jax.networks.normed import NormedPopulation
 from bss2jax.networks.signal import Signal
 
@@ -71,7 +71,7 @@ class ConvLIF(NormedPopulation):
         before, w = how.before[0], self.weights(params, *how.before)["weight"]
         sent: Sent
         if self.shared:
-            sent, w = self.seen(x[0], before), as_matrix(w)
+            sent, w = self.seen(x[0], before, how.precision), as_matrix(w)
         else:
             # Of spikes, or of values that are still to be coded as spikes, each by itself.
             sent = sent_of(jax.tree.map(lambda x: self.fields(x, before), x[0]), w.shape[1])
@@ -81,10 +81,10 @@ class ConvLIF(NormedPopulation):
         z, record = self.fired(recording, params | state, how)
         return z, state, record
 
-    def seen(self, x: Any, before: Signal) -> Windows:
+    def seen(self, x: Any, before: Signal, precision: Precision = "float32") -> Windows:
         """Returns what the windows see of `[T, B, *before]` spikes, or of values to be coded."""
         stride = per_axis(self.stride, len(before.size) - 1)
-        return Windows(x, self.taps(before), stride, self.padding)
+        return Windows(x, self.taps(before), stride, self.padding, precision)
 
     def fields(self, x: jax.Array, before: Signal) -> jax.Array:
         """Returns what each position sees of `[..., *before]`: `[..., P, K]`."""

@@ -80,10 +80,11 @@ class ShortcutLIF(ConvLIF):
         return {name: codes.shown(w, unit).reshape(params[name].shape) for name, w in kept.items()}
 
     def apply(self, params: Arrays, state: Arrays, *x: Any, how: How) -> Applied:
-        before, other, sent = how.before, self.other(*how.before), self.seen(x[0], how.before[0])
+        before, other = how.before, self.other(*how.before)
+        sent = self.seen(x[0], before[0], how.precision)
         shortcut: Any = Own(raster_of(x[1]))
         if other is not None:
-            shortcut = other.seen(x[1], before[1])
+            shortcut = other.seen(x[1], before[1], how.precision)
         settings: dict[str, Any] = {"gradient": self.rule, "observe": self.observed(how)}
         if self.norm and by_batch(how):
             main, second = self._matrices(params, *before)

@@ -8,7 +8,7 @@ import jax
 import optax
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from bss2jax.networks.layer import Execution
+from bss2jax.networks.layer import Execution, Precision
 from bss2jax.settings import Checked
 
 Rate = Annotated[float, Gt(0), Lt(float("inf"))]
@@ -123,6 +123,8 @@ class Phase(Checked):
             `skip` such steps and count them.
         keep: which parameters the phase ends with: those of the epoch `best` on validation data, or
             the `last`.
+        precision: of the factors of convolutions of spikes on `float`; `bfloat16` is several times
+            faster on a GPU. Sums, norms, membranes, parameters and evaluations are float32.
         start: the directory of a finished run, whose final parameters the phase starts from; the
             phases before it are then left out.
     """
@@ -142,6 +144,7 @@ class Phase(Checked):
     augment: bool = True
     on_nonfinite: Literal["stop", "skip"] = "stop"
     keep: Literal["best", "last"] = "best"
+    precision: Precision = "float32"
     start: Annotated[str, MinLen(1)] | None = None
 
     def __post_init__(self) -> None:

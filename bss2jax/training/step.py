@@ -289,8 +289,9 @@ def _loss(
 ) -> tuple[jax.Array, tuple]:
     """The mean loss of some samples, of which one has a number; scores, state and records."""
     scores, state, found = task.network.apply(
-        params, state, x, chip, noise, sample=sample, on=phase.on, training=True
-    )
+        params, state, x, chip, noise, sample=sample, on=phase.on, training=True,
+        precision=phase.precision,
+    )  # fmt: skip
     part = objectives.Part(weight, axes)
     mean = part.mean(objectives.loss(scores, y, task.objective))
     mean += objectives.penalty(params, found, task.objective, epoch, part)
