@@ -204,6 +204,7 @@ def test_convolutions_of_less_precision_are_those_of_float32_but_for_rounding():
         assert jnp.abs(one - other.astype(jnp.float32)).max() <= 0.012 * jnp.abs(one).max()
 
 
+@pytest.mark.slow  # compiles the training twice; the test before has what is new in it
 def test_training_of_less_precision_takes_the_same_direction():
     def slope(precision):
         def loss(params):

@@ -71,8 +71,8 @@ def convolve(
 
 
 # Backward as forward, with channels last: XLA turns convolutions of other layouts into products for
-# a CPU only outside of loops, and inside took sixty times as long (jaxlib 0.10.1). On a GPU it knows the
-# gradients of convolutions for what they are.
+# a CPU only outside of loops, and inside took sixty times as long (jaxlib 0.10.1). For a GPU
+# it knows what gradients of convolutions are.
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolved(
     x: jax.Array, w: jax.Array, stride: tuple[int, ...], pads: tuple[tuple[int, int], ...]

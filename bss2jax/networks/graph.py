@@ -1,7 +1,7 @@
 """A network: layers in the order of a graph, as one value with pure functions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
@@ -215,12 +215,8 @@ class Network(Shown):
         after: State = {}
         records: Records = {}
         for node in self.nodes:
-            how = self._how(node, each[node.name], chip, key, sample, training, tuple(observe))
-            if training and each[node.name] == "float":
-                how = replace(how, precision=precision)
-            inputs = [signals[name] for name in node.inputs]
-            if not node.layer.takes_coded:
-                inputs = [raster_of(signal) for signal in inputs]
+            how = self._how(node, each, chip, key, sample, training, tuple(observe), precision)
+            inputs = _inputs(node, signals)
             own, kept = params.get(node.name, {}), state.get(node.name, {})
             y, kept, record = node.layer.apply(own, kept, *inputs, how=how)
             if shown is not None and node.name in shown:
@@ -253,14 +249,16 @@ class Network(Shown):
     def _how(
         self,
         node: Node,
-        execution: Execution,
+        each: Mapping[str, Execution],
         chip: Chip | None,
         key: jax.Array | None,
         sample: jax.Array | int,
         training: bool,
         observe: tuple[str, ...],
+        precision: Precision,
     ) -> How:
         """How a layer works: its chip, its place on it and its key."""
+        execution = each[node.name]
         on_chip = execution == "chip"
         return How(
             chip if on_chip else None,
@@ -268,6 +266,7 @@ class Network(Shown):
             self.plan.place(node.name) if on_chip and node.name in self.plan.names else None,
             observe,
             self._delays(node) if on_chip else (None, None),
+            precision if training and execution == "float" else "float32",
         )  # fmt: skip
 
     def _delays(self, node: Node) -> tuple[Delays | None, Delays | None]:
@@ -291,6 +290,12 @@ def _delays_of(between: np.ndarray, source: np.ndarray | None, target: np.ndarra
     steps = tuple(np.unique(between[pairs]).tolist())
     as_int = partial(jnp.asarray, dtype=jnp.int32)
     return Delays(as_int(between), as_int(source), as_int(target), steps)
+
+
+def _inputs(node: Node, signals: Mapping[str, Any]) -> list[Any]:
+    """What a layer is given: spikes that are still to be coded only where it takes them."""
+    given = [signals[name] for name in node.inputs]
+    return given if node.layer.takes_coded else [raster_of(signal) for signal in given]
 
 
 def _demand(node: Node) -> Any:

@@ -312,7 +312,7 @@ class SpikingPopulation(Population):
     def initial_std(self, before: Signal) -> float:
         if self.init_std is not None:
             return self.init_std
-        sent = self.fan_in(before) * (before.events or _EVENTS) / before.steps
+        sent = self.fan_in(before) * (before.density or _EVENTS / before.steps)
         return fluctuating_std(sent, self.tau_mem, self.tau_syn, before.dt, self.integrator)
 
     def complaint(self, record: Mapping[str, float], after: Signal) -> str:

@@ -168,7 +168,7 @@ class Spikes(Timed):
     @property
     def density(self) -> float | None:
         """Share of the raster's entries that are spikes, at most; None where that is not known."""
-        return None if self.events is None else self.events / self.steps
+        return None if self.events is None else min(1.0, self.events / self.steps)
 
     def joined(self, others: Sequence[Signal]) -> Self:
         # What several send together is not worked out.
