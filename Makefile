@@ -60,9 +60,10 @@ kills: .venv/test
 fuzz: .venv/test
 	$(BIN)/python tests/fuzz.py
 
-bench: .venv/test
-	$(BIN)/python benchmarks/vmm.py
-	$(BIN)/python benchmarks/spiking.py
+# Training steps beside those of other libraries, in an environment of its own. On Linux the torch
+# of PyPI is for CUDA, gigabytes: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has less.
+bench: .venv-bench/made
+	.venv-bench/bin/python benchmarks/peers
 
 # Executed at full size where they have changed: minutes. `make docs` shows them as tutorials.
 notebooks: $(patsubst notebooks/%,runs/notebooks/%,$(wildcard notebooks/*.ipynb))
@@ -75,7 +76,7 @@ format: .venv/test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest
+	rm -rf .venv .venv-bench .venv-lowest .venv-newest
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -87,6 +88,12 @@ clean:
 
 .venv/test: .venv/bin/python pyproject.toml
 	$(BIN)/python $(PIP) --editable . --group test
+	touch $@
+
+.venv-bench/made: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python $(PIP) --upgrade pip
+	.venv-bench/bin/python $(PIP) --editable . --group bench
 	touch $@
 
 .venv/notebooks: .venv/bin/python pyproject.toml

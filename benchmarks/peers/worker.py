@@ -1,0 +1,45 @@
+"""One library in a process of its own, which takes a step whenever it is told to."""
+
+import importlib
+import resource
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from workload import Case
+
+
+def asked(connection: Connection, word: str) -> Any:
+    """Returns the answer to a word: `step`, `outputs`; to `end` there is none."""
+    connection.send(word)
+    return connection.recv()
+
+
+def serve(connection: Connection, module: str, name: str, case: Case) -> None:
+    """Builds a library's training and sends its outputs; then answers words.
+
+    A step is answered with its milliseconds and minor faults. Where the training cannot be built,
+    the reason is sent as a sentence.
+    """
+    try:
+        training = getattr(importlib.import_module(module), name)(case)
+        connection.send(_host(training.outputs()))
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        connection.send(f"{type(error).__name__}: {reason}")
+        return
+    while (word := connection.recv()) != "end":
+        connection.send(_measured(training) if word == "step" else _host(training.outputs()))
+
+
+def _host(outputs: tuple) -> tuple:
+    return tuple(None if each is None else np.asarray(each) for each in outputs)
+
+
+def _measured(training: Any) -> tuple[float, int]:
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    begin = time.perf_counter()
+    training.step()
+    elapsed = 1e3 * (time.perf_counter() - begin)
+    return elapsed, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
