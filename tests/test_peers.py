@@ -36,7 +36,9 @@ def test_by_hand_dense_and_with_events_are_the_reference_and_learn_alike(recurre
 
 def test_equations_differ_where_they_say_so():
     case = Case(60, 3, 20, 4, density=0.1)
-    first = [reference(case, Equations(**{name: True})) for name in ("subtracts", "late", "delayed")]
+    first = [
+        reference(case, Equations(**{name: True})) for name in ("subtracts", "late", "delayed")
+    ]
     spikes, scores = reference(case, Equations())
     assert (first[2][0] == spikes).all() and not np.allclose(first[2][1], scores)
     # Currents that act a step later give the spikes of a step before, at rest in the first.

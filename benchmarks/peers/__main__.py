@@ -1,17 +1,17 @@
 """Training steps of bss2jax and of other libraries of spiking networks, side by side.
 
-    python benchmarks/peers [--cases T100 T32 recurrent] [--only NAME ...] [--repeats 20]
+    python benchmarks/peers [--cases T100 T32 recurrent] [--only NAME ...] [--repeats 10]
         [--out FILE]
 
 In an environment with the group `bench`, or by `make bench`. All have the same weights, spikes and
 labels; `workload.py` has the equations. Each runs in a process of its own and waits while others
-take their steps, round by round. First its outputs are compared with a reference in NumPy, which
-has the library's own equations where they cannot be set: the notes say in what they differ. A
-library that is not there, whose outputs are not those, or which does not learn, is left out with a
-sentence.
+take their turns of some steps, round by round. First its outputs are compared with a reference in
+NumPy, which has the library's own equations where they cannot be set: the notes say in what they
+differ. A library that is not there, whose outputs are not those, or which does not learn, is left
+out with a sentence.
 
-Beside the times stand minor faults of a step: what is allocated anew is paid for. Ratios are best
-over best, to a scan with its gradient written by hand.
+Beside the times stand minor faults of a step: what is allocated anew is paid for. Ratios are to a
+scan with its gradient written by hand: best over best, and the median of those of each round.
 """
 
 import argparse
@@ -57,14 +57,14 @@ ENTRIES = {
     "spikingjelly": Entry("of_torch"),
 }
 OURS = {"hand": "by hand", "dense": "bss2jax, dense", "events": "bss2jax, events"}
-WARM = 2  # rounds that do not count
+WARM = 1  # rounds that do not count
 # A sum in float32 now and then falls to the other side of a threshold, and what follows differs.
 SPIKES, SCORES = 1e-3, 1e-2  # shares of spikes, and of samples, that may differ
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One library in one case: `[rounds]` milliseconds and minor faults."""
+    """One library in one case: `[rounds, steps of a turn]` milliseconds and minor faults."""
 
     times: np.ndarray
     faults: np.ndarray
@@ -73,6 +73,11 @@ class Measured:
     def best(self) -> float:
         """Milliseconds of the fastest step."""
         return float(self.times.min())
+
+    def over(self, other: "Measured") -> tuple[float, float]:
+        """Returns the ratio of the best, and the median of the ratios of each round's best."""
+        each = self.times.min(1) / other.times.min(1)
+        return self.best / other.best, float(np.median(each))
 
 
 def wrong(case: Case, equations: Equations, found: tuple) -> str:
@@ -111,14 +116,14 @@ def measure(case: Case, names: list[str], repeats: int) -> dict[str, Measured]:
             print(f"{name}, {case}: left out: {problem}")
         else:
             ready[name] = connection
-    steps = range(WARM + repeats)
-    rounds = np.array([[worker.asked(one, "step") for one in ready.values()] for _ in steps])[WARM:]
+    turns = range(WARM + repeats)
+    rounds = np.array([[worker.asked(one, "turn") for one in ready.values()] for _ in turns])[WARM:]
     before, found = loss(reference(case, Equations())[1], case.labels()), {}
     for i, (name, connection) in enumerate(ready.items()):
         after = loss(worker.asked(connection, "outputs")[1], case.labels())
         connection.send("end")
         if after < before:
-            found[name] = Measured(rounds[:, i, 0], rounds[:, i, 1])
+            found[name] = Measured(rounds[:, i, :, 0], rounds[:, i, :, 1])
         else:
             print(f"{name}, {case}: left out: its loss rose from {before:.2f} to {after:.2f}")
     return found
@@ -132,9 +137,12 @@ def described(found: dict[str, dict[str, Measured]], repeats: int) -> str:
         + [word for of in found.values() for word in _cells(of, name)]
         for name in names
     ]
-    header = [""] + [word for case in found for word in (f"{case}, ms", "ratio", "faults")]
+    columns = ("ratio", "median", "faults")
+    header = [""] + [word for case in found for word in (f"{case}, ms", *columns)]
     notes = [f"{case}: {CASES[case]}." for case in found]
-    notes.append(f"ms: the best of {repeats} steps; ratio: to by hand, best over best.")
+    steps = f"{repeats} turns of {worker.TURN} steps"
+    notes.append(f"ms: the best step of {steps}; ratio: to by hand, best over best; median: of the")
+    notes.append("ratios of each round, each of the best of a turn; faults: minor ones of a step.")
     for name in names:
         told = [each for each in (str(ENTRIES[name].equations), ENTRIES[name].note) if each]
         notes += [f"{name}: {'; '.join(told)}."] if told else []
@@ -142,19 +150,20 @@ def described(found: dict[str, dict[str, Measured]], repeats: int) -> str:
         peers = {name: one.best for name, one in of.items() if name not in OURS}
         if peers and "events" in of and "dense" in of:
             fastest = min(peers, key=lambda name: peers[name])
-            times = [peers[fastest] / of[own].best for own in ("events", "dense")]
+            events, dense = (of[fastest].over(of[own]) for own in ("events", "dense"))
             notes.append(
-                f"{case}: the fastest peer, {fastest}, takes {times[0]:.2f} times as long as "
-                f"bss2jax with events, {times[1]:.2f} times as long as dense."
+                f"{case}: the fastest peer, {fastest}, takes {events[0]:.2f} times as long as "
+                f"bss2jax with events (median {events[1]:.2f}), {dense[0]:.2f} times as long as "
+                f"dense ({dense[1]:.2f})."
             )
     return f"{machine()}\n\n{table(header, rows)}\n\n" + "\n".join(notes)
 
 
-def _cells(of: dict[str, Measured], name: str) -> tuple[str, str, str]:
+def _cells(of: dict[str, Measured], name: str) -> tuple[str, ...]:
     if name not in of:
-        return "", "", ""
-    ratio = f"{of[name].best / of['hand'].best:.2f}" if "hand" in of else ""
-    return f"{of[name].best:.1f}", ratio, f"{np.median(of[name].faults):.0f}"
+        return ("",) * 4
+    ratios = (f"{r:.2f}" for r in of[name].over(of["hand"])) if "hand" in of else ("", "")
+    return f"{of[name].best:.1f}", *ratios, f"{np.median(of[name].faults):.0f}"
 
 
 def found_version(name: str) -> str:
@@ -183,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--only", nargs="*", choices=ENTRIES, default=list(ENTRIES))
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=10, help="turns of each")
     parser.add_argument("--out", type=Path, help="file that the table is written to, too")
     args = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")

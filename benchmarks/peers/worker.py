@@ -1,4 +1,4 @@
-"""One library in a process of its own, which takes a step whenever it is told to."""
+"""One library in a process of its own, which takes some steps whenever it is told to."""
 
 import importlib
 import resource
@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from workload import Case
 
+TURN = 3  # steps one after the other, as in a training: the first finds cold caches
+
 
 def asked(connection: Connection, word: str) -> Any:
-    """Returns the answer to a word: `step`, `outputs`; to `end` there is none."""
+    """Returns the answer to a word: `turn`, `outputs`; to `end` there is none."""
     connection.send(word)
     return connection.recv()
 
@@ -19,8 +21,8 @@ def asked(connection: Connection, word: str) -> Any:
 def serve(connection: Connection, module: str, name: str, case: Case) -> None:
     """Builds a library's training and sends its outputs; then answers words.
 
-    A step is answered with its milliseconds and minor faults. Where the training cannot be built,
-    the reason is sent as a sentence.
+    A turn is answered with milliseconds and minor faults of each of its steps. Where the training
+    cannot be built, the reason is sent as a sentence.
     """
     try:
         training = getattr(importlib.import_module(module), name)(case)
@@ -30,7 +32,10 @@ def serve(connection: Connection, module: str, name: str, case: Case) -> None:
         connection.send(f"{type(error).__name__}: {reason}")
         return
     while (word := connection.recv()) != "end":
-        connection.send(_measured(training) if word == "step" else _host(training.outputs()))
+        if word == "turn":
+            connection.send([_measured(training) for _ in range(TURN)])
+        else:
+            connection.send(_host(training.outputs()))
 
 
 def _host(outputs: tuple) -> tuple:
