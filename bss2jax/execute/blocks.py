@@ -96,7 +96,7 @@ def run(
 
     # The pairs, then the last block where their number is odd.
     bits = _count_bits(grid) if settings.observe else 0
-    sums = jnp.zeros(shape, jnp.int32 if bits else jnp.float32)
+    sums = jnp.zeros(shape, _packed(grid) if bits else jnp.float32)
     each: list[jax.Array] = []
     if pairs:
         laid = None if columns is None else _of_pairs(columns, pairs)
@@ -211,16 +211,25 @@ def _count_bits(grid: Grid) -> int:
     return bits
 
 
+def _packed(grid: Grid) -> type:
+    """Returns the type that holds sums and numbers in one: float32, which knows NaN, if it can."""
+    return jnp.float32 if _count_bits(grid) + grid.row_blocks.bit_length() <= 24 else jnp.int32
+
+
 def _added(bits: int, sums: jax.Array, readout: jax.Array, clipped: jax.Array) -> jax.Array:
     if not bits:
         return sums + readout
-    return sums + readout.astype(jnp.int32) + jnp.where(clipped, 1 << bits, 0)
+    one = jnp.asarray(1 << bits, sums.dtype)
+    return sums + readout.astype(sums.dtype) + jnp.where(clipped, one, 0)
 
 
 def _apart(
     bits: int, sums: jax.Array, x: jax.Array, weights: Stripes
 ) -> tuple[jax.Array, jax.Array]:
     """Takes sums of readouts, and the numbers of clipped ones beside them, apart."""
+    if sums.dtype == jnp.float32:  # whole numbers below 2^24
+        count = jnp.floor((sums + 2.0 ** (bits - 1)) * 2.0**-bits)
+        return sums - count * 2.0**bits, count.astype(jnp.int32)
     readouts = (sums + 2 ** (bits - 1)) >> bits
     total = (sums - (readouts << bits)).astype(jnp.float32)
     # Integers hide what is not a number.
