@@ -151,25 +151,31 @@ def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
         same(eager, jax.jit(lambda: run(*args))())
 
 
+@pytest.mark.parametrize("trained", (False, True))  # parameters of the neurons
 @pytest.mark.parametrize("name", often("lif"))  # blocks are cut before any neuron
-def test_neurons_in_blocks_are_the_population_as_a_whole(chip, name, monkeypatch):
+def test_neurons_in_blocks_are_the_population_as_a_whole(chip, name, trained, monkeypatch):
     """Bit for bit; gradients too, but for the order of sums."""
     raster, w, _ = drawn()
-    params = jnp.linspace(0.9, 1.1, N)  # a parameter of each neuron
+    leak = 0.05 * jnp.linspace(0.9, 1.1, N)  # a parameter of each neuron, and one of all
 
-    def both(w, params):
-        neuron = replace(NEURONS[name], leak=0.05 * params)
-        run = partial(recorded, chip, raster, neuron=neuron)
-        y, back = jax.vjp(run, w)
+    def run(w, raster, leak, tau_mem):
+        neuron = replace(NEURONS[name], leak=leak, tau_mem=tau_mem)
+        return recorded(chip, raster, w, neuron)
+
+    def both():
+        if trained:
+            y, back = jax.vjp(partial(run, w, raster), leak, jnp.float32(6e-6))
+        else:
+            y, back = jax.vjp(partial(run, leak=leak, tau_mem=6e-6), w, raster)
         return y, back([jnp.cos(jnp.arange(a.size, dtype=jnp.float32)).reshape(a.shape) for a in y])
 
-    whole, (dw,) = both(w, params)
+    whole, slopes = both()
     monkeypatch.setattr(populations, "STRENGTHS", 8 * K * 5)  # three blocks, the last one filled up
     populations._population.clear_cache()
-    blocks, (dw_blocks,) = both(w, params)
+    blocks, slopes_of_blocks = both()
     populations._population.clear_cache()
     same(blocks, whole)
-    close(dw_blocks, dw)
+    close(slopes_of_blocks, slopes)
 
 
 def test_neurons_are_the_same_in_any_order_and_on_any_chips(chip):
@@ -443,9 +449,10 @@ def test_a_step_of_training_keeps_one_array_of_the_hidden_layer():
     assert temporaries < 4.2 * array
 
 
-def test_a_population_of_65536_neurons_stays_within_bounds(chip):
-    """Strengths of all of its synapses would be 411 MB; its blocks take 64 MiB each."""
-    inputs, neurons, members = 784, 65536, 8
+@pytest.mark.parametrize("neurons", (pytest.param(16384, marks=pytest.mark.slow), 65536))
+def test_a_population_of_any_size_takes_the_memory_of_one_block(chip, neurons):
+    """What is beside results and what is given: strengths and membranes of all would be 430 MB."""
+    inputs, members, steps, batch = 784, 8, 10, 5
     circuits = jnp.arange(64 * members, dtype=jnp.int32).reshape(64, members)
 
     def loss(w, chip):
@@ -453,10 +460,15 @@ def test_a_population_of_65536_neurons_stays_within_bounds(chip):
             chip, jnp.zeros(neurons, jnp.int32), jnp.tile(circuits, (neurons // 64, 1)),
             inputs=inputs,
         )  # fmt: skip
-        return population(jnp.ones((2, 1, inputs)), w, LIF(), placed, codes=Codes()).spikes.sum()
+        sent = jnp.ones((steps, batch, inputs))
+        return population(sent, w, LIF(), placed, codes=Codes()).spikes.sum()
 
     w = jax.ShapeDtypeStruct((inputs, neurons), jnp.float32)
     compiled = jax.jit(jax.grad(loss)).lower(w, chip).compile()
-    # Beside the blocks: codes, float weights in blocks and their gradient.
-    assert compiled.memory_analysis().temp_size_in_bytes < 1.2 * w.size * 4 + 3.5 * 64 * 2**20
+    # Its strengths, gathered and multiplied, and three arrays of its neurons; which circuits each
+    # neuron is joined of, their quantities, and the spikes and their gradient, of all.
+    width = populations.STRENGTHS // (8 * inputs)
+    block = 3 * populations.STRENGTHS + 3 * 4 * steps * batch * width
+    each = 4 * (2 * steps * batch + 12 * members)
+    assert compiled.memory_analysis().temp_size_in_bytes < block + each * neurons
     assert isinstance(on_chip(chip, 3, 3), OnChips)

@@ -11,24 +11,23 @@ References: hxtorch `snn`; Cramer et al. 2022, 10.1073/pnas.2109194119 (in the l
 """
 
 import math
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
-from bss2jax.arrays import along_last, floats, pytree, wholes
+from bss2jax.arrays import along_last, floats, wholes
 from bss2jax.execute.circuits import OnChips
+from bss2jax.execute.in_turn import Block, in_turn
 from bss2jax.execute.recording import Recording, check_observed, jitter_spikes, straight_through
 from bss2jax.kernels import noise
 from bss2jax.kernels.gradients.nominal import without_gradient
 from bss2jax.kernels.gradients.rules import Gradient, Surrogate
-from bss2jax.kernels.mesh import axes_of, gathered, over_mesh, own, pieces, shared
+from bss2jax.kernels.mesh import axes_of, over_mesh, pieces
 from bss2jax.kernels.neurons.base import as_float32
 from bss2jax.kernels.neurons.recorded import Trace, Trial
 from bss2jax.kernels.stored import stored
@@ -39,7 +38,7 @@ from bss2jax.kernels.synapses.given import Spikes, sent_of
 from bss2jax.kernels.synapses.recurrent import within
 from bss2jax.kernels.synapses.signs import by_sign, held
 
-STRENGTHS = 64 * 2**20  # bytes of synapses' strengths that are made at once
+STRENGTHS = 8 * 2**20  # bytes of synapses' strengths that are made at once
 _THRESHOLD, _MEMBRANE, _JITTER, _START = range(4)  # numbers of the streams of noise
 
 
@@ -128,11 +127,11 @@ def _population(
         sent, w = only.alone(), w.reshape(w.shape[-2:])
     circuits = without_gradient(circuits, "circuits: a chip's pattern")
     size = w.shape[-1] * (sent.positions or 1)
-    whole = _Block(
+    whole = Block(
         w, recurrent, _at_run_time(neuron, w), circuits, delays, bias,
         jnp.arange(size, dtype=jnp.int32),
-        None if codes is None else codes.unit(w),
-        None if codes is None or recurrent is None else codes.unit(recurrent),
+        None if codes is None else codes.unit(lax.stop_gradient(w)),
+        None if codes is None or recurrent is None else codes.unit(lax.stop_gradient(recurrent)),
     )  # fmt: skip
     run = partial(_run, codes=codes, gradient=gradient, membrane="membrane" in observe)
     blocks = 1 if neuron.coupled else _blocks(sent, w, recurrent, circuits)
@@ -141,7 +140,7 @@ def _population(
     if blocks == 1:
         trace = run(whole, sent, key, sample)
     else:
-        trace = _one_after_the_other(run, whole, blocks, sent, key, sample)
+        trace = in_turn(run, whole, blocks, sent, key, sample)
     by_position = partial(_by_position, positions=positions)
     z, v = trace.spikes, trace.membrane
     return Recording(
@@ -151,31 +150,8 @@ def _population(
     )
 
 
-@pytree
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Some of a population's neurons, or all.
-
-    Attributes:
-        w, recurrent, neuron, circuits, delays, bias: as in `population`, of these neurons.
-        number: `[n]` of the neurons within the population.
-        unit, recurrent_unit: software units of an LSB, of all neurons or `[n]` of these; None
-            without codes.
-    """
-
-    w: jax.Array
-    recurrent: jax.Array | None
-    neuron: Any
-    circuits: OnChips | None
-    delays: tuple[Delays | None, Delays | None]
-    bias: jax.Array | None
-    number: jax.Array
-    unit: Any
-    recurrent_unit: Any
-
-
 def _run(
-    block: _Block,
+    block: Block,
     sent: Sent,
     key: Any,
     sample: jax.Array,
@@ -291,55 +267,6 @@ def _blocks(sent: Sent, w: jax.Array, recurrent: jax.Array | None, circuits: OnC
     if circuits is None or sent.positions is not None or recurrent is not None:
         return 1
     return max(1, math.ceil(2 * w.size * w.dtype.itemsize / STRENGTHS))
-
-
-def _one_after_the_other(
-    run: Any, whole: _Block, blocks: int, sent: Sent, key: jax.Array | None, sample: jax.Array
-) -> Trace:
-    """Runs blocks of equal width; the last one is filled up by the last neuron.
-
-    On several devices each runs as many of them.
-    """
-    size, devices = whole.w.shape[-1], pieces()
-    width = -(-size // blocks)
-    numbers = np.minimum(np.arange(blocks * width), size - 1)
-    chosen = jnp.asarray(numbers.reshape(devices, -1, width), jnp.int32)
-    if devices > 1:
-        trained = shared((whole.w, whole.neuron, whole.bias))
-        whole = replace(whole, w=trained[0], neuron=trained[1], bias=trained[2])
-        sent = _shared_floats(sent)
-
-    def some(numbers: jax.Array) -> _Block:
-        of_neuron = lambda p: p[..., numbers] if p.ndim else p  # noqa: E731
-        return _Block(
-            whole.w[:, numbers], None, jax.tree.map(of_neuron, whole.neuron),
-            None if whole.circuits is None else whole.circuits.of_neurons(numbers),
-            (None if whole.delays[0] is None else whole.delays[0].of_neurons(numbers), None),
-            None if whole.bias is None else whole.bias[numbers],
-            numbers, None if whole.unit is None else of_neuron(whole.unit), None,
-        )  # fmt: skip
-
-    def one(numbers: jax.Array) -> Trace:
-        return run(some(numbers), sent, key, sample)
-
-    mine = chosen[0] if devices == 1 else own(chosen)
-    if len(mine) == 1:
-        trace = one(mine[0])
-    else:
-        trace = lax.map(jax.checkpoint(one), mine)
-        trace = jax.tree.map(lambda y: jnp.moveaxis(y, 0, 2).reshape(*y.shape[1:3], -1), trace)
-    if devices > 1:
-        return jax.tree.map(lambda y: gathered(y, 2, size), trace)
-    return jax.tree.map(lambda y: y[..., :size], trace)
-
-
-def _shared_floats(sent: Sent) -> Sent:
-    """What is sent, the gradient of which is summed over pieces; numbers of events have none."""
-
-    def one(leaf: Any) -> Any:
-        return shared(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(one, sent)
 
 
 def _by_position(y: jax.Array | None, positions: int | None) -> jax.Array | None:

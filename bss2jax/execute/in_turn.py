@@ -1,0 +1,187 @@
+"""Neurons in blocks, one after the other, in the memory of one block: forward and backward.
+
+Each block writes what it did where it belongs. Going back, a block runs again and adds its gradient
+to the one of all: a loop that JAX transposes would keep what all of them made, and add the weights
+of all neurons in every step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from bss2jax.arrays import pytree
+from bss2jax.execute.circuits import OnChips
+from bss2jax.kernels.gradients.nominal import values_of
+from bss2jax.kernels.mesh import alike, gathered, own, pieces, shared
+from bss2jax.kernels.neurons.recorded import Trace
+from bss2jax.kernels.synapses.base import Sent
+from bss2jax.kernels.synapses.delays import Delays
+
+
+@pytree
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some of a population's neurons, or all.
+
+    Attributes:
+        w, recurrent, neuron, circuits, delays, bias: as in `population`, of these neurons.
+        number: `[n]` of the neurons within the population.
+        unit, recurrent_unit: software units of an LSB, of all neurons or `[n]` of these; None
+            without codes.
+    """
+
+    w: jax.Array
+    recurrent: jax.Array | None
+    neuron: Any
+    circuits: OnChips | None
+    delays: tuple[Delays | None, Delays | None]
+    bias: jax.Array | None
+    number: jax.Array
+    unit: Any
+    recurrent_unit: Any
+
+    def of_neurons(self, chosen: jax.Array) -> "Block":
+        """Returns the same of some neurons, by their numbers `[n]`; none of them is recurrent."""
+        delays = self.delays[0]
+        return Block(
+            self.w[:, chosen], None, jax.tree.map(partial(_of, chosen), self.neuron),
+            None if self.circuits is None else self.circuits.of_neurons(chosen),
+            (None if delays is None else delays.of_neurons(chosen), None),
+            None if self.bias is None else self.bias[chosen],
+            self.number[chosen], None if self.unit is None else _of(chosen, self.unit), None,
+        )  # fmt: skip
+
+
+Run = Callable[..., Trace]
+
+
+def in_turn(
+    run: Run, whole: Block, blocks: int, sent: Sent, key: jax.Array | None, sample: jax.Array
+) -> Trace:
+    """Runs blocks of equal width; the last one is filled up by the last neuron.
+
+    On several devices each runs as many of them.
+
+    Args:
+        run: `run(block, sent, key, sample)` runs a block's neurons.
+        whole: all neurons.
+        blocks: into how many they are cut.
+        sent, key, sample: as in `population`.
+
+    Returns:
+        Spikes and membranes, `[T, B, N]` each, as far as a run makes them.
+    """
+    size, devices = whole.w.shape[-1], pieces()
+    width = -(-size // blocks)
+    numbers = np.minimum(np.arange(blocks * width), size - 1)
+    chosen = jnp.asarray(numbers.reshape(devices, -1, width), jnp.int32)
+    if devices > 1:
+        trained = shared((whole.w, whole.neuron, whole.bias))
+        whole = replace(whole, w=trained[0], neuron=trained[1], bias=trained[2])
+        sent = _shared_floats(sent)
+    mine = chosen[0] if devices == 1 else own(chosen)
+    if len(mine) == 1:
+        trace = run(whole.of_neurons(mine[0]), sent, key, sample)
+    else:
+        trace = _in_turn(run, *alike(mine, (whole, sent), (key, sample)))
+    if devices > 1:
+        return jax.tree.map(lambda y: gathered(y, 2, size), trace)
+    return jax.tree.map(lambda y: y[..., :size], trace)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _in_turn(run: Run, mine: jax.Array, given: tuple[Block, Sent], noise: tuple) -> Trace:
+    whole, sent = given
+
+    def one(chosen: jax.Array) -> Trace:
+        return run(whole.of_neurons(chosen), sent, *noise)
+
+    def write(made: Trace, at: tuple[jax.Array, jax.Array]) -> tuple[Trace, None]:
+        first, chosen = at
+        put = partial(lax.dynamic_update_slice_in_dim, start_index=first, axis=2)
+        return jax.tree.map(put, made, one(chosen)), None
+
+    def nothing(part: jax.ShapeDtypeStruct) -> jax.Array:
+        return jnp.zeros((*part.shape[:2], mine.size), part.dtype)
+
+    empty = jax.tree.map(nothing, jax.eval_shape(one, mine[0]))
+    return lax.scan(write, alike(empty, mine)[0], (_firsts(mine), mine))[0]
+
+
+def _forward(run: Run, mine: Any, given: Any, noise: Any) -> tuple[Trace, tuple]:
+    # Structures, not flags: residuals are arrays.
+    moves = tuple(() if leaf.perturbed else None for leaf in _leaves(given))
+    mine, given, noise = values_of((mine, given, noise))
+    return _in_turn(run, mine, given, noise), (moves, mine, given, noise)
+
+
+def _backward(run: Run, residuals: tuple, cotangents: Trace) -> tuple:
+    moves, mine, (whole, sent), noise = residuals
+    moving = [i for i, moved in enumerate(moves) if moved is not None]
+    of_block = len(jax.tree.leaves(whole))  # the leaves of what is sent follow
+    all_leaves, form = jax.tree.flatten((whole, sent))
+    dy = [None if isinstance(d, SymbolicZero) else d for d in _leaves(cotangents)]
+
+    def step(slopes: list, at: tuple[jax.Array, jax.Array]) -> tuple[list, None]:
+        first, chosen = at
+        leaves = jax.tree.leaves((whole.of_neurons(chosen), sent))
+
+        def made(trained: list) -> list:
+            known = dict(zip(moving, trained, strict=True))
+            block = jax.tree.unflatten(form, [known.get(i, leaf) for i, leaf in enumerate(leaves)])
+            parts = jax.tree.leaves(run(*block, *noise))
+            return [part for part, d in zip(parts, dy, strict=True) if d is not None]
+
+        _, pull = jax.vjp(made, [leaves[i] for i in moving])
+        cut = partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=mine.shape[1], axis=2)
+        (steeper,) = pull([cut(d) for d in dy if d is not None])
+        add = partial(_added, chosen)
+        parts = zip(moving, slopes, steeper, strict=True)
+        return [
+            add(total, more) if i < of_block else total + more for i, total, more in parts
+        ], None
+
+    flat, _ = alike([jnp.zeros_like(all_leaves[i]) for i in moving], mine)
+    slopes = lax.scan(step, flat, (_firsts(mine), mine))[0]
+    by_leaf = dict(zip(moving, slopes, strict=True))
+    return None, jax.tree.unflatten(form, [by_leaf.get(i) for i in range(len(moves))]), None
+
+
+_in_turn.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def _firsts(mine: jax.Array) -> jax.Array:
+    """The place of each block's first neuron among those of all blocks."""
+    return mine.shape[1] * jnp.arange(len(mine), dtype=jnp.int32)
+
+
+def _of(chosen: jax.Array, p: jax.Array) -> jax.Array:
+    """What is of some neurons, `[..., n]`, of `[..., N]`; or one number for all."""
+    return p[..., chosen] if p.ndim else p
+
+
+def _added(chosen: jax.Array, total: jax.Array, more: jax.Array) -> jax.Array:
+    """Adds what is of some neurons, or of all: see `_of`."""
+    return total.at[..., chosen].add(more) if total.ndim else total + more
+
+
+def _leaves(tree: Any) -> list:
+    """Leaves of a tree, each as a rule with symbolic zeros wraps it."""
+    kinds = lambda leaf: hasattr(leaf, "perturbed") or isinstance(leaf, SymbolicZero)  # noqa: E731
+    return jax.tree.leaves(tree, is_leaf=kinds)
+
+
+def _shared_floats(sent: Sent) -> Sent:
+    """What is sent, the gradient of which is summed over pieces; numbers of events have none."""
+
+    def one(leaf: Any) -> Any:
+        return shared(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(one, sent)
