@@ -3,12 +3,13 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from bss2jax import BSS2, plan
 from bss2jax.config import load
 from bss2jax.experiment import network_of
-from bss2jax.mapping.cost import estimate, over_epoch
+from bss2jax.mapping.cost import estimate, over_epoch, spent
 from bss2jax.mapping.describe import describe_cost
 from bss2jax.mapping.plan import plan_network
 from bss2jax.mapping.populations import PopulationDemand
@@ -57,6 +58,29 @@ def test_a_product_takes_its_events_one_by_one_and_the_readout_around_them():
     assert estimate(plan((300, 512))).events == 600
     slow = replace(BSS2, wait_between_events=10)
     assert estimate(plan((128, 10), slow)).seconds == pytest.approx(128 * 2 * sent + 36e-6)
+
+
+def test_the_time_of_a_configuration_is_that_of_its_longest_piece_in_parts():
+    # 128 and 44 rows, 3 times each: an event of 8 ns, 4 of waiting; 2 us to settle; 34 to read out.
+    parts = spent(plan_network(["dense"], [ProductDemand(300, 10, num_sends=3)]))
+    rows = np.array([[128], [44]])
+    np.testing.assert_allclose(parts, [[8e-9, 32e-9, 0]] * rows * 3 + np.array([0, 2e-6, 34e-6]))
+    # The time axis, 50 us and 2 of waiting, 15 until the CADC runs and 4 of reset.
+    np.testing.assert_allclose(spent(spiking((784, 256, 10), 32e-6)), [[32e-6, 52e-6, 19e-6]] * 5)
+
+
+def test_operations_are_weights_times_how_often_they_are_used_and_at_most_the_peak():
+    assert BSS2.peak == pytest.approx(64e9)
+    convolution = ProductDemand(27, 16, vectors=100, num_sends=2)
+    found = plan_network(["conv"], [convolution])
+    assert convolution.operations(found.rows(0)) == 100 * 27 * 16
+    # All rows and columns of a configuration at work, without waiting and readout: the peak.
+    whole = plan((256, 256))
+    events = spent(whole)[:, 0].sum()
+    assert whole.demands[0].operations(whole.rows(0)) / events == pytest.approx(BSS2.peak)
+    wide = spiking((784, 256, 10), 32e-6)
+    count = sum(demand.operations(wide.rows(i)) for i, demand in enumerate(wide.demands))
+    assert count == 784 * 256 + 256 * 10
 
 
 @pytest.mark.parametrize("samples, batch, batches", [(1000, 100, 10), (1001, 100, 11), (5, 100, 1)])

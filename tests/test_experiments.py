@@ -316,3 +316,29 @@ def test_bistability_writes_a_table_and_goes_on_from_what_is_kept(tmp_path):
     text = (tmp_path / "bistability.md").read_text()
     assert "10 updates" in text and "0.8 here" in text
     assert (tmp_path / "bistability.png").stat().st_size > 5000
+
+
+@pytest.mark.slow  # compiles steps and evaluations of two phases anew, without a cache
+def test_runtime_splits_the_time_here_and_on_chips(tmp_path):
+    import runtime
+
+    call = ["--only", "digits", "--steps", "2", "--out", str(tmp_path)]
+    runtime.main(call)
+    text = (tmp_path / "runtime.md").read_text()
+    rows = [line.split() for line in text.splitlines() if line.startswith("digits")]
+    assert [row[1] for row in rows] == 3 * ["training", "inference"]
+    for row in rows[:2]:
+        *parts, total = map(float, row[2:7])
+        assert sum(parts) == pytest.approx(total, abs=0.05 * 5)  # as each is rounded
+    # On one chip a batch is written and read configuration by configuration.
+    parsed = config.load("digits")[0]
+    phases = [phase for phase in parsed.phases if phase.on_chip]
+    batches = -(-experiment.training_samples(parsed) // phases[0].batch_size)
+    configurations = experiment.network_of(parsed).plan.configurations
+    trips = sum(phase.epochs for phase in phases) * batches * 2 * configurations
+    assert rows[2][2:4] == ["1", "chip"] and str(trips) in rows[2]
+    assert (tmp_path / "runtime.png").stat().st_size > 5000
+    before = (tmp_path / "digits.json").stat().st_mtime_ns
+    runtime.main(call)
+    assert (tmp_path / "digits.json").stat().st_mtime_ns == before
+    assert (tmp_path / "runtime.md").read_text() == text

@@ -36,7 +36,8 @@ class Substrate:
     # Spiking operation.
     cadc_period: float = 1.7e-6  # calix: the fastest sampling of a membrane trace, s
     max_input_events: int = 4096  # assumed: events of a sample that one run takes
-    run_overhead: float = 71e-6  # grenade: wait 50, CADC start 15, reset 4, settle 2 us per run
+    run_wait: float = 50e-6  # grenade: before a run, s; reset and settle below are beside it
+    cadc_start: float = 15e-6  # grenade: until the CADC samples membranes, s
     fast_run: float = 10e-6  # Cramer et al. 2022: a sample and the pause after it, s, where the
     fast_reset: float = 1.8e-6  # chip goes on by itself
     power_spiking: float = 0.2  # Cramer et al. 2022, watts
@@ -56,6 +57,16 @@ class Substrate:
 
     # What it takes to change a configuration.
     link_rate: float = 1e9  # assumed: bits per second from the host; a byte per synapse
+
+    @property
+    def run_overhead(self) -> float:
+        """Time around the time axis of a spiking run, s."""
+        return self.run_wait + self.cadc_start + self.reset + self.settle
+
+    @property
+    def peak(self) -> float:
+        """Multiplications a second of all columns, while each driver sends event after event."""
+        return self.hemispheres * self.columns / self.event_interval
 
     def __repr__(self) -> str:
         other = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from bss2jax.chip.substrate import BSS2, Substrate
+from bss2jax.mapping.demand import SPENT
 from bss2jax.mapping.pieces import CHIP, CONFIGURATION
 from bss2jax.mapping.plan import Plan
 
@@ -91,13 +92,11 @@ def estimate(plan: Plan, *, mode: Mode = "paced") -> Cost:
 
     References: grenade (overheads, timings of products); Cramer et al. 2022 (fast mode, power).
     """
-    seconds, power = np.zeros(plan.configurations), np.zeros((plan.configurations, 2))
+    seconds, power = spent(plan).sum(-1), np.zeros((plan.configurations, 2))
     events = []
     for layer, demand in enumerate(plan.demands):
         rows = plan.rows(layer)
-        at = rows[:, CONFIGURATION]
-        np.maximum.at(seconds, at, demand.seconds(rows, plan.seconds, plan.substrate))
-        power[at] = demand.power(plan.substrate)
+        power[rows[:, CONFIGURATION]] = demand.power(plan.substrate)
         # Of populations that the input reaches: what others are sent depends on the sample.
         events.append(demand.events(rows))
     # Chips of one configuration are on side by side; spikes pass links between populations.
@@ -115,6 +114,27 @@ def estimate(plan: Plan, *, mode: Mode = "paced") -> Cost:
         seconds = np.full(1, one)
     known = [sent for sent in events if sent is not None]
     return Cost(tuple(seconds.tolist()), sum(known) if known else None, _mean(power, seconds))
+
+
+def spent(plan: Plan) -> np.ndarray:
+    """Returns what each configuration spends its time on for one sample, that of its longest piece.
+
+    Args:
+        plan: the plan of any layers.
+
+    Returns:
+        `[configurations, 3]` s, on each of `mapping.demand.SPENT`.
+    """
+    found = np.zeros((plan.configurations, len(SPENT)))
+    for layer, demand in enumerate(plan.demands):
+        rows = plan.rows(layer)
+        times = demand.spent(rows, plan.seconds, plan.substrate)
+        # In order, so that the longest of a configuration is written last.
+        order = np.argsort(times.sum(-1), kind="stable")
+        at, times = rows[order, CONFIGURATION], times[order]
+        longer = times.sum(-1) > found[at].sum(-1)
+        found[at[longer]] = times[longer]
+    return found
 
 
 def fast_seconds(plan: Plan) -> float | None:

@@ -7,6 +7,8 @@ import numpy as np
 from bss2jax.chip.substrate import Substrate
 from bss2jax.mapping.pieces import Footprint
 
+SPENT = ("events", "waiting", "readout")  # what a piece spends its time on
+
 
 class Demand(Protocol):
     """What a layer asks of the chip; frozen and hashable.
@@ -36,8 +38,12 @@ class Demand(Protocol):
         """Returns the pieces as the executor takes them, hashable."""
         ...
 
-    def seconds(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
-        """Returns the time of each piece for one sample, `[n]`, s."""
+    def spent(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
+        """Returns the time of each piece for one sample, `[n, 3]` s, on each of `SPENT`."""
+        ...
+
+    def operations(self, rows: np.ndarray) -> int:
+        """Returns how many weights one sample multiplies; of spikes, if each input sends one."""
         ...
 
     def fast_seconds(self, axis: float, substrate: Substrate) -> float | None:

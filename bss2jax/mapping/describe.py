@@ -70,7 +70,7 @@ def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
         told, own = demand.costs(plan.rows(i)), plan.rows(i)
         if told:
             times = np.zeros(plan.configurations)
-            np.maximum.at(times, own[:, CONFIGURATION], demand.seconds(own, plan.seconds, s))
+            np.maximum.at(times, own[:, CONFIGURATION], demand.spent(own, plan.seconds, s).sum(-1))
             rows.append([plan.names[i], *map(str, told.values()), f"{times.sum() * 1e6:.1f} µs"])
             header = ["layer", *told, "time"]
     if rows:

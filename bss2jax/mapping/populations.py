@@ -310,20 +310,20 @@ class PopulationDemand:
         circuit = np.ascontiguousarray(listed[:, :, 1])
         return PopulationPlace.of(self.inputs, substrate, listed[:, 0, 0], circuit, configuration)
 
-    def seconds(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
-        """Returns the time of each piece for one sample, s: its time axis, and what is around it.
+    def spent(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
+        """Returns the time of each of the pieces `[n, 11]` for one sample, `[n, 3]` s.
 
-        Args:
-            rows: `[n, 11]` pieces.
-            axis: time axis, s.
-            substrate: the substrate whose times apply.
-
-        Returns:
-            `[n]` s.
+        It is the time axis, in which events come; waiting; and start of the readout, and reset.
 
         References: grenade (overhead of a run).
         """
-        return np.full(len(rows), axis + substrate.run_overhead)
+        s = substrate
+        each = axis, s.run_wait + s.settle, s.cadc_start + s.reset
+        return np.tile(each, (len(rows), 1))
+
+    def operations(self, rows: np.ndarray) -> int:
+        """Returns how many weights pieces `[n, 11]` multiply a sample, with a spike an input."""
+        return self.inputs * int((rows[:, COLUMN_STOP] - rows[:, COLUMN]).sum())
 
     def fast_seconds(self, axis: float, substrate: Substrate) -> float | None:
         """Returns the time of a sample where the chip goes from one to the next by itself, s.

@@ -231,8 +231,8 @@ class ProductDemand:
         digest = hashlib.sha256(chip.tobytes() + array.tobytes()).digest()
         return ProductPlace(grid, chip, array, digest)
 
-    def seconds(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
-        """Returns the time of each piece for one sample, s; pieces of a configuration run at once.
+    def spent(self, rows: np.ndarray, axis: float, substrate: Substrate) -> np.ndarray:
+        """Returns the time of each piece for one sample; pieces of a configuration run at once.
 
         Args:
             rows: `[n, 11]` pieces.
@@ -240,15 +240,22 @@ class ProductDemand:
             substrate: the substrate whose times apply.
 
         Returns:
-            `[n]` s.
+            `[n, 3]` s: events; waiting for the next one, and until the membranes have settled;
+            readout, with that of the baseline and the reset.
 
         References: grenade `compute/mac` (timings).
         """
         del axis
         s = substrate
-        event = s.wait_between_events * s.event_interval * self.num_sends
-        overhead = s.baseline_read + s.reset + s.settle + s.read_result
-        return self.vectors * (overhead + event * (rows[:, ROW_STOP] - rows[:, ROW]))
+        events = s.event_interval * self.num_sends * (rows[:, ROW_STOP] - rows[:, ROW])
+        waiting = (s.wait_between_events - 1) * events + s.settle
+        readout = np.full(len(rows), s.baseline_read + s.reset + s.read_result)
+        return self.vectors * np.stack([events, waiting, readout], axis=-1)
+
+    def operations(self, rows: np.ndarray) -> int:
+        """Returns how many weights pieces `[n, 11]` multiply a sample; sent again counts once."""
+        sent, columns = rows[:, ROW_STOP] - rows[:, ROW], rows[:, COLUMN_STOP] - rows[:, COLUMN]
+        return self.vectors * int(sent @ columns)
 
     def fast_seconds(self, axis: float, substrate: Substrate) -> None:
         """Returns None: products have no fast mode."""
