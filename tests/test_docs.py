@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # Pages whose code compiles or trains for more than some seconds: run by `make docs`.
 DEAR = (
-    "chip", "chips", "concepts", "data", "gallery", "index", "learn", "network", "networks", "nir",
-    "nnx", "products", "run", "spikes", "sweep", "training",
+    "chip", "chips", "concepts", "data", "deep", "gallery", "index", "learn", "network", "networks",
+    "nir", "nnx", "products", "run", "spikes", "sweep", "training",
 )  # fmt: skip
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 

@@ -11,6 +11,7 @@ import pytest
 import bss2jax as b
 from bss2jax.config.read import parsed
 from bss2jax.config.tables import Config
+from bss2jax.kernels.gradients.surrogate import Triangle
 from bss2jax.mapping.cost import estimate
 from bss2jax.networks import (
     LI,
@@ -18,6 +19,7 @@ from bss2jax.networks import (
     ConvLIF,
     Current,
     Direct,
+    Flatten,
     MeanOverTime,
     Pool,
     Residual,
@@ -179,3 +181,32 @@ def test_what_is_no_block_is_refused(layer, message):
     other = ConvLIF(name="b", outputs=2, window=1, inputs=("direct_0",))
     with pytest.raises(ValueError, match=message):
         build([CODE, first, other, layer, SpikeCount()], (5, 5, 2))
+
+
+@pytest.mark.slow  # gradients of twenty layers compile for half a minute
+@pytest.mark.parametrize("depth", [8, 20])
+@pytest.mark.parametrize("connect", ["currents", "spikes", None])
+def test_gradients_last_at_the_surrogate_of_the_configs(depth, connect):
+    """As `docs/how-to/deep.md` says: within a factor of 4 at height 1, much less at 0.3."""
+    ratio = {}
+    for height in (1.0, 0.3):
+        shared = TIMES | {"tau_mem": 6e-6, "surrogate": Triangle(1.0, height)}
+        conv = ConvLIF(outputs=8, window=3, padding=1, norm="batch", **shared)
+        body = [conv] * (depth - 2)
+        if connect is not None:
+            settings = shared | {"repeats": (depth - 2) // 6, "connect": connect}
+            body = [Residual(outputs=8 * s, stride=s, **settings) for s in (1, 2, 2)]
+        layers = [Direct(steps=4, dt=4e-6), conv, *body, Flatten(), LI(outputs=10), MeanOverTime()]
+        network = build(layers, (8, 8, 1))
+        params = network.init(jax.random.key(0))
+        x = jnp.asarray(b.data.load("digits").train.x[:64] / 16, jnp.float32)
+        label = jnp.asarray(b.data.load("digits").train.y[:64], jnp.int32)
+
+        def loss(params, network=network, x=x, label=label):
+            scores = run(network, params, network.state(), x, on="float", training=True)[0]
+            return -jnp.take_along_axis(jax.nn.log_softmax(3 * scores), label[:, None], 1).mean()
+
+        slope = jax.grad(loss)(params)
+        norms = [jnp.linalg.norm(own["weight"]) for own in slope.values() if "gamma" in own]
+        ratio[height] = norms[0] / norms[-1]
+    assert 0.25 <= ratio[1.0] <= 4 and ratio[0.3] <= 0.25 * ratio[1.0]
