@@ -28,7 +28,7 @@ from bss2jax.execute import blocks, entrance, stripes
 from bss2jax.execute.blocks import Clipped, Settings
 from bss2jax.execute.stripes import Place, Stripes, Tables
 from bss2jax.kernels import readout as vmm
-from bss2jax.kernels.dot import dot
+from bss2jax.kernels.dot import dot, dot_of_rows
 from bss2jax.kernels.gradients.nominal import (
     differentiated_once,
     instantiated,
@@ -279,7 +279,7 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
 def _slopes(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The gradients of inputs `[M, K]` and weights `[K, N]`; rows of K are dealt to pieces."""
     if pieces() == 1:
-        return dot(dy, w.T), dot(x.T, dy)
+        return dot(dy, w.T), dot_of_rows(x, dy)
     xs, ws = dealt(x.T), dealt(w)
     return gathered(dot(dy, ws.T), 1, len(w)), gathered(dot(xs, dy), 0, len(w))
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from bss2jax.chip import draws
+from bss2jax.kernels.stored import stored
 from bss2jax.training.phase import Augmentation
 
 Place = tuple[jax.Array, int] | None
@@ -76,10 +77,11 @@ def _rotate_and_shift(
     turns = _of_images(draws.uniform(k_angle, (1, batch, 1, 1), low=-1), place)[0]
     angle = jnp.deg2rad(settings.rotation) * turns
     moves = _of_images(draws.uniform(k_shift, (2, batch, 1, 1), low=-1), place)
-    shift = settings.shift * moves
+    # Stored: else sine and cosine would be computed for every pixel.
+    shift, turn = settings.shift * moves, stored(jnp.stack([jnp.cos(angle), jnp.sin(angle)]))
     row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
     row, column = row - (height - 1) / 2, column - (width - 1) / 2
-    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    cosine, sine = turn
     source_row = cosine * row - sine * column + (height - 1) / 2 + shift[0]
     source_column = sine * row + cosine * column + (width - 1) / 2 + shift[1]
     return _sample(x.astype(jnp.float32), source_row, source_column)
@@ -89,15 +91,17 @@ def _sample(x: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
     """Reads images `[B, H, W, C]` at real places `[B, H, W]`, linearly between pixels."""
     batch, height, width, channels = x.shape
     # A rim of zeros makes every neighbour a valid index.
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(batch, -1, channels)
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    pixels = padded.reshape(batch * (height + 2) * (width + 2), channels)
+    first = (height + 2) * (width + 2) * jnp.arange(batch, dtype=jnp.int32).reshape(-1, 1, 1)
     row, column = jnp.clip(row + 1, 0, height + 1), jnp.clip(column + 1, 0, width + 1)
     top, left = jnp.floor(row), jnp.floor(column)
     down, right = (row - top)[..., None], (column - left)[..., None]
 
     def pixel(r: jax.Array, c: jax.Array) -> jax.Array:
         r, c = jnp.minimum(r, height + 1), jnp.minimum(c, width + 1)
-        index = (r * (width + 2) + c).astype(jnp.int32).reshape(batch, -1, 1)
-        return jnp.take_along_axis(padded, index, axis=1).reshape(x.shape)
+        index = first + (r * (width + 2) + c).astype(jnp.int32)
+        return pixels.at[index].get(mode="promise_in_bounds")
 
     upper = pixel(top, left) * (1 - right) + pixel(top, left + 1) * right
     lower = pixel(top + 1, left) * (1 - right) + pixel(top + 1, left + 1) * right

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import jax
 from jax import lax
 
-from bss2jax.kernels.dot import dot
+from bss2jax.kernels.dot import dot, dot_of_rows
 from bss2jax.kernels.mesh import alike, merged
 
 
@@ -159,7 +159,4 @@ def dense_gradient(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array
         w: `[K, N]`.
         dy: `[..., N]`.
     """
-    rows, slopes = merged(x), merged(dy)
-    lead = tuple(range(rows.ndim - 1))
-    dw = lax.dot_general(rows, slopes, ((lead, lead), ((), ())), precision=lax.Precision.HIGHEST)
-    return dot(dy, w.T), dw
+    return dot(dy, w.T), dot_of_rows(merged(x), merged(dy))

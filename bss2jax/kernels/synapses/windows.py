@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from bss2jax.arrays import plain, pytree
-from bss2jax.kernels.dot import dot
+from bss2jax.kernels.dot import dot, dot_of_rows
 from bss2jax.kernels.synapses.dense import Raster, as_seen
 from bss2jax.kernels.unfold import Padding, convolve, each_axis, output_shape, pad, patches
 
@@ -127,7 +127,7 @@ class Windows:
         def add(dw: jax.Array, cut: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
             x, dy = cut
             seen, fold = jax.vjp(self._taps_outermost, x)
-            dw = dw + dot(seen.T, dy)
+            dw = dw + dot_of_rows(seen, dy)
             return dw, fold(dot(dy, matrix.T))[0] if wanted else None
 
         pieces = samples // piece
