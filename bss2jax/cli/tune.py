@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
         "--slopes",
         type=_slopes,
         metavar="A,B,...",
-        help="slopes to try, 1 over the width of the surrogate; default: ten from 1 to 50",
+        help="slopes to try, 1 over the width of the surrogate; default: eleven from 0.5 to 50",
     )
     tune.add_argument("--out", metavar="FILE", help="the picture; default: NAME_gradients.png")
     add_json(tune)

@@ -24,7 +24,7 @@ from bss2jax.training import step as steps
 from bss2jax.training.phase import Phase, batch_of
 from bss2jax.training.task import Samples, Task, Variables
 
-SLOPES = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)
+SLOPES = (0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)
 
 
 @dataclass(frozen=True, eq=False)
