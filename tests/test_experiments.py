@@ -342,3 +342,16 @@ def test_runtime_splits_the_time_here_and_on_chips(tmp_path):
     runtime.main(call)
     assert (tmp_path / "digits.json").stat().st_mtime_ns == before
     assert (tmp_path / "runtime.md").read_text() == text
+
+
+@pytest.mark.slow  # compiles six networks, each for training and for all rungs
+def test_depth_compares_steps_norms_and_slopes(tmp_path):
+    import depth
+
+    short = ["data.name=digits", "data.validation=100", "layers.7.window=1"]
+    short += ["phases.0.epochs=1", "phases.1.epochs=1", "phases.0.max_steps=2"]
+    short += ["phases.1.max_steps=1"]
+    depth.main([*short, "--steps", "2", "--out", str(tmp_path)])
+    text = (tmp_path / "depth.md").read_text()
+    assert len(re.findall(r"^(?:batch|no) norm +\d+ +[\d.]+(?: +[\d.]+){4}$", text, re.M)) == 8
+    assert (tmp_path / "depth.png").stat().st_size > 5000

@@ -29,6 +29,7 @@ SMALL = {
     "13_plasticity": {"neurons": 16, "periods": 6, "epochs": 6},
     "14_dendrites": {"neurons": 32, "kicks": 81},
     "15_gradients": {"epochs": 1, "hidden": 10},
+    "16_deep_networks": {"depth": 6, "epochs": 2},
 }
 
 # In every run the one of synapses with neurons. The others train longer, or pass what tests of the
