@@ -6,6 +6,7 @@ sums; nothing is unpickled.
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,19 @@ import numpy as np
 from bss2jax.files import read_npz, writing
 
 _META = "meta"
+
+
+@dataclass(frozen=True)
+class AnyLength:
+    """What `load` is told of an array whose length it does not know.
+
+    Attributes:
+        shape: its shape, None where an axis may have any length.
+        dtype: its number type.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: Any = np.float32
 
 
 def save(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None:
@@ -39,8 +53,8 @@ def load(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
 
     Args:
         path: the path of the file.
-        like: a tree of the same structure, of arrays or of shapes as from `jax.eval_shape`, None
-            where an axis may have any length.
+        like: a tree of the same structure, of arrays, of shapes as from `jax.eval_shape`, or of
+            `AnyLength`.
 
     Raises:
         OSError: it cannot be read.

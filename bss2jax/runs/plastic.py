@@ -20,13 +20,14 @@ from bss2jax.config.read import is_plastic, tree_of
 from bss2jax.emulation import Emulation, describe, prepare
 from bss2jax.plastic.hybrid import State
 from bss2jax.runs import directory as runs
+from bss2jax.runs.checkpoint import AnyLength
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.runs.run import open_run
 from bss2jax.runs.signals import Signals, Stopped
 from bss2jax.window import Window
 
 _LINES = 100  # lines of metrics that a run has
-_WEIGHTS: Any = jax.ShapeDtypeStruct((None, None), jnp.float32)  # [K, N], of any run
+_WEIGHTS = AnyLength((None, None))  # [K, N], of any run
 
 
 def is_run(path: str | Path) -> bool:
