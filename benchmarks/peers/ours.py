@@ -13,7 +13,7 @@ from workload import ALPHA, GAIN, KEEP_I, KEEP_U, RATE, SCALE, Case
 import bss2jax
 from bss2jax import LI, LIF
 
-TEMPORARIES = 12 * 2**20  # bytes that a tile of samples may take
+TEMPORARIES = 14 * 2**20  # bytes that a tile of samples may take
 
 
 # --- by hand: products of all steps at once, loops over time with what is needed, and no more
@@ -116,9 +116,10 @@ class Training:
         self.labels = labels.reshape(len(tiles), -1)
         optimizer = optax.adam(rate)
         self.state = weights, optimizer.init(weights)
-        self.compiled = jax.jit(partial(_step, network, optimizer)).lower(
-            *self.state, self.sent, self.labels
-        ).compile()  # fmt: skip
+        # Of recurrent ones two tiles at once: XLA runs the loops of both, on a core each, whose
+        # products are too small for two.
+        step = jax.jit(partial(_step, network, optimizer, 2 if case.recurrent else 1))
+        self.compiled = step.lower(*self.state, self.sent, self.labels).compile()
 
     def outputs(self) -> tuple:
         """Returns spikes `[T, B, N]`, None where the library keeps them, and scores `[B, O]`."""
@@ -138,7 +139,13 @@ def _loss(network: Callable, params: Any, sent: Any, labels: jax.Array) -> jax.A
 
 
 def _step(
-    network: Callable, optimizer: Any, params: Any, state: Any, sent: Any, labels: jax.Array
+    network: Callable,
+    optimizer: Any,
+    at_once: int,
+    params: Any,
+    state: Any,
+    sent: Any,
+    labels: jax.Array,
 ) -> tuple:
     slope_of = jax.grad(partial(_loss, network))
 
@@ -148,26 +155,32 @@ def _step(
     if len(labels) == 1:
         slope = slope_of(params, *jax.tree.map(lambda a: a[0], (sent, labels)))
     else:
-        slope = lax.scan(add, jax.tree.map(jnp.zeros_like, params), (sent, labels))[0]
+        none = jax.tree.map(jnp.zeros_like, params)
+        slope = lax.scan(add, none, (sent, labels), unroll=at_once)[0]
     slope = jax.tree.map(lambda g: g / labels.size, slope)
     updates, state = optimizer.update(slope, state, params)
     return optax.apply_updates(params, updates), state
 
 
 def hand(case: Case) -> Training:
-    return Training(case, by_hand, tiles=_tiles(case))
+    return Training(case, by_hand, tiles=_halves(case))
 
 
-def _tiles(case: Case) -> list[jax.Array]:
+def _tiles(case: Case, most: int = TEMPORARIES) -> list[jax.Array]:
     """The raster in the fewest equal tiles whose temporaries, four rasters, are small enough."""
     each = 4 * 4 * case.steps * 256
     fits = (n for n in range(1, case.batch + 1) if case.batch % n == 0)
-    number = next((n for n in fits if case.batch // n * each <= TEMPORARIES), case.batch)
+    number = next((n for n in fits if case.batch // n * each <= most), case.batch)
     return jnp.split(jnp.asarray(case.spikes()), number, axis=1)
 
 
+def _halves(case: Case) -> list[jax.Array]:
+    """Tiles of which two at once have room: rasters take more than events."""
+    return _tiles(case, TEMPORARIES // 2 if case.recurrent else TEMPORARIES)
+
+
 def dense(case: Case) -> Training:
-    return Training(case, partial(populations, steps=case.steps), tiles=_tiles(case))
+    return Training(case, partial(populations, steps=case.steps), tiles=_halves(case))
 
 
 def events(case: Case) -> Training:
