@@ -39,7 +39,8 @@ from bss2jax.kernels.synapses.recurrent import within
 from bss2jax.kernels.synapses.signs import by_sign, held
 
 STRENGTHS = 8 * 2**20  # bytes of synapses' strengths that are made at once
-_THRESHOLD, _MEMBRANE, _JITTER, _START = range(4)  # numbers of the streams of noise
+_STREAMS = 4
+_THRESHOLD, _MEMBRANE, _JITTER, _START = range(_STREAMS)  # numbers of the streams of noise
 
 
 def population(
@@ -177,17 +178,17 @@ def _run(
     # The neurons on their circuits, in one trial a sample.
     samples = sample + jnp.arange(drive.shape[1], dtype=jnp.int32)[:, None]
     address, noisy = (samples, block.number[None]), key is not None and circuits is not None
-    words = partial(noise.stream, key)
-    normal = stored(noise.normal_pair(words(_THRESHOLD), *address)[0]) if noisy else None
+    words = _streams(key)
+    normal = stored(noise.normal_pair(words[_THRESHOLD], *address)[0]) if noisy else None
     actual, spread = neuron, None
     if circuits is not None:
         actual, spread = neuron.on(jax.tree.map(_of_samples, circuits.neurons), normal)
     disturbed, anywhere = noisy and spread is not None, key is not None and neuron.starts_anywhere
     trial = Trial(
         *address,
-        words=words(_MEMBRANE) if disturbed else None,
+        words=words[_MEMBRANE] if disturbed else None,
         spread=spread if disturbed else None,
-        start=noise.uniform(words(_START), *address) if anywhere else None,
+        start=noise.uniform(words[_START], *address) if anywhere else None,
     )
     settings: dict[str, Any] = {"membrane": membrane}
     if gradient.models and shown is not None:
@@ -197,11 +198,18 @@ def _run(
     # Jitter where spikes are recorded, not where the neurons reset: hence after the time loop.
     if noisy and circuits is not None and neuron.jitters and trace.spikes is not None:
         step = jnp.arange(drive.shape[0], dtype=jnp.int32)[:, None, None]
-        u = stored(noise.uniform(words(_JITTER), step, *(axis[None] for axis in address)))
+        u = stored(noise.uniform(words[_JITTER], step, *(axis[None] for axis in address)))
         jitter = circuits.neurons.jitter[None, None]
         moved = jitter_spikes(trace.spikes, u, jitter, neuron.dt)
         trace = trace._replace(spikes=straight_through(trace.spikes, moved))
     return trace
+
+
+def _streams(key: jax.Array | None) -> Any:
+    """The words of each stream of noise, made together, as each hash is a loop to compile."""
+    if key is None:
+        return None
+    return jax.vmap(partial(noise.stream, key))(jnp.arange(_STREAMS, dtype=jnp.uint32))
 
 
 def _checked_bias(bias: ArrayLike | None, w: jax.Array, neuron: Any) -> jax.Array | None:

@@ -51,8 +51,9 @@ def stream(key: jax.Array, *ids: ArrayLike) -> jax.Array:
             traced or not.
     """
     key = draws.folded(key, *ids)
-    halves = [jax.random.key_data(jax.random.fold_in(key, half)) for half in (0, 1)]
-    return jnp.concatenate(halves)
+    # Both at once: each hash by itself is a loop of its own to compile.
+    halves = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(2, dtype=jnp.uint32))
+    return jax.random.key_data(halves).reshape(-1)
 
 
 def normal_pair(words: jax.Array, *address: ArrayLike) -> tuple[jax.Array, jax.Array]:
