@@ -15,17 +15,27 @@ from small import CHIP, KEY, SMALL, TASK, TRAINING, VALIDATION, phase
 from test_tiles import SPIKING
 
 from bss2jax import Mismatch, sample_chip
-from bss2jax.networks import Activations, Dense, build
+from bss2jax.networks import LI, LIF, Activations, Dense, Direct, MeanOverTime, build
 from bss2jax.training import Objective, accuracy_over_chips, evaluate, loop
 from bss2jax.training import step as steps_of
 from bss2jax.training.devices import SAMPLES, Devices, part_size, size
 
 RATES = replace(SPIKING, objective=Objective(scale=3.0, readout=1e-3, bursts=1e-2, rate=0.1))
 DEEP = build([Dense(outputs=40), Dense(outputs=3)], Activations((12,), SMALL))
+NORMED = build(
+    [Direct(steps=3), LIF(outputs=20, norm="batch"), LIF(outputs=8, norm="batch"), LI(outputs=3),
+     MeanOverTime()], (12,), substrate=SMALL,
+)  # fmt: skip
 TASKS = {"analog": replace(TASK, network=DEEP), "spiking": RATES}
+TASKS["normed"] = replace(SPIKING, network=NORMED)
 BATCH = 32  # over 3 devices 11, 11 and 10
 ON = phase(on="chip", batch_size=BATCH)
 COLLECTIVES = "all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"
+
+
+def phase_of(task):
+    """A batch is normalised on `float` alone."""
+    return replace(ON, on="float") if task.network.across_samples else ON
 
 
 def on(task, mesh):
@@ -43,27 +53,31 @@ def batch(task):
     """Scores, loss and gradient of a batch, noise and mismatch on, of a step of each device."""
     taken = task.initial(KEY), TRAINING, steps_of.epoch_order(KEY, 1, 96), 0, chip_of(task), KEY
     parts = 1 if task.mesh is None else size(task.mesh, *SAMPLES)
-    step = partial(steps_of.gradient, task, ON, tile=part_size(BATCH, parts), mesh=task.mesh)
+    step = partial(
+        steps_of.gradient, task, phase_of(task), tile=part_size(BATCH, parts), mesh=task.mesh
+    )
 
     def each(*taken):
         of = step(*taken)
-        return of.scores, jax.tree.map(lambda leaf: leaf[None], (of.loss, of.params))
+        return of.scores, jax.tree.map(lambda leaf: leaf[None], (of.loss, of.params, of.state))
 
     if task.mesh is not None:
         each = jax.shard_map(
             each, mesh=task.mesh, in_specs=P(), out_specs=P(SAMPLES), check_vma=False
         )
     scores, means = jax.device_get(jax.jit(each)(*taken))
-    loss, slope = jax.tree.map(lambda leaf: leaf.mean(axis=0, dtype=float), means)
+    loss, slope, state = jax.tree.map(lambda leaf: leaf.mean(axis=0, dtype=float), means)
+    slope = slope, state  # as what a norm keeps has to be that of all devices
     return scores[:BATCH], loss, np.concatenate([np.ravel(x) for x in jax.tree.leaves(slope)])
 
 
 def trained(task):
     """Parameters after two epochs of three steps, the last epoch's record, and the step's text."""
     last = []
+    taken = task.initial(KEY), chip_of(task), TRAINING, VALIDATION, KEY
     kept = loop.train(
-        task, replace(ON, keep="last"), task.initial(KEY), chip_of(task), TRAINING, VALIDATION,
-        KEY, on_epoch=lambda epoch, *_: last.append(vars(epoch) | {"seconds": 0}),
+        task, replace(phase_of(task), keep="last"), *taken,
+        on_epoch=lambda epoch, *_: last.append(vars(epoch) | {"seconds": 0}),
     )  # fmt: skip
     texts = [each.call.as_text() for each in task.compiled.values()]
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(kept)]), last, texts[0]

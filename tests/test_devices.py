@@ -23,13 +23,13 @@ from bss2jax.training.augment import augment
 from bss2jax.training.devices import Devices
 
 HERE = Path(__file__).parent
-FEW = ["training:analog:data=3", "batch:spiking:data=2,pieces=2"]
+FEW = ["training:analog:data=3", "batch:spiking:data=2,pieces=2", "batch:normed:data=4"]
 # All numbers of devices and both networks: minutes of compiling.
 MANY = [f"batch:{name}:data={n}" for name in ("analog", "spiking") for n in (2, 3, 8)]
 MANY += [f"batch:{name}:{pair}" for name in ("analog", "spiking")
          for pair in ("data=1,pieces=2", "data=2,pieces=3", "chips=2,data=1,pieces=4",
                       "chips=2,data=3", "data=1,pieces=8")]  # fmt: skip
-MANY += ["training:analog:chips=2,data=3", "memory:spiking:data=4"]
+MANY += ["training:analog:chips=2,data=3", "batch:normed:chips=2,data=4", "memory:spiking:data=4"]
 
 
 def over_devices(*cases):

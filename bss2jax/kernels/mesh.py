@@ -14,6 +14,8 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 PIECES = "pieces"  # the axis of a mesh whose devices have the pieces of a plan
+CHIPS, DATA = "chips", "data"
+SAMPLES = (CHIPS, DATA)  # axes that a training's samples are spread over
 
 
 def alike(*trees: Any) -> Any:
@@ -74,6 +76,12 @@ def merged(array: jax.Array) -> jax.Array:
     if jax.sharding.get_abstract_mesh().auto_axes:
         return array
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
+def of_samples() -> tuple[str, ...]:
+    """Returns the axes of the mesh, within `jax.shard_map`, whose devices have other samples."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return tuple(axis for axis in SAMPLES if axis in mesh.manual_axes)
 
 
 # --- pieces of a plan

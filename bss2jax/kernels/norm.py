@@ -12,6 +12,7 @@ statistics over time and gamma that starts at the threshold.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from bss2jax.arrays import along_last
+from bss2jax.kernels.mesh import alike, of_samples
 
 EPSILON = 1e-5  # of a variance, in the square of what a weight's unit is
 
@@ -31,16 +33,20 @@ class Moments(NamedTuple):
     var: jax.Array
 
 
-def moments(x: jax.Array) -> Moments:
-    """Returns the moments of `[..., C]` over all axes but the last, float32."""
-    x, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
-    mean = x.mean(axis=axes)
-    return Moments(mean, jnp.square(x - along_last(mean, x)).mean(axis=axes))
+def moments(x: jax.Array, axes: tuple[str, ...] = ()) -> Moments:
+    """Returns the moments of `[..., C]` over all axes but the last, float32.
+
+    Args:
+        x: what is looked at.
+        axes: of the mesh whose devices have as many samples more, within `jax.shard_map`.
+    """
+    x, over = x.astype(jnp.float32), tuple(range(x.ndim - 1))
+    mean = _over_devices(x.mean(axis=over), axes)
+    return Moments(mean, _over_devices(jnp.square(x - along_last(mean, x)).mean(axis=over), axes))
 
 
-@jax.custom_vjp
 def batch_norm(x: jax.Array, gamma: jax.Array, beta: jax.Array) -> tuple[jax.Array, Moments]:
-    """Normalises each channel by the moments of what it is given.
+    """Normalises each channel by the moments of what it is given, on all devices of a batch.
 
     Backward the gradient of the moments is part of that of x; what is made of the moments that are
     returned has none. Of x, not of its deviations, a copy is kept, in its own type.
@@ -52,29 +58,39 @@ def batch_norm(x: jax.Array, gamma: jax.Array, beta: jax.Array) -> tuple[jax.Arr
     Returns:
         `[..., C]` float32, and the moments.
     """
-    return _forward(x, gamma, beta)[0]
+    return _normed(of_samples(), *alike(x, gamma, beta))
 
 
-def _forward(x: jax.Array, gamma: jax.Array, beta: jax.Array) -> tuple:
-    found = moments(x)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _normed(axes: tuple[str, ...], x: jax.Array, gamma: jax.Array, beta: jax.Array) -> tuple:
+    return _forward(axes, x, gamma, beta)[0]
+
+
+def _forward(axes: tuple[str, ...], x: jax.Array, gamma: jax.Array, beta: jax.Array) -> tuple:
+    found = moments(x, axes)
     factor = lax.rsqrt(found.var + EPSILON)
-    y = (x.astype(jnp.float32) - along_last(found.mean, x)) * along_last(
-        gamma * factor, x
-    ) + along_last(beta, x)
-    return (y, found), (x, gamma, found.mean, factor)
+    y = (x.astype(jnp.float32) - along_last(found.mean, x)) * along_last(gamma * factor, x)
+    return (y + along_last(beta, x), found), (x, gamma, found.mean, factor)
 
 
-def _backward(kept: tuple, cotangents: tuple) -> tuple:
+def _backward(axes: tuple[str, ...], kept: tuple, cotangents: tuple) -> tuple:
     x, gamma, mean, factor = kept
-    dy, axes = cotangents[0], tuple(range(x.ndim - 1))
+    dy, over = cotangents[0], tuple(range(x.ndim - 1))
     normal = (x.astype(jnp.float32) - along_last(mean, x)) * along_last(factor, x)
-    dbeta, dgamma = dy.sum(axis=axes), (dy * normal).sum(axis=axes)
+    dbeta, dgamma = dy.sum(axis=over), (dy * normal).sum(axis=over)
     share = np.float32(1 / math.prod(x.shape[:-1]))
-    dx = dy - along_last(dbeta * share, x) - normal * along_last(dgamma * share, x)
+    # What the moments pass on comes from all devices; those of gamma and beta are summed later.
+    of_mean, of_spread = (_over_devices(d * share, axes) for d in (dbeta, dgamma))
+    dx = dy - along_last(of_mean, x) - normal * along_last(of_spread, x)
     return (dx * along_last(gamma * factor, x)).astype(x.dtype), dgamma, dbeta
 
 
-batch_norm.defvjp(_forward, _backward)
+_normed.defvjp(_forward, _backward)
+
+
+def _over_devices(mean: jax.Array, axes: tuple[str, ...]) -> jax.Array:
+    """The mean of what devices have, which are of one size."""
+    return lax.pmean(mean, axes) if axes else mean
 
 
 def fold(

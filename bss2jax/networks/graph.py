@@ -141,6 +141,15 @@ class Network(Shown):
         """Whether a layer looks across the samples of a batch, which then is not cut."""
         return any(node.layer.across_samples for node in self.nodes)
 
+    @property
+    def stays_whole(self) -> bool:
+        """Whether a layer looks across samples, or keeps something of them, on one device alone."""
+        return any(
+            (node.layer.across_samples or node.layer.state(*node.before))
+            and not node.layer.across_devices
+            for node in self.nodes
+        )
+
     def encode(self, x: jax.Array, full_scale: Any, *, offset: Any = 0.0) -> jax.Array:
         """Turns a data set's values `[B, ...]` into what `apply` takes: see `coding.normalise`."""
         return self.input.full_scale * normalise(x, full_scale, offset=offset)

@@ -89,6 +89,8 @@ class Layer(Checked):
     differentiable: ClassVar[bool] = True
     # Whether it looks across the samples of a batch, as batch norm does.
     across_samples: ClassVar[bool] = False
+    # Whether what it takes of the samples, or keeps of them, it sums over the devices of a batch.
+    across_devices: ClassVar[bool] = False
     # What a network with such layers is called.
     family: ClassVar[str] = ""
     # Whether it makes rates, which a chip shows as spikes of a converted network.

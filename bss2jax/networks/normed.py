@@ -43,6 +43,11 @@ class NormedPopulation(SpikingPopulation):
         return self.norm is not None
 
     @property
+    def across_devices(self) -> bool:  # type: ignore[override]
+        """Whether it sums over the devices of a batch: where it is normalised."""
+        return self.norm is not None
+
+    @property
     def scale(self) -> float | Literal["neuron"]:
         return "neuron" if self.norm else self.weight_scale
 

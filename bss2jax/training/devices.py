@@ -16,11 +16,9 @@ from annotated_types import Ge
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from bss2jax.kernels.mesh import PIECES
+from bss2jax.kernels.mesh import CHIPS, DATA, PIECES, SAMPLES
 from bss2jax.settings import Checked
 
-DATA, CHIPS = "data", "chips"
-SAMPLES = (CHIPS, DATA)  # axes that a training's samples are spread over
 Number = Annotated[int, Ge(1)]
 
 

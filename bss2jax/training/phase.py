@@ -157,7 +157,11 @@ class Phase(Checked):
     @property
     def on_chip(self) -> bool:
         """Whether any layer runs on the chip."""
-        return "chip" in ((self.on,) if isinstance(self.on, str) else self.on.values())
+        return self.has("chip")
+
+    def has(self, execution: Execution) -> bool:
+        """Returns whether any layer has an execution."""
+        return execution in ((self.on,) if isinstance(self.on, str) else self.on.values())
 
 
 def batch_of(phase: Phase, samples: int) -> int:

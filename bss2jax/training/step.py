@@ -141,7 +141,7 @@ def gradient(
     place: Place = None
     weight: jax.Array | None = None
     if mesh is not None:
-        numbers, weight = part_of(whole, mesh)
+        numbers, weight = _own_part(task, phase, whole, mesh)
         place, first = (numbers % whole, whole), numbers[0]
     values, y, chip, noise = _drawn(task, phase, training, order, done, chip, key, place)
     batch, epoch = len(y), done // _per_epoch(phase, training)
@@ -209,6 +209,19 @@ def update(
 def finite(tree: Any) -> jax.Array:
     """Returns whether all numbers of a tree are finite, `[]`."""
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _own_part(
+    task: Task, phase: Phase, batch: int, mesh: Mesh
+) -> tuple[jax.Array, jax.Array | None]:
+    """A device's part of a batch, as of `part_of`; of one size where it is normalised."""
+    numbers, weight = part_of(batch, mesh)
+    if weight is not None and task.network.across_samples and phase.has("float"):
+        raise ValueError(
+            f"batch_size: a norm takes parts of one size, and {batch} samples do not divide over "
+            f"{size(mesh, *SAMPLES)} devices"
+        )
+    return numbers, weight
 
 
 def _drawn(

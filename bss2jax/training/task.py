@@ -88,9 +88,10 @@ class Task:
     def cuts_batches(self) -> bool:
         """Whether each device has a part of a batch: there are several, and no layer objects.
 
-        A layer that looks across samples, or keeps something of them, has all of them on each.
+        A layer that looks across samples, or keeps something of them, has all of them on each,
+        unless it sums over devices.
         """
-        return self.mesh is not None and not (self.network.across_samples or self.network.state())
+        return self.mesh is not None and not self.network.stays_whole
 
     def initial(self, key: jax.Array) -> Variables:
         """Returns what a training starts from, parameters drawn with a key."""
