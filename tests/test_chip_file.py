@@ -177,7 +177,16 @@ def test_impossible_measurements_are_refused(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "gain,offset\n1,2\n3\n", "1,2\n3,4\n", "gain\nhigh\n", "gain\n\xff\n"]
+    "text",
+    [
+        "#",
+        "# nothing but\n# comments",
+        "",
+        "gain,offset\n1,2\n3\n",
+        "1,2\n3,4\n",
+        "gain\nhigh\n",
+        "gain\n\xff\n",
+    ],
 )
 def test_a_csv_that_cannot_be_read_is_refused(tmp_path, text):
     (tmp_path / "mine.csv").write_bytes(text.encode("latin-1"))

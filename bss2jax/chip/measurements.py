@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,12 @@ def _read_csv(path: str | Path, content: bytes) -> dict[str, np.ndarray]:
             lines.pop(0)
         mark = next((mark for mark in ";\t" if mark in lines[0]), ",")
         text = "\n".join(lines if mark == "," else (line.replace(",", ".") for line in lines))
-        table = np.genfromtxt(io.StringIO(text), delimiter=mark, names=True, dtype=np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # of nothing but comments
+            table = np.genfromtxt(io.StringIO(text), delimiter=mark, names=True, dtype=np.float64)
     except ChipError:
         raise
-    except ValueError:  # also of bytes that are no UTF-8
+    except (ValueError, IndexError, UserWarning):  # also of bytes that are no UTF-8
         raise ChipError(
             f"{path}: not a csv with a header and as many numbers in each line"
         ) from None
