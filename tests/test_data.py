@@ -549,7 +549,8 @@ def blobs():
     x = (y[:, None] * 2.0 - 1 + 0.3 * rng.standard_normal((60, 4))).astype(">f4")
     split = lambda part: Split(x[part], y[part])
     parts = split(slice(40)), split(slice(40, 60))
-    return Dataset("blobs", *parts, ["low", 2], np.array([2, 2, 2, 2]))
+    classes, scale = ["low", 2], np.array([2, 2, 2, 2])
+    return Dataset("blobs", *parts, classes, scale, note="drawn, not measured")
 
 ready = blobs()
 number = 3
@@ -586,7 +587,9 @@ def test_an_own_set_is_trained_on_by_its_name_in_a_config(own, tmp_path, capsys)
         'phases = [{ on = "ideal", epochs = 3, batch_size = 12, learning_rate = 1 }]\n'
     )
     assert main(["train", "own.toml"]) == 0
+    out = capsys.readouterr().out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["data_note"] == "drawn, not measured" and summary["data_note"] in out
     # Classes 2 apart in each of four values, spread 0.3: all 20 right, 10 by chance.
     assert summary["test_accuracy"]["ideal"] >= 0.9
     assert main(["data", "show", f"{own}:ready"]) == 0 and (tmp_path / "blobs.png").is_file()

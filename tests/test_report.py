@@ -280,6 +280,12 @@ def test_a_run_that_has_only_begun_is_told_plainly(name, overrides, tmp_path):
     assert len(found.pictures()) == (0 if overrides == RELU else 2)
 
 
+def test_in_what_data_differ_from_the_published_ones_is_said(run, undrawn):
+    summary = read(run, "summary.json") | {"data_note": "98 images are not exact"}
+    RunDirectory(run).write("summary.json", summary)
+    assert "The data: 98 images are not exact." in page(run).sections["summary"]
+
+
 def test_an_unfinished_run_shows_how_far_it_got(run):
     for name in ("summary.json", "confusion.json", "chips.json"):
         (run / name).unlink()
