@@ -187,7 +187,7 @@ def outcome(
     Args:
         study: the config with its units and seeds.
         settings: of the training in the loop.
-        on_chip: test samples that the chip is shown, the first ones; None: all.
+        on_chip: test samples that the chip is shown, the first ones; None: all, 0: no chip is.
         batch: samples that spike at once.
         directory: name of the run.
     """
@@ -198,12 +198,8 @@ def outcome(
         return Outcome(rates, {})
     test, learned, found = prepared.test, study.learned(run), {}
     some = Samples(test.x[:on_chip], test.y[:on_chip])
-    for name, on, samples in (
-        ("spiking", "spikes", test),
-        ("codes", "ideal", some),
-        ("chip", "chip", some),
-        ("loop", "chip", some),
-    ):
+    chips = (("codes", "ideal", some), ("chip", "chip", some), ("loop", "chip", some))
+    for name, on, samples in (("spiking", "spikes", test), *(() if on_chip == 0 else chips)):
         if name == "loop":
             learned = study.learned(trained_in_the_loop(study, settings, run, directory))
         path = run.path / f"{name}-{len(samples.y)}.npz"
@@ -303,13 +299,13 @@ def main(arguments: list[str] | None = None) -> None:
     made = parser(__doc__, "digits_softlif", seeds=(3, 1), batch=(120, 1))
     made.add_argument("--units", nargs="+", choices=UNITS, default=UNITS)
     made.add_argument("--times", type=int, nargs="+", default=TIMES, metavar="MS")
-    made.add_argument("--on-chip", type=int, help="test samples on the chip; by default all")
+    made.add_argument("--on-chip", type=int, help="test samples on the chip; default: all; 0: none")
     made.add_argument("--loop-images", type=int, default=6000, help="trained on in the loop")
     made.add_argument("--loop-ms", type=int, default=100, help="that each is shown there")
     made.add_argument("--loop-rate", type=float, default=0.25, help="share of the learning rate")
     parsed = made.parse_args(arguments)
-    if min(parsed.loop_images, parsed.on_chip or 1) < 1:
-        made.error("--on-chip and --loop-images: expected 1 or more")
+    if parsed.loop_images < 1 or (parsed.on_chip or 0) < 0:
+        made.error("--loop-images: expected 1 or more, --on-chip 0 or more")
     loaded, _ = config.load(parsed.config, parsed.overrides)
     first, last = (
         1e3 * loaded.conversion.dt * n for n in (loaded.conversion.warm_up, loaded.conversion.steps)

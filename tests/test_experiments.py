@@ -201,6 +201,11 @@ def test_soft_lif_compares_rates_with_spikes_at_each_time(tmp_path):
     soft_lif.main(["digits_softlif", *short, *out])
     assert (tmp_path / "soft_lif.md").read_text() == text
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.npz")} == before
+    # Without a chip the same run has its rates and spikes alone.
+    soft_lif.main(["digits_softlif", *short, *out, "--on-chip", "0"])
+    without = (tmp_path / "soft_lif.md").read_text()
+    assert "moved to the chip" in text and "moved to the chip" not in without
+    assert "as spikes 360." in without
 
 
 def test_soft_lif_wants_a_config_with_noise(tmp_path):
