@@ -111,7 +111,7 @@ class NormedPopulation(SpikingPopulation):
         if self.norm is None:
             return self.run(sent, w, params | state, how, **settings), state
         if not by_batch(how):
-            w, bias = self.folded(w, params, state)
+            w, bias = self.frozen(w, params, state)
             return self.run(sent, w, params | {"bias": bias}, how, **settings), state
         given = sent_of(sent, w.shape[-2])
         current, state = self.normalised(product(given, w), params, state)
@@ -143,7 +143,7 @@ class NormedPopulation(SpikingPopulation):
         none = jnp.zeros((0, self.outputs), jnp.float32)
         return self.run(Summed(current, positions), none, params, how, **settings)
 
-    def folded(
+    def frozen(
         self, w: jax.Array, params: Arrays, state: Arrays, of: str = ""
     ) -> tuple[jax.Array, jax.Array]:
         """Returns a projection's weights `[..., C]` as its running means have them, and a bias."""
@@ -158,7 +158,7 @@ class NormedPopulation(SpikingPopulation):
     def without_norm(self, params: Arrays, state: Arrays) -> tuple[Layer, Arrays, Arrays]:
         if self.norm is None:
             return self, params, state
-        w, bias = self.folded(params["weight"], params, state)
+        w, bias = self.frozen(params["weight"], params, state)
         kept = {name: p for name, p in params.items() if name not in ("gamma", "beta")}
         layer = replace(self, norm=None, bias=True, weight_scale="neuron")
         return layer, kept | {"weight": w, "bias": bias}, {}

@@ -111,7 +111,7 @@ class ShortcutLIF(ConvLIF):
         if f"{_OF}gamma" not in plain:
             return layer, plain, kept
         plain = dict(plain)
-        w, bias = self.folded(plain["shortcut"], plain, state, _OF)
+        w, bias = self.frozen(plain["shortcut"], plain, state, _OF)
         del plain[f"{_OF}gamma"]
         return layer, plain | {"shortcut": w, "bias": plain["bias"] + bias}, kept
 
