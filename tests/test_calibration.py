@@ -138,6 +138,7 @@ def calibrated():
     return [(chip, calibrate(chip, jax.random.key(100), substrate=SMALL))]
 
 
+@pytest.mark.slow  # a chip is calibrated as a whole
 def test_calibration_reaches_the_ratios_that_silicon_reaches(calibrated):
     for chip, done in calibrated:
         for name, ratio in spread_ratios(chip, done).items():

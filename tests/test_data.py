@@ -601,7 +601,7 @@ def test_an_own_set_is_trained_on_by_its_name_in_a_config(own, tmp_path, capsys)
         ("nowhere_at_all:x", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("{own}:nothing", r"{own}\.py has no 'nothing'"),
         ("{own}:number", "got 3, expected a bss2jax.data.Dataset"),
-        ("{own}:broken", r"KeyError: 'key' \(.*{own}\.py, line 20\)"),
+        ("{own}:broken", r"KeyError: 'key' \(.*{own}\.py, line 21\)"),
     ],
 )
 def test_an_own_set_that_is_none_is_one_line_that_names_the_key(own, name, said, capsys):

@@ -322,6 +322,7 @@ def test_gradients_are_the_same_when_observed(masked):
 # --- sizes and types
 
 
+@pytest.mark.slow  # a compilation for each size
 @pytest.mark.parametrize(
     "inputs", [1, 17, 32, 65, *(pytest.param(n, marks=pytest.mark.slow) for n in (15, 16, 33))]
 )

@@ -382,7 +382,7 @@ def test_over_chips_is_each_of_the_chips_after_the_runs_own(resumed):
     [
         (
             "data.name=minst",
-            ["data.name", "'minst'", "eurosat, har, mnist", "did you mean 'mnist'"],
+            ["data.name", "'minst'", "har, mnist", "did you mean 'mnist'"],
         ),
         ("layers.1.outputs=9", ["layers", "(9,)", "10 classes"]),
         ("layers.0={kind='dense', outputs=10}", ["layers", "dense_0", "flatten"]),

@@ -48,7 +48,7 @@ def expected():
 @pytest.mark.parametrize(
     "mode",
     [
-        partial(jax.enable_x64, True),
+        pytest.param(partial(jax.enable_x64, True), marks=pytest.mark.slow),
         partial(jax.default_prng_impl, "unsafe_rbg"),
         pytest.param(partial(jax.threefry_partitionable, False), marks=pytest.mark.slow),
     ],

@@ -17,6 +17,7 @@ def prepared():
     return experiment.prepare(config.load("digits_spiking", ["phases.0.max_steps=2"])[0])
 
 
+@pytest.mark.slow  # compiles two trainings
 def test_what_is_needed_is_the_data_the_state_and_what_the_step_adds(prepared):
     needed = memory.needed(prepared, 1)
     compiled = list(prepared.task.compiled.values())

@@ -216,6 +216,7 @@ def test_a_long_stream_passes_the_battery(seed):
     assert failures(battery(*generate(words, (4096, 4096)))) == {}
 
 
+@pytest.mark.slow  # millions of numbers; neighbours are tested in every run
 @pytest.mark.parametrize("name", STREAMS)
 def test_streams_are_independent(name):
     words = np.asarray(STREAMS[name](48))

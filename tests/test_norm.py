@@ -129,6 +129,7 @@ def test_a_network_without_its_norms_is_the_same():
     assert (jnp.abs(codes).max(0) == 63).all()
 
 
+@pytest.mark.slow  # a normed network on a chip is compiled forward and back
 def test_in_the_loop_every_parameter_learns_at_frozen_means():
     chip = b.sample_chip(jax.random.key(1), substrate=SMALL)
 

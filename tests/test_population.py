@@ -151,7 +151,8 @@ def test_eager_is_jitted_whether_closed_over_or_given(chip, name, on):
         same(eager, jax.jit(lambda: run(*args))())
 
 
-@pytest.mark.parametrize("trained", (False, True))  # parameters of the neurons
+# Of the neurons.
+@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", often("lif"))  # blocks are cut before any neuron
 def test_neurons_in_blocks_are_the_population_as_a_whole(chip, name, trained, monkeypatch):
     """Bit for bit; gradients too, but for the order of sums."""
@@ -254,6 +255,7 @@ class Toy(Neuron):
         return replace(self, tau=self.tau * circuits.tau_mem, threshold=threshold), None
 
 
+@pytest.mark.slow  # three passes are compiled
 @pytest.mark.parametrize("recurrent", (False, True))
 @pytest.mark.parametrize(
     "neuron",

@@ -122,6 +122,7 @@ def test_relu_units_are_linear_above_zero():
     assert (y > 0).all()
 
 
+@pytest.mark.slow  # long times
 @pytest.mark.parametrize("synapse", ["alpha", "exponential"])
 def test_spikes_over_a_long_time_are_the_hard_rates(synapse):
     """The readout's mean is that of the same network with the LIF curve, weights untouched."""

@@ -73,6 +73,7 @@ def compiled(task, **settings):
     return steps_of.compiled_step(task, of_phase, state, TRAINING, sample_chip(KEY), KEY)
 
 
+@pytest.mark.slow  # compiles a step many times
 def test_a_step_is_torn_into_tiles_that_are_as_large_as_fits(small_pages):
     found = compiled(replace(SPIKING), on="chip")
     assert 1 < found.tile < 96 and 96 % found.tile == 0

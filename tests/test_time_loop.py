@@ -57,7 +57,17 @@ def trace_and_gradient(neuron, x, dy, trial=None, by="sequence"):
 
 @pytest.mark.parametrize(
     ("kind", "by"),
-    [(kind, "sequence") for kind in NEURONS] + [("euler", "event_prop"), ("own", "event_prop")],
+    [("own", "sequence"), ("integrator", "sequence"), ("euler", "event_prop")]
+    # The others differ by a line of the step.
+    + [
+        pytest.param(*each, marks=pytest.mark.slow)
+        for each in (
+            ("numbers", "sequence"),
+            ("waiting", "sequence"),
+            ("euler", "sequence"),
+            ("own", "event_prop"),
+        )
+    ],
 )
 def test_kernel_is_the_scan(kind, by, kernels, monkeypatch):
     rng = np.random.default_rng(0)

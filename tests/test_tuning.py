@@ -47,7 +47,11 @@ def tuned(path, **settings):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("depth", [5, 10, 20])
+# The deeper ones compile for as long again.
+@pytest.mark.parametrize(
+    "depth",
+    [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 20))],
+)
 def test_gradients_last_at_the_tuned_slope_and_not_at_ten_times_or_a_tenth_of_it(deep, depth):
     found = tuned(deep(depth), slopes=(2.5, 3.0), refine=1)
     assert found.layers == tuple(f"lif_{n}" for n in range(depth))

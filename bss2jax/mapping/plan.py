@@ -174,11 +174,15 @@ def _check_places(plan: Plan) -> None:
     )
     circuits = np.column_stack([np.repeat(populations[:, CONFIGURATION], spans), plan.circuits[at]])
     for what, used in (("array", products), ("circuit", circuits)):
-        distinct, counts = np.unique(used, axis=0, return_counts=True)
-        if (counts > 1).any():
-            configuration, chip, number = distinct[counts > 1][0]
+        # One number for the three, as sorting rows takes ten times as long.
+        sizes = used.max(axis=0, initial=0) + 1
+        key = np.sort(np.ravel_multi_index(tuple(used.T), tuple(sizes)))
+        again = key[1:][key[1:] == key[:-1]]
+        if len(again):
+            configuration, chip, number = np.unravel_index(again[0], sizes)
+            times = np.unique(again, return_counts=True)[1].max() + 1
             raise ValueError(
-                f"plan: {what} {number} of chip {chip} is used {counts.max()} times in "
+                f"plan: {what} {number} of chip {chip} is used {times} times in "
                 f"configuration {configuration}"
             )
 

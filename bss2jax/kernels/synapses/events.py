@@ -217,10 +217,10 @@ def _dealt(group: jax.Array, column: jax.Array, groups: int) -> _Rows:
     sample = jnp.arange(batch, dtype=jnp.int32)[:, None]
     counts = jnp.zeros((batch, groups), jnp.int32).at[sample, group].add(1, mode="drop")
     own, within = _running(counts.T), _running(counts)  # [G, B] over groups, [B, G] over samples
-    ends = jnp.cumsum(within[-1]) - within[-1] + within
+    ends = (jnp.cumsum(within[-1]) - within[-1])[None] + within
     # From an entry's place among those of its sample to its place among all.
     place = jnp.take_along_axis(ends - own.T, group, axis=1, mode="clip")
-    place += jnp.arange(entries, dtype=jnp.int32)
+    place += jnp.arange(entries, dtype=jnp.int32)[None]
     place = jnp.where(group < groups, place, batch * entries)
     flat = jnp.zeros(batch * entries, jnp.int32).at[place].set(column, mode="drop")
     return _Rows(flat, jnp.concatenate([jnp.zeros(1, jnp.int32), ends.T.reshape(-1)]))
