@@ -262,6 +262,7 @@ def test_units_convert_both_ways():
         assert AdExScale().current(current, model) == pytest.approx(expected)
 
 
+@pytest.mark.slow  # compiles a population forward and back
 def test_conductances_in_a_population_have_the_gradient_of_its_steps():
     rng = np.random.default_rng(4)
     x = jnp.float32(rng.random((30, 2, 8)) < 0.2)

@@ -49,7 +49,7 @@ def expected():
     "mode",
     [
         pytest.param(partial(jax.enable_x64, True), marks=pytest.mark.slow),
-        partial(jax.default_prng_impl, "unsafe_rbg"),
+        pytest.param(partial(jax.default_prng_impl, "unsafe_rbg"), marks=pytest.mark.slow),
         pytest.param(partial(jax.threefry_partitionable, False), marks=pytest.mark.slow),
     ],
     ids=["x64", "unsafe_rbg", "partitionable"],

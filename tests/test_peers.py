@@ -14,8 +14,8 @@ import worker
 from workload import Case, Equations, loss, reference
 
 
-# One of both in the usual run, which is to stay short: recurrent networks have all of the other's.
-@pytest.mark.parametrize("recurrent", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow  # compiles three networks forward and back
+@pytest.mark.parametrize("recurrent", [False, True])
 def test_by_hand_dense_and_with_events_are_the_reference_and_learn_alike(recurrent):
     case = Case(60, 3, 20, 4, recurrent=recurrent, density=0.1)
     spikes, scores = reference(case, Equations())

@@ -91,7 +91,7 @@ def close(a, b, rtol=1e-5):
 # --- equal by construction
 
 
-@pytest.mark.parametrize("name", often("waiting", "li", "exact"))
+@pytest.mark.parametrize("name", often("li", "exact"))
 def test_events_are_their_raster_bit_for_bit(chip, name):
     raster, w, _ = drawn()
     events = bss2jax.to_events(raster, int(raster.sum((0, 2)).max()))
