@@ -9,9 +9,6 @@ def stored(x: jax.Array) -> jax.Array:
     """Returns an array `[n, ...]` as it is, made once and kept in memory.
 
     XLA computes what is elementwise again in each loop that uses it. On a CPU a barrier alone does
-    not hinder it, as it is gone before loops are joined; the end of a concatenation does. A GPU has
-    the arithmetic sooner than the memory: there it stays as it is.
+    not hinder it, as it is gone before loops are joined; the end of a concatenation does.
     """
-    if jax.default_backend() != "cpu":
-        return x
     return lax.optimization_barrier(jnp.concatenate([x, x[:1]]))[: len(x)]
