@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bss2jax.cli.arguments import CallError, Commands, add_command, add_group
+from bss2jax.cli.pictures import write_picture
 
 if TYPE_CHECKING:
     from bss2jax.data import Dataset
@@ -41,18 +42,12 @@ def _prepare(arguments: argparse.Namespace) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    import matplotlib
-
     from bss2jax import plot  # says which extra it needs, where matplotlib is missing
 
     dataset = _load(arguments)
     path = Path(arguments.out or f"{dataset.name}.png")
     print(_class_counts(dataset))
-    try:
-        with matplotlib.rc_context({"text.usetex": False}):  # whatever the user's style is
-            plot.save(plot.samples(dataset), path)
-    except OSError as error:
-        raise CallError(f"{path}: {error.strerror or error}") from None
+    write_picture(lambda: plot.samples(dataset), path)
     print(f"\n{path}")
 
 

@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 from bss2jax.cli.arguments import CallError, Commands, add_command, add_config, add_json
+from bss2jax.cli.pictures import write_picture
 
 if TYPE_CHECKING:
     from bss2jax.training.tuning import Tuning
@@ -58,12 +59,13 @@ def _tune(arguments: argparse.Namespace) -> None:
         except ValueError as error:
             raise CallError(f"{parsed.name}: {error}") from None
     path = Path(arguments.out or f"{parsed.name}_gradients.png")
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    plot.gradient_norms(tuning.norms, tuning.slopes, best=best, ax=figure.subplots())
-    try:
-        plot.save(figure, path)
-    except OSError as error:
-        raise CallError(f"{path}: {error.strerror or error}") from None
+
+    def drawn() -> Figure:
+        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        plot.gradient_norms(tuning.norms, tuning.slopes, best=best, ax=figure.subplots())
+        return figure
+
+    write_picture(drawn, path)
     if arguments.json:
         told = {
             "slopes": tuning.slopes, "layers": tuning.layers, "norms": tuning.norms.tolist(),
