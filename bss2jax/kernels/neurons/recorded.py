@@ -86,7 +86,7 @@ def run(
 
     state = start(neuron, like, trial)
     none = None if recurrent is None else recurrent.rest(state.v)
-    noisy, noise = _noise(drive, trial)
+    noisy, noise = _noise(drive, recurrent, trial)
     return over_time(step, (neuron, recurrent, noisy), (state, none), (drive, noise))
 
 
@@ -114,12 +114,16 @@ def start(neuron: Any, like: jax.Array, trial: Trial | None) -> Any:
     return state if trial is None or trial.start is None else neuron.begin(state, trial.start)
 
 
-def _noise(drive: jax.Array, trial: Trial | None) -> tuple[Trial | None, jax.Array | None]:
+def _noise(
+    drive: jax.Array, recurrent: Within | None, trial: Trial | None
+) -> tuple[Trial | None, jax.Array | None]:
     """What makes a step's noise, and the steps' numbers; for a kernel all noise, `[T, B, N]`."""
     if trial is None or trial.words is None:
         return None, None
     times = jnp.arange(len(drive), dtype=jnp.int32)
-    return (None, jax.vmap(trial.disturbance)(times)) if fuses() else (trial, times)
+    if recurrent is None and fuses():  # populations with recurrence are scanned everywhere
+        return None, jax.vmap(trial.disturbance)(times)
+    return trial, times
 
 
 def _disturbed(neuron: Any, state: Any, trial: Trial | None, noise: jax.Array | None) -> Any:
@@ -219,7 +223,7 @@ def recorded_backward(
     rest = start(nominal, like, trial)
     zero = jax.tree.map(jnp.zeros_like, (_floats(rest), free))
     none = None if recurrent is None else recurrent.rest(rest.v)
-    noisy, noise = _noise(drive, trial)
+    noisy, noise = _noise(drive, recurrent, trial)
     fixed, xs = (nominal, actual, recurrent, noisy), (states, before, z, drive, noise, dz, dv)
     if trained is None:
         dx, dback = over_time(step, fixed, (*zero, none), xs, reverse=True)
