@@ -191,3 +191,17 @@ def fold_norms(network: Network, params: Params, state: State) -> tuple[Network,
         learned |= {node.name: own} if own else {}
         kept |= {node.name: known} if known else {}
     return replace(network, nodes=tuple(nodes)), learned, kept
+
+
+def programmed(network: Network, params: Params, state: State) -> dict[str, Arrays]:
+    """Returns the 6-bit codes that synapses hold of a network, by layer and parameter.
+
+    Args:
+        network, params, state: as of `fold_norms`.
+    """
+    folded, learned, _ = fold_norms(network, params, state)
+    return {
+        node.name: codes
+        for node in folded.nodes
+        if (codes := node.layer.codes(learned.get(node.name, {}), *node.before))
+    }

@@ -14,7 +14,7 @@ from bss2jax.chip.chip import Chip
 from bss2jax.config import ConfigError
 from bss2jax.data import DataError
 from bss2jax.experiment import Experiment
-from bss2jax.networks.normed import fold_norms
+from bss2jax.networks.normed import programmed
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.runs.session import read_final
 from bss2jax.training.task import Variables
@@ -183,11 +183,9 @@ def _taken(experiment: Experiment, index: np.ndarray, taken_for: np.ndarray) -> 
 
 
 def _codes(experiment: Experiment, variables: Variables) -> dict[str, np.ndarray]:
-    found = {}
-    network, params, _ = fold_norms(experiment.task.network, variables.params, variables.state)
-    for node in network.nodes:
-        codes = node.layer.codes(params.get(node.name, {}), *node.before)
-        for name, values in codes.items():
-            said = node.name if name == "weight" else f"{node.name}, {name}"
-            found[said] = np.asarray(values)
-    return found
+    held = programmed(experiment.task.network, variables.params, variables.state)
+    return {
+        layer if name == "weight" else f"{layer}, {name}": np.asarray(values)
+        for layer, codes in held.items()
+        for name, values in codes.items()
+    }

@@ -12,7 +12,7 @@ from bss2jax.files import writing
 from bss2jax.mapping.pieces import FIELDS
 from bss2jax.networks import nir
 from bss2jax.networks.layer import kind_of
-from bss2jax.networks.normed import fold_norms
+from bss2jax.networks.normed import fold_norms, programmed
 from bss2jax.runs.directory import RunError
 from bss2jax.runs.run import Run
 
@@ -44,10 +44,9 @@ def codes(run: Run) -> Arrays:
     if network.misfit or not network.plan.names:
         raise RunError(f"{run.path}: no layer of the network is on a chip: {network.misfit}")
     found: Arrays = {"fields": np.array(FIELDS)}
-    network, params, _ = fold_norms(network, run.params, run.state)
-    for node in network.nodes:
-        for name, value in node.layer.codes(params.get(node.name, {}), *node.before).items():
-            found[f"{node.name}/{name}"] = np.asarray(value).astype(np.int8)
+    for layer, held in programmed(network, run.params, run.state).items():
+        for name, value in held.items():
+            found[f"{layer}/{name}"] = np.asarray(value).astype(np.int8)
     for i, name in enumerate(network.plan.names):
         found[f"{name}/pieces"] = network.plan.rows(i)
     found["circuits"] = network.plan.circuits
