@@ -4,8 +4,8 @@
 
 As on silicon (brainscales2-demos tp_01): weights -63..63 over 127 columns, constant inputs of 0, 3
 and 7 at 128 rows, 30 runs, error bars. Writes `characterisation.md` and `characterisation.png`,
-with the published point beside it: ten columns at 100 x 15 x 21 read 55..63. `preset=linear` is a
-chip without a kink between negative and positive weights.
+with the published point beside it: ten columns at 100 x 15 x 21 read 55..63. `preset=kinked` is a
+chip with a kink between negative and positive weights, which silicon does not show.
 """
 
 from pathlib import Path

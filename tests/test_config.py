@@ -341,7 +341,7 @@ def test_a_dump_writes_every_default_out(path):
     assert tree["phases"][0]["optimizer"] == "adam"
 
 
-@pytest.mark.parametrize("preset", ["calibrated", "linear", "uncalibrated", "none"])
+@pytest.mark.parametrize("preset", ["calibrated", "kinked", "uncalibrated", "none"])
 def test_a_preset_is_the_spreads_and_noise_that_it_names(path, preset):
     overrides = [f"mismatch.preset={preset}"]
     assert load(path, MINIMAL, overrides).spreads == getattr(Mismatch, preset)()

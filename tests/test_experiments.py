@@ -134,7 +134,7 @@ def test_spreads_compare_chips_with_and_without_a_kink(tmp_path):
     rows = (re.fullmatch(r"(.+?) +([\d.]+) ±.*", line) for line in lines)
     moved = {row[1]: float(row[2]) for row in rows if row}
     assert set(moved) == set(spreads.CANDIDATES)
-    assert moved["the default"] < moved["no kink"] and moved["no kink"] / 100 > BY_CHANCE
+    assert moved["preset kinked"] < moved["no kink"] and moved["no kink"] / 100 > BY_CHANCE
 
 
 @pytest.mark.slow

@@ -45,9 +45,9 @@ ALL = {name: 0.05 for name in SPREADS}  # dead places, drift and what is optiona
 DRAWN = [name for name, declared in QUANTITIES.items() if not isinstance(declared.kind, Noise)]
 
 # Of chips 0 and 7, calibrated and uncalibrated: sums of all values times cos(0, 1, ...), by the
-# code that listed every quantity and split JAX's keys.
-CHIPS = [(Mismatch.calibrated(), 0), (Mismatch.calibrated(), 7)]
-CHIPS += [(Mismatch.uncalibrated(), 0), (Mismatch.uncalibrated(), 7)]
+# code that listed every quantity and split JAX's keys, of spreads that were the default then.
+UNCALIBRATED = replace(Mismatch.uncalibrated(), synapse=0.10, inhibitory_shift=-0.15)
+CHIPS = [(Mismatch.kinked(), 0), (Mismatch.kinked(), 7), (UNCALIBRATED, 0), (UNCALIBRATED, 7)]
 FIRST = {
     "synapse_gain": (19.48800, -13.85121, 15.53176, -15.64076),
     "driver_gain": (-1.23111, -0.82592, -2.48583, -1.47287),
@@ -63,9 +63,9 @@ FIRST = {
     "circuits.strength": (-1.12562, 0.71277, -3.09932, 2.41586),
 }
 # The same of chip 7 with everything on, what is dead and 13 K among it.
-RICH = Mismatch(
-    membrane_noise=0.02, dead_synapses=0.01, dead_neurons=0.02, temperature=13.0,
-    threshold_shift=0.1, tau_mem=0.9,
+RICH = replace(
+    Mismatch.kinked(), membrane_noise=0.02, dead_synapses=0.01, dead_neurons=0.02,
+    temperature=13.0, threshold_shift=0.1, tau_mem=0.9,
 )  # fmt: skip
 WARM = {
     "synapse_gain": 16.79847,

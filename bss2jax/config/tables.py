@@ -16,7 +16,7 @@ from bss2jax.settings import Checked, Key, Reader, Where, Wrong, read, refused, 
 from bss2jax.training.devices import Devices
 from bss2jax.training.phase import Augmentation, Objective, Phase
 
-Preset = Literal["calibrated", "linear", "uncalibrated", "none"]
+Preset = Literal["calibrated", "kinked", "uncalibrated", "none"]
 Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
 Scale = Annotated[float, Gt(0), Lt(float("inf"))]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
