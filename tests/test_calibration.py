@@ -171,7 +171,7 @@ def test_a_dead_column_is_reported_as_out_of_reach(calibrated):
     for name in ("gain", "inhibitory", "tau_syn", "excitatory"):
         assert done.unreachable[name][1, 7], name
     text = describe_calibration(done)
-    assert re.search(r"not reached, gain \(hemisphere.place\): .*\b1\.7\b", text)
+    assert re.search(r"columns that do not reach gain: .*\b7\b.* \(hemisphere 1\)", text)
     # Its leak can still be set.
     assert not done.unreachable["leak"][1, 7]
 

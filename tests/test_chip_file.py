@@ -11,6 +11,7 @@ import pytest
 
 from bss2jax import BSS2, Chip, ChipError, Mismatch, config, experiment, load_chip, sample_chip
 from bss2jax import save_chip as save
+from bss2jax.chip.file import load_substrate
 
 SMALL = replace(BSS2, rows=4, columns=6)
 
@@ -50,7 +51,10 @@ def test_a_chip_survives_a_file_bit_for_bit(tmp_path, mismatch):
 
 
 def test_another_substrate_is_refused(path):
-    with pytest.raises(ChipError, match=r"chip\.npz: .*4 rows, 6 columns.*128 rows, 256 columns"):
+    said = (
+        r"chip\.npz: .*4 rows, 6 columns.*128 rows, 256 columns; .*rows=4 substrate.columns=6, or"
+    )
+    with pytest.raises(ChipError, match=said):
         load_chip(path)
     chip = load_chip(path, substrate=SMALL)
     with pytest.raises(ChipError, match="expected float32"):
@@ -58,6 +62,21 @@ def test_another_substrate_is_refused(path):
     stack = jax.tree.map(lambda leaf: leaf[None], chip)
     with pytest.raises(ChipError, match="expected float32"):
         save(stack, path, substrate=SMALL)
+
+
+def test_a_file_says_of_which_substrate_its_chip_is(tmp_path, path):
+    other = replace(SMALL, gain=0.003, readout_max=63)
+    save(load_chip(path, substrate=SMALL), tmp_path / "other", substrate=other)
+    assert load_substrate(path) == SMALL and load_substrate(tmp_path / "other") == other
+    # A file of an earlier version of bss2jax knew sizes alone; one of a later may know more.
+    for kept, expected in (({"gain": 0.003, "more": 1}, replace(SMALL, gain=0.003)), (None, SMALL)):
+        head = HEAD | {"version": 1} | ({"substrate": kept} if kept else {})
+        rewrite(path, head=np.array(json.dumps(head)))
+        assert load_substrate(path) == expected
+    for kept in ({"gain": -1}, 3):
+        rewrite(path, head=np.array(json.dumps(HEAD | {"version": 1, "substrate": kept})))
+        with pytest.raises(ChipError, match="chip.npz: "):
+            load_substrate(path)
 
 
 def test_damage_is_noticed_anywhere(path):

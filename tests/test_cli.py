@@ -599,6 +599,19 @@ def test_what_cannot_be_reached_is_one_line_of_it(tiny, capsys):
     assert "seed=1" in wrong(capsys, "train", tiny, "--seed", "1")
 
 
+def test_a_chip_of_another_substrate_has_a_file_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sizes = ["substrate.rows=4", "substrate.columns=6"]
+    assert (
+        main(["chip", "sample", "small.npz", *sizes]) == main(["chip", "sample", "usual.npz"]) == 0
+    )
+    assert main(["chip", "show", "small.npz"]) == 0
+    assert "of the substrate replace(BSS2, rows=4, columns=6)" in capsys.readouterr().out
+    assert "2×6 and 2×256 columns" in wrong(capsys, "chip", "compare", "small.npz", "usual.npz")
+    assert main(["train", "digits", "chip.file=small.npz"]) == 2
+    assert "set substrate.rows=4 substrate.columns=6, or" in capsys.readouterr().err
+
+
 def test_keys_may_stand_behind_options(capsys):
     assert main(["plan", "digits", "--samples", "10", "phases.1.batch_size=5"]) == 0
     assert "per epoch of 10 samples in batches of 5" in capsys.readouterr().out

@@ -191,10 +191,14 @@ def describe_calibration(done: Calibration) -> str:
     header = ("quantity", "spread before", "after", "ratio", "limit", "not reached")
     lines = [table(header, rows)]
     for name, where in done.unreachable.items():
-        places = [f"{h}.{i}" for h, i in np.argwhere(where)[:12]]
-        if places:
-            more = ", ..." if where.sum() > len(places) else ""
-            lines.append(f"not reached, {name} (hemisphere.place): {', '.join(places)}{more}")
+        found = [(h, np.flatnonzero(of).tolist()) for h, of in enumerate(where) if of.any()]
+        listed = [
+            f"{', '.join(map(str, places[:6]))}{', ...' if places[6:] else ''} (hemisphere {h})"
+            for h, places in found
+        ]
+        if listed:
+            site = "rows" if _SHIFTED[name].site == DRIVER else "columns"
+            lines.append(f"{site} that do not reach {name}: {'; '.join(listed)}")
     return "\n".join(lines)
 
 

@@ -87,7 +87,7 @@ def describe_characterisation(
     spreads = [(n, f"{v:.4g}") for n, v in vars(estimates).items() if v]
     return (
         f"{describe_sweep(sweep)}\n\n"
-        f"gain {gain:.5f} LSB, noise {noise:.2f} LSB, as the reference measures them "
+        f"gain {gain:.5f} LSB, noise {noise:.2f} LSB over the whole chip, as hxtorch measures them "
         f"(nominal {substrate.gain} LSB)\n\n"
         f"{table(('spread', 'estimate'), spreads)}"
     )

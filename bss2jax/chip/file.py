@@ -1,6 +1,7 @@
 """Chips as files: one npz, versioned, without pickle."""
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def save_chip(chip: Chip, path: str | Path, *, substrate: Substrate = BSS2) -> N
     Args:
         chip: one chip, no stack.
         path: the file, `.npz` by custom.
-        substrate: the substrate whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has; the file keeps its numbers.
 
     Raises:
         ChipError: the chip is of another substrate, or the file cannot be written.
@@ -31,7 +32,8 @@ def save_chip(chip: Chip, path: str | Path, *, substrate: Substrate = BSS2) -> N
     arrays: dict[str, Any] = {name: np.asarray(array) for name, array in chip.quantities().items()}
     _check(arrays, _VERSION, substrate, path)
     sizes = {name: getattr(substrate, name) for name in _SIZES}
-    head = json.dumps({"format": _FORMAT, "version": _VERSION, **sizes})
+    numbers = {f.name: getattr(substrate, f.name) for f in fields(substrate)}
+    head = json.dumps({"format": _FORMAT, "version": _VERSION, **sizes, "substrate": numbers})
     try:
         with writing(place(path)) as file:
             np.savez(file, **arrays, head=np.array(head))
@@ -48,21 +50,14 @@ def load_chip(path: str | Path, *, substrate: Substrate = BSS2) -> Chip:
         ChipError: there is no such file, it is damaged or no chip, of a later version or of another
             substrate.
     """
-    arrays = read_npz(path)
-    try:
-        head = json.loads(str(arrays.pop("head")))
-        kind, version = head["format"], head["version"]
-        sizes = {name: head[name] for name in _SIZES}
-    except (KeyError, TypeError, ValueError):
-        raise ChipError(f"{path}: not a chip; `bss2jax chip sample` makes one") from None
-    if kind != _FORMAT or version not in range(1, _VERSION + 1):
-        raise ChipError(
-            f"{path}: {kind!r} of version {version!r}, expected {_FORMAT!r} of version {_VERSION} "
-            "or earlier: update bss2jax, or draw a chip with `bss2jax chip sample`"
-        )
+    arrays, head = _read(path)
+    version, sizes = head["version"], {name: head[name] for name in _SIZES}
     expected = {name: getattr(substrate, name) for name in _SIZES}
     if sizes != expected:
-        raise ChipError(f"{path}: a chip of {_text(sizes)}; the substrate has {_text(expected)}")
+        raise ChipError(
+            f"{path}: a chip of {_text(sizes)}; the substrate has {_text(expected)}; "
+            f"{_remedy(sizes, expected)}"
+        )
     _check(arrays, version, substrate, path)
     later = {
         name: declared.ideal(substrate)
@@ -70,6 +65,37 @@ def load_chip(path: str | Path, *, substrate: Substrate = BSS2) -> Chip:
         if declared.since > version
     }
     return built(Chip, later | {name: jnp.asarray(array) for name, array in arrays.items()})
+
+
+def load_substrate(path: str | Path) -> Substrate:
+    """Returns the substrate of a chip in a file; numbers that an old file lacks are BSS-2's.
+
+    Raises:
+        ChipError: there is no such file, or it is damaged, no chip, or of a later version.
+    """
+    _, head = _read(path)
+    known, kept = {f.name for f in fields(BSS2)}, head.get("substrate", {})
+    sizes = {name: head[name] for name in _SIZES}
+    try:
+        return replace(BSS2, **{n: value for n, value in kept.items() if n in known} | sizes)
+    except (AttributeError, ValueError) as error:
+        raise ChipError(f"{path}: {error}") from None
+
+
+def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the head of a file, whose version can be read."""
+    arrays = read_npz(path)
+    try:
+        head = json.loads(str(arrays.pop("head")))
+        kind, version, _ = head["format"], head["version"], [head[name] for name in _SIZES]
+    except (KeyError, TypeError, ValueError):
+        raise ChipError(f"{path}: not a chip; `bss2jax chip sample` makes one") from None
+    if kind != _FORMAT or version not in range(1, _VERSION + 1):
+        raise ChipError(
+            f"{path}: {kind!r} of version {version!r}, expected {_FORMAT!r} of version {_VERSION} "
+            "or earlier: update bss2jax, or draw a chip with `bss2jax chip sample`"
+        )
+    return arrays, head
 
 
 def _check(arrays: dict[str, Any], version: int, substrate: Substrate, path: str | Path) -> None:
@@ -92,3 +118,11 @@ def _check(arrays: dict[str, Any], version: int, substrate: Substrate, path: str
 
 def _text(sizes: dict[str, int]) -> str:
     return ", ".join(f"{value} {name}" for name, value in sizes.items())
+
+
+def _remedy(sizes: dict[str, int], expected: dict[str, int]) -> str:
+    """What to set for a chip and a substrate to have the same sizes."""
+    differ = [name for name in sizes if sizes[name] != expected[name]]
+    have = " ".join(f"substrate.{name}={sizes[name]}" for name in differ)
+    want = " ".join(f"substrate.{name}={expected[name]}" for name in differ)
+    return f"set {have}, or draw one with `bss2jax chip sample FILE {want}`"

@@ -15,6 +15,34 @@ class Substrate:
     Frozen and hashable: a static argument of every jitted function that needs it. A user who
     wants another substrate writes `dataclasses.replace(BSS2, columns=128)`.
 
+    Attributes:
+        hemispheres: synapse arrays, used side by side in one configuration, 1 or 2.
+        rows: signed inputs of an array.
+        columns: neuron circuits of an array.
+        weight_max: largest weight of a synapse, LSB.
+        activation_max: largest input of a matrix product, LSB.
+        readout_min: least readout, LSB.
+        readout_max: largest readout, LSB.
+        linear_range: largest readout up to which readouts are linear, LSB.
+        gain: LSB of readout for an activation of 1 times a weight of 1, sent once.
+        cadc_period: time from one sample of a membrane to the next, s.
+        max_input_events: most events of a sample that one run takes.
+        run_wait: time before a spiking run, s.
+        cadc_start: time until membranes are sampled in a spiking run, s.
+        fast_run: time of a sample and the pause after it where the chip goes on by itself, s.
+        fast_reset: time of a reset where the chip goes on by itself, s.
+        power_spiking: power of the chip in spiking operation, W.
+        event_interval: time from one event of a driver to the next, s.
+        wait_between_events: event intervals from the event of one row to that of the next.
+        baseline_read: time to read the baseline before a matrix product, s.
+        reset: time to reset the membranes, s.
+        settle: time to settle before and after the events of a matrix product, s.
+        read_result: time to read the result of a matrix product, s.
+        power_min: least power of the chip in matrix products, W.
+        power_max: largest power of the chip in matrix products, W.
+        power_system: power of a whole mobile system, W.
+        link_rate: bits a second from the host, which writes a byte a synapse.
+
     Raises:
         ValueError: a number is none, not above 0 or not whole, or ranges are the wrong way round.
 
@@ -34,13 +62,13 @@ class Substrate:
     gain: float = 0.002  # hxtorch mock parameter: LSB of readout per activation x weight and send
 
     # Spiking operation.
-    cadc_period: float = 1.7e-6  # calix: the fastest sampling of a membrane trace, s
-    max_input_events: int = 4096  # assumed: events of a sample that one run takes
-    run_wait: float = 50e-6  # grenade: before a run, s; reset and settle below are beside it
-    cadc_start: float = 15e-6  # grenade: until the CADC samples membranes, s
-    fast_run: float = 10e-6  # Cramer et al. 2022: a sample and the pause after it, s, where the
-    fast_reset: float = 1.8e-6  # chip goes on by itself
-    power_spiking: float = 0.2  # Cramer et al. 2022, watts
+    cadc_period: float = 1.7e-6  # calix: the fastest sampling of a membrane trace
+    max_input_events: int = 4096  # assumed
+    run_wait: float = 50e-6  # grenade; reset and settle below are beside it
+    cadc_start: float = 15e-6  # grenade
+    fast_run: float = 10e-6  # Cramer et al. 2022
+    fast_reset: float = 1.8e-6  # Cramer et al. 2022
+    power_spiking: float = 0.2  # Cramer et al. 2022
 
     # Time of one matrix product, seconds (grenade `compute/mac`).
     event_interval: float = 8e-9  # one event per 8 ns and driver (125 MHz)

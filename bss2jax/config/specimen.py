@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bss2jax.chip.chip import SPREADS, Mismatch
+from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.config.errors import ConfigError
 from bss2jax.config.read import override
 from bss2jax.config.tables import Path, Preset, Seed, declared
@@ -17,6 +18,7 @@ _Table: Any = declared(
     ("seed", Seed, 0),
     ("preset", Preset, "calibrated"),
     ("measured", Path | None, None),
+    ("substrate", Substrate, BSS2),
 )
 
 
@@ -28,15 +30,20 @@ class Specimen:
         seed: its number.
         mismatch: its spreads.
         measured: a file with what was measured of it, or None.
+        substrate: the substrate whose array sizes and numbers it has.
     """
 
     seed: int
     mismatch: Mismatch
     measured: str | None
+    substrate: Substrate = BSS2
 
 
 def load_specimen(overrides: Sequence[str]) -> Specimen:
-    """Reads a chip from `key=value`: `seed`, `preset`, `measured`, and the fields of `Mismatch`.
+    """Reads a chip from `key=value`.
+
+    The keys are `seed`, `preset`, `measured`, the fields of `Mismatch`, and `substrate.KEY` as in a
+    config.
 
     Raises:
         ConfigError: a key is unknown, or a value out of range.
@@ -50,4 +57,4 @@ def load_specimen(overrides: Sequence[str]) -> Specimen:
         mismatch = dataclasses.replace(getattr(Mismatch, table.preset)(), **given)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return Specimen(table.seed, mismatch, table.measured)
+    return Specimen(table.seed, mismatch, table.measured, table.substrate)
