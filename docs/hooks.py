@@ -113,8 +113,7 @@ def config_keys():
     tables = {}
     for key in keys():
         head = key.name.rpartition(".")[0].replace(".N", "") or "config"
-        of = "every layer" if len(key.kinds) > 20 else ", ".join(key.kinds)
-        tables.setdefault((head.split(".")[0], of), []).append(key)
+        tables.setdefault((head.split(".")[0], key.of), []).append(key)
     parts = []
     for (head, of), found in tables.items():
         rows = [

@@ -110,8 +110,8 @@ WRONG = [
     ('name="a\\u0000b"', ["name", "got 'a\\x00b'", "expected a file name"]),
     ("run.dir=''", ["run.dir", "got ''", "expected a path"]),
     ('run.dir="a\\u0000b"', ["run.dir", "expected a path"]),
-    ("layers=[]", ["layers", "got []", "with 1 or more"]),
-    ("phases=[]", ["phases", "got []", "with 1 or more"]),
+    ("layers=[]", ["layers", "got []", "that is not empty"]),
+    ("phases=[]", ["phases", "got []", "that is not empty"]),
     # Names out of a list: what there is, and the nearest.
     ("layers.0.kind='dens'", ["layers.0.kind", "got 'dens'", "conv1d", "mean 'dense'"]),
     ("layers.0.kind=3", ["layers.0.kind", "got 3", "dense, conv1d"]),

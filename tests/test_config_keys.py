@@ -1,6 +1,7 @@
 """Keys of configs: every one is said, with what the reader takes, and a shown config is itself."""
 
 import json
+import re
 
 import pytest
 
@@ -68,3 +69,11 @@ def test_a_config_may_have_another_substrate(tmp_path):
     assert "[substrate]" not in resolved(usual.config)
     with pytest.raises(config.ConfigError, match="Substrate.columns"):
         config.load("digits", ["substrate.columns=-1"])
+
+
+def test_the_meaning_of_a_key_can_be_read_alone():
+    """No rest of a sentence, no value of Python's that TOML has not."""
+    rest = re.compile(r"(?:of|in|at|from|on|for|to|likewise)\b|.*\bNone\b")
+    assert [key.name for key in keys() if rest.match(key.meaning)] == []
+    shared = next(key for key in keys() if key.name == "layers.N.early")
+    assert shared.meaning.startswith("early, late: time of the spike")

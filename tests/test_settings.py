@@ -170,7 +170,7 @@ def test_a_config_made_in_python_is_checked_too():
     good, _ = config.load("digits")
     with pytest.raises(ValueError, match="seed: got -1"):
         dataclasses.replace(good, seed=-1)
-    with pytest.raises(ValueError, match="phases: got .*, expected a list of .* with 1 or more"):
+    with pytest.raises(ValueError, match="phases: got .*, expected a list of .* that is not empty"):
         dataclasses.replace(good, phases=())
     with pytest.raises(ValueError, match="layers.0: got 3"):
         dataclasses.replace(good, layers=[3])

@@ -35,14 +35,15 @@ class Compartment(Checked):
 
     Attributes:
         name: its name within the neuron.
-        parent: name of the compartment that its conductance leads to; None of the first, the soma.
+        parent: name of the compartment that its conductance leads to; the first, the soma, has
+            none.
         tau_icc: capacitance of one circuit over that conductance, s, .1 to 30 us.
         circuits: circuits whose membranes are joined. Where switches need one more, it is joined
             without capacitance and leak.
         synapses: whether inputs go here.
         spikes: whether it has a threshold.
-        tau_mem: membrane time constant, s; None here and below: that of the neuron's cell.
-        leak, reset, threshold: potentials.
+        tau_mem: membrane time constant, s; by default that of the neuron.
+        leak, reset, threshold: leak, reset and threshold potential; by default those of the neuron.
         t_ref: how long a spike holds the membrane at reset, s: where that lies above threshold, the
             length of the plateau.
         holdoff: how long after that it cannot fire, s.

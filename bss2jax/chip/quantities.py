@@ -86,6 +86,10 @@ class Kind:
         """Returns values, of any shape, that a cell has shifted: here by addition."""
         return values + by
 
+    def varying(self, meaning: str, site: Site) -> str:
+        """Returns in words what its spread is: here how far it differs from place to place."""
+        return f"spread of the {meaning} from {site.name} to {site.name}"
+
 
 class Deviation(Kind):
     """A deviation from zero, of either sign."""
@@ -129,6 +133,9 @@ class Noise(Kind):
 
     def draw(self, key: jax.Array, std: float, shift: float, shape: tuple[int, ...]) -> jax.Array:
         return jnp.full(shape, std + shift, jnp.float32)
+
+    def varying(self, meaning: str, site: Site) -> str:
+        return f"{meaning} from trial to trial"
 
 
 SHARE = "share of leak to threshold"

@@ -5,8 +5,6 @@ import json
 
 from bss2jax.cli.arguments import CallError, Commands, add_command, add_config, add_json
 
-_MANY = 20  # kinds of layers that have a key, of which none is then named
-
 
 def add(commands: Commands) -> None:
     """Adds the commands to the line's."""
@@ -44,9 +42,7 @@ def _keys(arguments: argparse.Namespace) -> None:
         return
     for key in found:
         default = "required" if key.required else f"default {key.default or 'none'}"
-        of = f"  of {', '.join(key.kinds)}" if len(key.kinds) < _MANY else "  of every layer"
-        of = of if key.kinds else ""
-        window.result((key.name, "bold cyan"), (of, "dim"))
+        window.result((key.name, "bold cyan"), (f"  of {key.of}" if key.of else "", "dim"))
         said = f"{key.meaning} [{key.takes}; {default}]"
         for line in textwrap.wrap(said, 76):
             window.result(f"    {line}")

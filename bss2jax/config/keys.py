@@ -19,6 +19,8 @@ from bss2jax.training.phase import Phase
 
 _ENTRY = r"^    (\S[^:]*): ((?:.*\n?)(?:      +.*\n?)*)"  # of a docstring: names, what they mean
 
+_MANY = 20  # kinds of layers that have a key, of which none is then named
+
 
 @dataclass(frozen=True)
 class Key:
@@ -39,6 +41,13 @@ class Key:
     required: bool
     meaning: str
     kinds: tuple[str, ...] = ()
+
+    @property
+    def of(self) -> str:
+        """What has it, in words, "" for what all have: kinds of layers, or of tables in them."""
+        layers: list[Any] = list(LAYERS)
+        within = [kind for kind in self.kinds if kind not in {layer.kind for layer in layers}]
+        return "every layer" if len(self.kinds) >= _MANY else ", ".join(within or self.kinds)
 
 
 @cache
@@ -106,25 +115,23 @@ def _key(kind: Any, field: Any, before: str, kinds: tuple[str, ...]) -> Key:
     required = field.default is missing and field.default_factory is missing
     default = "" if required or field.default is None else _value(field.default)
     spread = next((n for n, s in SPREADS.items() if s.config == f"{before}{field.name}"), None)
-    # The few that say nothing of their fields say what they are.
-    meaning = (
-        meanings(kind).get(field.name)
-        or _comments(kind).get(field.name)
-        or f"of {(kind.__doc__ or '').splitlines()[0]}"
-    )
+    meaning = meanings(kind).get(field.name) or _comments(kind).get(field.name, "")
     if spread is not None:
         meaning, default = _spread(spread), f"{getattr(Mismatch(), spread):g}"
     elif field.name == "preset":
-        meaning = "the spreads of chips as they are with, without or free of calibration"
-    takes = readers_of(kind)[field.name].expected
+        meaning = "spreads that all others start from: of calibrated chips or not, or none."
+    # What follows is an object of Python's.
+    takes = re.sub(r", or a [A-Z]\w+$", "", readers_of(kind)[field.name].expected)
     return Key(f"{before}{field.name}", takes, default, required, meaning, kinds)
 
 
 def _spread(name: str) -> str:
-    """What a field of `Mismatch` says of chips."""
+    """What a field of `Mismatch` says of chips, with its unit."""
     declared = SPREADS[name]
-    of = ", ".join(q.meaning for q in QUANTITIES.values() if q.spread == name)
-    return declared.meaning or f"spread from place to place of: {of}"
+    if declared.meaning:
+        return f"{declared.meaning}, {declared.unit}."
+    (of,) = (q for q in QUANTITIES.values() if q.spread == name)
+    return f"{of.kind.varying(of.meaning, of.site)}, {of.kind.unit}."
 
 
 def _value(value: Any) -> str:
@@ -169,12 +176,9 @@ def meanings(kind: Any) -> dict[str, str]:
     for base in reversed(kind.__mro__):
         text = inspect.cleandoc(base.__dict__.get("__doc__") or "")
         section = re.search(r"^Attributes:\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
-        entries = (
-            re.findall(r"^    (\S[^:]*): ((?:.*\n?)(?:      +.*\n?)*)", section[1], re.M)
-            if section
-            else []
-        )
-        for names, meaning in entries:
-            said = " ".join(meaning.split())
-            found |= dict.fromkeys((name.strip() for name in names.split(",")), said)
+        for names, meaning in re.findall(_ENTRY, section[1] if section else "", re.M):
+            shared = [name.strip() for name in names.split(",")]
+            # What several share is read as it stands: each of them in its turn.
+            said = f"{f'{names}: ' if shared[1:] else ''}{' '.join(meaning.split())}"
+            found |= dict.fromkeys(shared, said)
     return found

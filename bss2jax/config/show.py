@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bss2jax.chip.chip import QUANTITIES, SPREADS, Mismatch
-from bss2jax.chip.quantities import CIRCUIT, COLUMN, DRIVER, INPUT
+from bss2jax.chip.quantities import CHIP, CIRCUIT, COLUMN, DRIVER, INPUT
 from bss2jax.config.keys import Key, keys_of
 from bss2jax.config.tables import Config
 from bss2jax.config.write import inline
@@ -106,8 +106,8 @@ def _matters(name: str, key: str, table: Any, config: Config) -> bool:
 def _acts(key: str, families: set[str]) -> bool:
     """Whether a spread acts on layers of some families: on neurons, on products, or on both."""
     spread = next((name for name, s in SPREADS.items() if s.config == key), None)
-    sites = {q.site for q in QUANTITIES.values() if q.spread == spread}
-    if sites and sites <= {CIRCUIT, INPUT}:
+    sites = {q.site for q in QUANTITIES.values() if spread in (q.spread, q.shift)}
+    if sites and sites <= {CIRCUIT, INPUT, CHIP}:
         return bool(families - {"analog", ""})
     if sites and sites <= {COLUMN, DRIVER}:
         return "analog" in families

@@ -56,9 +56,11 @@ class Data(Checked):
         validation: samples of the training split, or a share of it below 1, whole persons where the
             set says who a sample is from. By default the set's own validation split, which is not
             used otherwise; a tenth of the training split where it has none.
-        offset, full_scale: the value that means 0, and what added to it means 1, in the set's own
-            units; one for all, or one for each channel. By default 0 and what the set says. What
-            lies beyond is clipped where a chip's inputs are.
+        offset: the value that means 0, in the set's own units; one for all, or one for each
+            channel.
+        full_scale: what added to the offset means 1, in the set's own units; one for all, or one
+            for each channel; by default what the set says. What lies beyond is clipped where a
+            chip's inputs are.
     """
 
     name: Annotated[str, MinLen(1)] | None = None
@@ -158,8 +160,9 @@ class Run(Checked):
 
     Attributes:
         dir: the directory of the run; by default `runs/NAME-k` with the first free k.
-        checkpoint_seconds, checkpoint_steps: the most time, and steps, between two checkpoints.
-        checkpoints: how many are kept.
+        checkpoint_seconds: the most time between two checkpoints, s.
+        checkpoint_steps: the most steps between two checkpoints; by default time alone decides.
+        checkpoints: the number of checkpoints that are kept.
     """
 
     dir: Place | None = None
@@ -190,8 +193,8 @@ class Config(Checked):
     """One experiment.
 
     Attributes:
-        name: names the run directory.
-        description: one line for `bss2jax configs`.
+        name: the name of the experiment, after which the run's directory is called.
+        description: one line that `bss2jax configs` and reports show.
         seed: the seed of initialisation, order, validation split, augmentation and noise.
         data: the data set, and what validates.
         chip: the seed or the file of its fixed pattern.
@@ -199,14 +202,14 @@ class Config(Checked):
         mismatch, noise: how far chips spread, and what differs from trial to trial.
         layers: the layers of the network, each behind the one before it or behind its `inputs`.
         conversion: how a network of rates runs as spikes.
-        plan: on which chips of which system it runs.
-        mesh: which devices compute it.
+        plan: the chips of a system that it runs on.
+        mesh: the devices that compute it.
         objective, augment: what is minimised, and how images are changed.
         start: the directory of a finished run with the same layers, whose final parameters are
             those that training starts from, or the file that `bss2jax import` wrote; by default
             they are drawn.
         phases: the phases of the training.
-        run: where it goes.
+        run: the directory of the run, and its checkpoints.
     """
 
     name: FileName

@@ -119,7 +119,11 @@ class Quiet:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """N(0, std), the same at all rates; std in Hz."""
+    """Normal noise, the same at all rates.
+
+    Attributes:
+        std: standard deviation of the noise, Hz.
+    """
 
     std: float = 10.0
     kind: Literal["gaussian"] = field(default="gaussian", kw_only=True, repr=False)
@@ -131,7 +135,11 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Alpha:
-    """What an alpha synapse of tau_syn, s, makes of a regular spike train, at a random time."""
+    """What an alpha synapse makes of a regular spike train, at a random time.
+
+    Attributes:
+        tau_syn: time constant of the synapse, s.
+    """
 
     tau_syn: float = 5e-3
     kind: Literal["alpha"] = field(default="alpha", kw_only=True, repr=False)
@@ -142,7 +150,12 @@ class Alpha:
 
 @dataclass(frozen=True)
 class AlphaMembrane:
-    """Likewise, after the synapse, tau_syn, and the membrane of the neuron it drives, tau_rc, s."""
+    """What an alpha synapse and the membrane that it drives make of a regular spike train.
+
+    Attributes:
+        tau_syn: time constant of the synapse, s.
+        tau_rc: time constant of the membrane, s.
+    """
 
     tau_syn: float = 5e-3
     tau_rc: float = 22e-3

@@ -18,8 +18,9 @@ class AdEx(LIF):
     Potentials are in software units, the threshold 1. See `bss2jax.AdEx` for the equations.
 
     Attributes:
-        integrator: `midpoint`, in sub-steps; `euler`; `hxtorch`, the reference's order.
-        substeps: of midpoint in a step; by default as many as make them at most .05 us.
+        integrator: order of the updates: `midpoint`, in sub-steps; `euler`; `hxtorch`, as there.
+        substeps: sub-steps of `midpoint` in a step; by default as many as make them at most .05 µs
+            long.
         trained: parameters that are trained too, each as a factor a neuron on its value here,
             which must not be 0.
         reset: potential after a spike.

@@ -35,13 +35,13 @@ class AnalogLayer(Layer):
     """What every layer of analog products can be told.
 
     Attributes:
-        outputs: N, outputs or channels.
+        outputs: output channels; of a dense layer, its outputs.
         activation: what follows the readout.
         shift: bits that `converting_relu` drops; decides the size of the initial weights.
-        num_sends: times each input is sent; None: what the initialisation asks for.
+        num_sends: times that each input is sent; by default as often as initial weights ask for.
         avg: neighbouring columns with the same weights whose mean is taken.
         bias: whether each output has a bias, LSB: added as saturating int8 in dense layers, as a
-            float after convolutions (the reference's rules).
+            float after convolutions, as in hxtorch.
         mask_saturated: whether no gradient passes through saturated readouts.
     """
 
@@ -244,7 +244,7 @@ class Conv1d(Convolution):
     """A convolution over `[L, C]`.
 
     Attributes:
-        window: taps.
+        window: inputs that an output sees, along each axis.
         stride, padding, dilation: geometry of the window, as of `bss2jax.conv1d`.
         expanded: whether shifted copies of the kernel lie side by side, see
             `bss2jax.expanded_conv1d`.
@@ -304,7 +304,7 @@ class Conv2d(Convolution):
     """A convolution over `[H, W, C]`; one number for both axes, or one for each.
 
     Attributes:
-        window: taps.
+        window: inputs that an output sees, along each axis.
         stride, padding, dilation: geometry of the window, as of `bss2jax.conv2d`.
     """
 
@@ -331,7 +331,7 @@ def initial_scale(
     Args:
         fan_in: rows of the weight.
         shift: bits that the activation after it drops.
-        num_sends: times each input is sent; None: as few as that needs.
+        num_sends: times that each input is sent; by default as few as that needs.
         substrate: the substrate whose gain and weight range apply.
 
     Raises:

@@ -55,8 +55,8 @@ class Conversion(Checked):
         dt: length of a step, s; at most the refractory time.
         steps: T, for which the network is shown a sample.
         warm_up: steps in the beginning that the scores leave out.
-        input_rate: on a chip, rate of the spikes of an input of value 1, Hz; at most one a step.
-        readout_scale: on a chip, LSB of the readout per unit of a score.
+        input_rate: rate on a chip of the spikes of an input of value 1, Hz; at most one a step.
+        readout_scale: LSB of the readout on a chip per unit of a score.
     """
 
     synapse: Literal["alpha", "exponential"] = "alpha"

@@ -57,7 +57,7 @@ class Delay(Layer):
         shortest, longest: bounds of a trained delay, s.
         trained: whether delays are trained; else they are given, in the state.
         unit: s of the unit in which given ones are kept.
-        interpolate: on `float`, whether a delay between two steps is shared by both.
+        interpolate: whether on `float` a delay between two steps is shared by both.
     """
 
     kind: Literal["delay"] = "delay"

@@ -22,7 +22,7 @@ class DirectLIF(SpikingPopulation):
 
     Attributes:
         outputs: neurons of a position; those of the last axis, told by what comes before.
-        init_mean, init_std: of the initial weights, one a neuron.
+        init_mean, init_std: mean and standard deviation of the initial weights, one a neuron.
     """
 
     kind: Literal["direct_lif"] = "direct_lif"

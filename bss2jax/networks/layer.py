@@ -78,7 +78,8 @@ class Layer(Checked):
     """The base of all layers.
 
     Attributes:
-        name: in the network and in the tree of its parameters; by default the kind and a number.
+        name: its name in the network and in the tree of its parameters; by default its kind and a
+            number.
         inputs: names of the layers whose outputs it takes, `input` for the network's own input; by
             default the layer before it.
     """

@@ -27,7 +27,7 @@ class NormedPopulation(SpikingPopulation):
         norm: `batch`, what a neuron's inputs add in each step is normalised: in training on `float`
             by mean and variance over the samples, steps and positions of the batch, else by their
             running means, folded into weights and a bias. Each neuron then has a scale of its own
-            for its weights. None: no norm.
+            for its weights.
         momentum: what running means keep of themselves in a step.
     """
 

@@ -67,7 +67,7 @@ class Population(Layer):
         bias: whether a constant is added to what the inputs of a neuron add in each step; on a chip
             a current of the neuron's circuit, whose steps and spread are not simulated.
         constants: how the constants in the layer's state are meant, where each neuron has its own;
-            they take the place of the time constants. None: all neurons are alike.
+            they take the place of the time constants. By default all neurons are alike.
     """
 
     takes_coded: ClassVar[bool] = True

@@ -135,7 +135,8 @@ class Residual(ConvLIF):
         block: `basic` or `bottleneck`.
         connect: `currents`, the shortcut drives the last population of the block, too; `spikes`,
             its spikes are added to those of that population: several events on a chip.
-        window, padding: of the windows, by default three entries and as many positions as before.
+        window, padding: geometry of the windows; by default three entries, as many positions as
+            before.
 
     References: He et al. 2015 (arXiv 1512.03385); Fang et al. 2021 (arXiv 2102.04159), for spikes.
     """

@@ -77,7 +77,7 @@ class Pool(Layer):
     Attributes:
         mode: `max`, `mean`, or `sum` of spikes and currents.
         window: entries of a window, one number for all axes or one for each.
-        stride: entries from one window to the next; None: a window.
+        stride: entries from one window to the next; by default as many as a window has.
     """
 
     kind: Literal["pool"] = "pool"

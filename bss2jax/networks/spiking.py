@@ -27,7 +27,7 @@ class LIF(NormedPopulation):
         recurrent: whether the population's spikes return to it.
         recurrent_bias: whether what returns has a bias of its own, as graphs of NIR may have it.
         recurrent_inputs: neurons of the population that each one hears, drawn once and for all;
-            None: all. So larger populations fit chips.
+            by default all. So larger populations fit chips.
     """
 
     kind: Literal["lif"] = "lif"

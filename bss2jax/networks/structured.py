@@ -34,10 +34,10 @@ class Structured(SpikingPopulation):
             `{name = "apical", parent = "soma", tau_icc = 5e-6}`; what they do not say is as the
             layer says. A soma alone is a point neuron.
         branches: equal dendrites on the soma, besides the compartments.
-        tau_icc, plateau: of these branches: the time constant of their conductance, and how long
-            they stay at `plateau_reset` after they have crossed their threshold, s.
+        tau_icc: time constant of the conductance between these branches and the soma, s.
+        plateau: time that these branches stay at `plateau_reset` after their threshold, s.
         plateau_reset: potential of a branch's plateau.
-        plateau_alpha: steepness of the derivative of a plateau's beginning: see `SuperSpike`.
+        plateau_alpha: steepness of the derivative of a plateau's beginning, as of `SuperSpike`.
         spread: whether each input goes to one of the compartments that have synapses, in turn; else
             each goes to all of them.
         reset: potential of the soma after a spike.

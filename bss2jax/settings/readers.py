@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import math
 import operator
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -255,6 +256,11 @@ def _either(hints: tuple[Any, ...]) -> Reader:
     tables: list[Any] = [hint for hint in hints if dataclasses.is_dataclass(hint)]
     readers = [reader_of(hint) for hint in hints]
     words = dict.fromkeys(r.expected for r in readers if r.expected != "none")
+    if tables[1:]:
+        kinds = ", ".join(table.kind for table in tables)
+        words = {
+            w if w != "a table" else f"a table whose kind is one of {kinds}": None for w in words
+        }
     expected = ", or ".join(words)
 
     def take(value: Any, key: Key) -> Any:
@@ -280,7 +286,8 @@ def _either(hints: tuple[Any, ...]) -> Reader:
 def _list(hints: tuple[Any, ...]) -> Reader:
     endless = hints[1:] == (Ellipsis,)
     readers = [reader_of(hint) for hint in hints if hint is not Ellipsis]
-    expected = f"a list of {readers[0].expected}" if endless else f"a list of {len(readers)}"
+    number = "" if endless else f"{len(readers)} "
+    expected = f"a list of {number}{_several(readers[0].expected)}"
 
     def take(value: Any, key: Key) -> tuple:
         items = value.tolist() if getattr(value, "ndim", 0) == 1 else value
@@ -302,6 +309,12 @@ def _list(hints: tuple[Any, ...]) -> Reader:
         return tuple(taken)
 
     return Reader(expected, take)
+
+
+def _several(expected: str) -> str:
+    """What each of several takes, in words: `a finite number > 0` as `finite numbers > 0`."""
+    plural = re.sub(r"^(?:an? )?(integer|finite number|text|table)\b", r"\1s", expected)
+    return plural.replace("that is not", "that are not")
 
 
 def _names(reader: Reader) -> Reader:
@@ -350,10 +363,11 @@ def _test(condition: Any) -> Where | None:
             return Where(partial(operator.ge, bound), _beyond("<=", bound))
         case Lt(lt=bound):
             return Where(partial(operator.gt, bound), _beyond("<", bound))
-        case MinLen(min_length=least):
-            return Where(lambda value: len(value) >= least, f"with {least} or more")
+        case MinLen(min_length=1):
+            return Where(bool, "that is not empty")
     return None
 
 
 def _beyond(sign: str, bound: Any) -> str:
-    return f"{sign} {bound}" if math.isfinite(bound) else ""
+    number = f"{bound:g}" if isinstance(bound, float) else bound
+    return f"{sign} {number}" if math.isfinite(bound) else ""

@@ -41,8 +41,8 @@ class Objective(Checked):
     """Cross entropy of the scores.
 
     Attributes:
-        scale: from scores to logits. Readouts span -128..127 LSB, where 0.1 is good; the membranes
-            of a spiking network some units, where 3 is.
+        scale: factor from scores to logits. Readouts span -128..127 LSB, where 0.1 is good; the
+            membranes of a spiking network some units, where 3 is.
         readout: weight of a penalty on large readout membranes, mean of the fourth power.
         bursts: weight of a penalty on spikes beyond one a neuron and sample, likewise.
         bursts_decay: factor on that weight after each epoch of a phase.
@@ -53,7 +53,7 @@ class Objective(Checked):
             software units).
         smoothing: share of each label that is spread over all classes.
         class_weights: factor on the cross entropy of each class's samples, where some are rarer or
-            matter more; (): 1 for all.
+            matter more; by default 1 for all.
     """
 
     scale: Rate = 0.1
@@ -104,27 +104,32 @@ class Phase(Checked):
     """One stretch of training on one execution; a training is a list of them.
 
     Attributes:
-        on: `float`, `ideal` or `chip`, for all layers or by layer name (others: `ideal`).
+        on: execution, `float`, `ideal` or `chip`, of all layers, or by layer name (others:
+            `ideal`).
         epochs: passes over the training data.
-        max_steps: end the phase after so many steps, if that is earlier.
+        max_steps: steps after which the phase ends, if that is earlier.
         batch_size: samples a step.
         optimizer: the optimiser of optax, by name.
-        learning_rate: at its highest. Weights are in LSB (-63..63), so rates are some tenths.
-        schedule: `constant`; `cosine` or `linear` to zero at the end of the phase; `exponential`;
-            `one_cycle`, up from a 25th within the first 30 % of the phase, then down to nothing.
+        learning_rate: learning rate at its highest. Weights are in LSB (-63..63), so rates are some
+            tenths.
+        schedule: course of the learning rate: `constant`; `cosine` or `linear` to zero at the end
+            of the phase; `exponential`; `one_cycle`, up from a 25th within the first 30 % of the
+            phase, then down to nothing.
         decay: factor per epoch of the exponential schedule.
-        weight_decay: of `adamw`, what it takes off a weight in a step, as a share of the rate; not
+        weight_decay: what `adamw` takes off a weight in a step, as a share of the rate; not
             off what each neuron or channel has one of.
         clip_norm: largest global norm of the gradient.
-        noise: whether readouts are noisy (on the chip).
-        chip: `fixed`, this run's chip; or `resample`, another chip of the same spreads each step.
-        augment: whether the run's augmentation applies.
-        on_nonfinite: `stop` the phase at a step whose loss, gradient or update is not finite, or
-            `skip` such steps and count them.
-        keep: which parameters the phase ends with: those of the epoch `best` on validation data, or
+        noise: whether the chip is noisy from trial to trial.
+        chip: chip to train on: `fixed`, this run's own; or `resample`, another chip of the same
+            spreads each step.
+        augment: whether samples are changed as `[augment]` says.
+        on_nonfinite: what a step does whose loss, gradient or update is not finite: `stop` the
+            phase, or `skip` the step and count it.
+        keep: parameters that the phase ends with: those of the epoch `best` on validation data, or
             the `last`.
-        precision: of the factors of convolutions of spikes on `float`; `bfloat16` is several times
-            faster on a GPU. Sums, norms, membranes, parameters and evaluations are float32.
+        precision: number type of the factors of convolutions of spikes on `float`; `bfloat16` is
+            several times faster on a GPU. Sums, norms, membranes, parameters and evaluations are
+            float32.
         start: the directory of a finished run, whose final parameters the phase starts from; the
             phases before it are then left out.
     """

@@ -37,7 +37,11 @@ class SpikeFunction(Protocol):
 
 @dataclass(frozen=True)
 class SuperSpike(Checked):
-    """1 / (alpha |x| + 1)^2, the reference's default."""
+    """1 / (alpha |x| + 1)^2, the default of hxtorch.
+
+    Attributes:
+        alpha: steepness of the derivative 1 / (alpha |x| + 1)^2 at the threshold.
+    """
 
     alpha: Positive = 50.0
     kind: Literal["superspike"] = field(default="superspike", kw_only=True, repr=False)
@@ -52,7 +56,11 @@ class SuperSpike(Checked):
 
 @dataclass(frozen=True)
 class Arctan(Checked):
-    """(alpha / 2) / (1 + (pi alpha x / 2)^2), the derivative of arctan(pi alpha x / 2) / pi."""
+    """(alpha / 2) / (1 + (pi alpha x / 2)^2), the derivative of arctan(pi alpha x / 2) / pi.
+
+    Attributes:
+        alpha: steepness of the derivative (alpha / 2) / (1 + (pi alpha x / 2)^2).
+    """
 
     alpha: Positive = 2.0
     kind: Literal["arctan"] = field(default="arctan", kw_only=True, repr=False)
@@ -67,7 +75,12 @@ class Arctan(Checked):
 
 @dataclass(frozen=True)
 class Triangle(Checked):
-    """height max(0, 1 - |x| / width)."""
+    """height max(0, 1 - |x| / width).
+
+    Attributes:
+        width: distance from the threshold at which the derivative is 0.
+        height: derivative at the threshold.
+    """
 
     width: Positive = 1.0
     height: Positive = 0.3
@@ -83,7 +96,11 @@ class Triangle(Checked):
 
 @dataclass(frozen=True)
 class Gaussian(Checked):
-    """The normal density exp(-x^2 / (2 sigma^2)) / (sigma sqrt(2 pi))."""
+    """The normal density exp(-x^2 / (2 sigma^2)) / (sigma sqrt(2 pi)).
+
+    Attributes:
+        sigma: standard deviation of the normal density.
+    """
 
     sigma: Positive = 0.5
     kind: Literal["gaussian"] = field(default="gaussian", kw_only=True, repr=False)
@@ -99,7 +116,11 @@ class Gaussian(Checked):
 
 @dataclass(frozen=True)
 class Box(Checked):
-    """1[|x| < width / 2]: straight through near the threshold, nothing elsewhere."""
+    """1[|x| < width / 2]: straight through near the threshold, nothing elsewhere.
+
+    Attributes:
+        width: distance between the ends of the range in which the derivative is 1.
+    """
 
     width: Positive = 1.0
     kind: Literal["box"] = field(default="box", kw_only=True, repr=False)
