@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from bss2jax.arrays import count, pytree, wholes
 from bss2jax.chip.chip import Chip, Circuits
-from bss2jax.chip.quantities import CHIP, Quantity, built, quantities_of
+from bss2jax.chip.quantities import CHIP, built, quantities_of
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.execute.entrance import expect_chip
 from bss2jax.mapping.populations import Population
@@ -203,16 +203,21 @@ def joined(circuits: Circuits, chip_of: jax.Array, members: jax.Array) -> Circui
         chip_of: `[N]` chip of each neuron.
         members: `[N, c]` circuits of each neuron.
     """
-
-    def of_neurons(name: str, declared: Quantity) -> jax.Array | None:
+    found: dict[str, jax.Array | None] = {}
+    alike: dict[tuple, list[str]] = {}
+    for name, declared in quantities_of(Circuits).items():
         pattern = getattr(circuits, name)
         if pattern is None or declared.site is CHIP:
-            return None if pattern is None else pattern[chip_of]
-        by_circuit = circuit_pattern(pattern)  # [chips, ..., circuits]
-        of_member = by_circuit[chip_of[:, None], ..., members]  # [N, c, ...]
-        return declared.joined(jnp.moveaxis(of_member, (0, 1), (-2, -1)))
-
-    return built(Circuits, {n: of_neurons(n, q) for n, q in quantities_of(Circuits).items()})
+            found[name] = None if pattern is None else pattern[chip_of]
+        else:
+            alike.setdefault((declared.joined, pattern.shape), []).append(name)
+    # Those that are joined alike together: each by itself would be a loop of its own to compile.
+    for (join, _), names in alike.items():
+        by_circuit = jnp.stack([circuit_pattern(getattr(circuits, name)) for name in names])
+        by_circuit = jnp.moveaxis(by_circuit, 1, -2)  # [quantities, ..., chips, circuits]
+        of_member = jax.vmap(lambda places, a: a[..., chip_of, places], (1, None), -1)
+        found |= zip(names, join(of_member(members, by_circuit)))
+    return built(Circuits, found)
 
 
 def _check_places(chip_of: jax.Array, members: jax.Array, chips: int, circuits: int) -> None:

@@ -92,13 +92,13 @@ def cadc_trace(v: ArrayLike, dt: float, scale: float, *, substrate: Substrate = 
     grid = np.arange(len(v)) * dt
     sampled = np.arange(0, grid[-1] + substrate.cadc_period / 2, substrate.cadc_period)
     sampled = sampled[sampled <= grid[-1] * (1 + 1e-9)]
-    codes = jnp.floor(scale * _interpolate(v, grid, sampled))
+    codes = jnp.floor(scale * _interpolate(lax.stop_gradient(v), grid, sampled))
     codes = jnp.clip(codes, substrate.readout_min, substrate.readout_max)
     read = _interpolate(codes, sampled, grid)
     # In LSB: divided by the scale and multiplied again, a limit may be rounded to the inside.
     inside = (read > substrate.readout_min) & (read < substrate.readout_max)
     through = jnp.where(inside, v, lax.stop_gradient(v))
-    return straight_through(through, lax.stop_gradient(read / scale))
+    return straight_through(through, read / scale)
 
 
 def _interpolate(v: jax.Array, at: np.ndarray, to: np.ndarray) -> jax.Array:

@@ -50,10 +50,8 @@ def stream(key: jax.Array, *ids: ArrayLike) -> jax.Array:
         ids: integers that number the stream among those of the key, such as a layer's row block;
             traced or not.
     """
-    key = draws.folded(key, *ids)
-    # Both at once: each hash by itself is a loop of its own to compile.
-    halves = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(2, dtype=jnp.uint32))
-    return jax.random.key_data(halves).reshape(-1)
+    # Both halves at once: each hash by itself is a loop of its own to compile.
+    return jax.random.key_data(draws.split(draws.folded(key, *ids), 2)).reshape(-1)
 
 
 def normal_pair(words: jax.Array, *address: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -115,12 +113,13 @@ def _rows(
     axes = [jnp.asarray(axis).astype(jnp.uint32) for axis in address or (0,)]
     most = max(axis.ndim for axis in axes)
     *rows, last = (axis.reshape((1,) * (most - axis.ndim) + axis.shape) for axis in axes)
-    mixed = tuple(words[i] for i in range(4))
+    mixed = words.reshape(4, *(1,) * most)
     for row in rows:
-        # A bijection of the row for each of the four: no two rows of a stream share a word.
-        mixed = tuple(_hash(row, mixed[i], mixed[(i + 1) % 4]) for i in range(4))
-    # Stacked, so that it is done once a row: fused into its use, every element would hash its row.
-    return (tuple(lax.optimization_barrier(jnp.stack(mixed))) if rows else mixed), last
+        # A bijection of the row for each of the four: no two rows of a stream share a word. Behind
+        # a barrier, so that it is done once a row: else every element would hash its row.
+        mixed = _hash(row[None], mixed, jnp.roll(mixed, -1, axis=0))
+        mixed = lax.optimization_barrier(mixed)
+    return tuple(mixed), last
 
 
 def _hash(counter: jax.Array, word0: jax.Array, word1: jax.Array) -> jax.Array:

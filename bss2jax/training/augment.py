@@ -73,10 +73,10 @@ def _rotate_and_shift(
 ) -> jax.Array:
     images, height, width, _ = x.shape
     batch = images if place is None else place[1]
-    k_angle, k_shift = draws.split(key, 2)
-    turns = _of_images(draws.uniform(k_angle, (1, batch, 1, 1), low=-1), place)[0]
+    # Both together, though the angle needs one of two: each draw is a loop of its own to compile.
+    drawn = jax.vmap(lambda key: draws.uniform(key, (2, batch, 1, 1), low=-1))(draws.split(key, 2))
+    turns, moves = _of_images(drawn[0], place)[0], _of_images(drawn[1], place)
     angle = jnp.deg2rad(settings.rotation) * turns
-    moves = _of_images(draws.uniform(k_shift, (2, batch, 1, 1), low=-1), place)
     # Stored: else sine and cosine would be computed for every pixel.
     shift, turn = settings.shift * moves, stored(jnp.stack([jnp.cos(angle), jnp.sin(angle)]))
     row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
