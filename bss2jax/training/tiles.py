@@ -3,7 +3,7 @@
 XLA allocates the temporaries of a call as one block. On a CPU with glibc a block above 32 MiB comes
 as new pages at each call, and faulting on them took a third of a training step of 784-256-10. So a
 batch that takes more than nine tenths of that is cut into tiles, one after the other, of about
-20 MiB; on a GPU it stays whole.
+20 MiB; on a GPU it stays whole. The devices of a CPU share its caches, so each has its share of both.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-BOUND = 28 * 2**20  # bytes of temporaries
+BOUND = 28 * 2**20  # bytes of temporaries, of all devices of a process
 _AIM = 0.7  # of the bound, at which tiles are aimed
 _TRIES = 3  # compilations besides that of the whole batch
 
@@ -51,7 +51,7 @@ def compile_tiled(
     mesh: jax.sharding.Mesh | None = None,
     specs: tuple[PartitionSpec, ...] | None = None,
 ) -> Compiled:
-    """Compiles for tiles of a batch whose temporaries are below `BOUND`, or else the smallest.
+    """Compiles for tiles of a batch whose temporaries are below a bound, or else the smallest.
 
     Args:
         function: `function(tile)` is traceable, and takes a batch in tiles of so many samples.
@@ -80,17 +80,18 @@ def compile_tiled(
     tried = [make(batch)]
     if whole or jax.default_backend() != "cpu":
         return tried[0]
+    bound = BOUND / (1 if mesh is None else len(mesh.local_devices))
     fixed = 0.0  # bytes that are there however small the tile
-    while (last := tried[-1]).temporaries > BOUND and last.tile > 1 and len(tried) <= _TRIES:
+    while (last := tried[-1]).temporaries > bound and last.tile > 1 and len(tried) <= _TRIES:
         # On a line through the last two; at first through the origin.
         each = (last.temporaries - fixed) / last.tile
-        fits = int(max(_AIM * BOUND - fixed, BOUND / 4) / each)
+        fits = int(max(_AIM * bound - fixed, bound / 4) / each)
         tried.append(make(divisor(batch, min(fits, last.tile - 1))))
         slope = (last.temporaries - tried[-1].temporaries) / (last.tile - tried[-1].tile)
         fixed = tried[-1].temporaries - slope * tried[-1].tile
         if slope <= 0:
             break  # what is there whatever the tile is most of it
-    fitting = [found for found in tried if found.temporaries <= BOUND]
+    fitting = [found for found in tried if found.temporaries <= bound]
     return fitting[0] if fitting else min(tried, key=lambda found: found.temporaries)
 
 
