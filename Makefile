@@ -12,7 +12,7 @@ demo: .venv/demo
 	$(BIN)/bss2jax train configs/digits.toml --report
 
 test: lint
-	$(BIN)/python $(PYTEST) -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow and not devices"
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -20,16 +20,16 @@ lint: .venv/test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# From the chip to networks and training; then from configs to the command line and the wheel.
+# From the chip to networks and training; then from configs to the command line and the wheel, and
+# many devices and processes, of which `make test` has no more than a core.
 test-kernels: .venv/test
-	$(BIN)/python $(PYTEST) -m "not slow and not system"
+	$(BIN)/python $(PYTEST) -m "not slow and not system and not devices"
 
 test-system: .venv/test
-	$(BIN)/python $(PYTEST) -m "not slow and system"
+	$(BIN)/python $(PYTEST) -m "not slow and system or devices"
 
-# Devices and processes beside each other, on this machine.
 test-devices: .venv/test
-	$(BIN)/python -m pytest -m "slow or not slow" tests/test_devices.py tests/test_hosts.py
+	$(BIN)/python $(PYTEST) -m devices
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
@@ -41,13 +41,13 @@ test-lowest:
 	.venv-lowest/bin/python $(PIP) uv
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python \
 		--resolution lowest-direct --editable . --group test
-	.venv-lowest/bin/python $(PYTEST) -m "not slow"
+	.venv-lowest/bin/python $(PYTEST) -m "not slow and not devices"
 
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python $(PIP) --upgrade pip
 	.venv-newest/bin/python $(PIP) --upgrade --editable . --group test
-	.venv-newest/bin/python $(PYTEST) -m "not slow"
+	.venv-newest/bin/python $(PYTEST) -m "not slow and not devices"
 
 # The pages in site/, with notebooks and pictures executed, and every piece of code in them run.
 docs: .venv/test notebooks

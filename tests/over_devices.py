@@ -12,22 +12,43 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 from small import CHIP, KEY, SMALL, TASK, TRAINING, VALIDATION, phase
-from test_tiles import SPIKING
+from test_tiles import SPIKING, SPIKING_LAYERS
 
-from bss2jax import Mismatch, sample_chip
-from bss2jax.networks import LI, LIF, Activations, Dense, Direct, MeanOverTime, build
+from bss2jax import Autodiff, Codes, EventProp, Mismatch, population, sample_chip
+from bss2jax.execute.circuits import gather, on_chip
+from bss2jax.kernels.neurons.lif import LIF as Neuron
+from bss2jax.kernels.synapses.delays import Delays
+from bss2jax.kernels.synapses.summed import Joined, Own
+from bss2jax.kernels.synapses.windows import Windows
+from bss2jax.networks import (
+    LI,
+    LIF,
+    Activations,
+    Conv1d,
+    Dense,
+    Direct,
+    Flatten,
+    MeanOverTime,
+    build,
+)
 from bss2jax.training import Objective, accuracy_over_chips, evaluate, loop
 from bss2jax.training import step as steps_of
-from bss2jax.training.devices import SAMPLES, Devices, part_size, size
+from bss2jax.training.devices import PIECES, SAMPLES, Devices, part_size, size
 
-RATES = replace(SPIKING, objective=Objective(scale=3.0, readout=1e-3, bursts=1e-2, rate=0.1))
+# More than a chip of SMALL: three blocks and positions of a product, a population in three pieces.
+RATES = replace(
+    SPIKING, network=build(SPIKING_LAYERS, (12,), substrate=SMALL), substrate=SMALL,
+    objective=Objective(scale=3.0, readout=1e-3, bursts=1e-2, rate=0.1),
+)  # fmt: skip
 DEEP = build([Dense(outputs=40), Dense(outputs=3)], Activations((12,), SMALL))
 NORMED = build(
     [Direct(steps=3), LIF(outputs=20, norm="batch"), LIF(outputs=8, norm="batch"), LI(outputs=3),
      MeanOverTime()], (12,), substrate=SMALL,
 )  # fmt: skip
 TASKS = {"analog": replace(TASK, network=DEEP), "spiking": RATES}
-TASKS["normed"] = replace(SPIKING, network=NORMED)
+IMAGES = [Conv1d(outputs=24, window=2), Flatten(), Dense(outputs=3)]
+TASKS["conv"] = replace(TASK, network=build(IMAGES, Activations((4, 3), SMALL)))
+TASKS["normed"] = replace(SPIKING, network=NORMED, substrate=SMALL)
 BATCH = 32  # over 3 devices 11, 11 and 10
 ON = phase(on="chip", batch_size=BATCH)
 COLLECTIVES = "all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"
@@ -51,7 +72,8 @@ def chip_of(task):
 
 def batch(task):
     """Scores, loss and gradient of a batch, noise and mismatch on, of a step of each device."""
-    taken = task.initial(KEY), TRAINING, steps_of.epoch_order(KEY, 1, 96), 0, chip_of(task), KEY
+    samples = replace(TRAINING, x=TRAINING.x.reshape(96, *task.network.shapes[0]))
+    taken = task.initial(KEY), samples, steps_of.epoch_order(KEY, 1, 96), 0, chip_of(task), KEY
     parts = 1 if task.mesh is None else size(task.mesh, *SAMPLES)
     step = partial(
         steps_of.gradient, task, phase_of(task), tile=part_size(BATCH, parts), mesh=task.mesh
@@ -62,9 +84,8 @@ def batch(task):
         return of.scores, jax.tree.map(lambda leaf: leaf[None], (of.loss, of.params, of.state))
 
     if task.mesh is not None:
-        each = jax.shard_map(
-            each, mesh=task.mesh, in_specs=P(), out_specs=P(SAMPLES), check_vma=False
-        )
+        out = P(SAMPLES), P((*SAMPLES, PIECES))
+        each = jax.shard_map(each, mesh=task.mesh, in_specs=P(), out_specs=out, check_vma=False)
     scores, means = jax.device_get(jax.jit(each)(*taken))
     loss, slope, state = jax.tree.map(lambda leaf: leaf.mean(axis=0, dtype=float), means)
     slope = slope, state  # as what a norm keeps has to be that of all devices
@@ -84,7 +105,7 @@ def trained(task):
 
 
 def measured(task):
-    """What a test set gives on a chip, and on five chips."""
+    """What a test set gives on a chip, and on five chips: accuracies, losses, confusions."""
     keys, start = jax.random.split(KEY, 5), task.initial(KEY)
     chips = jax.vmap(lambda key: sample_chip(key, Mismatch(), substrate=task.substrate))(keys)
     one = evaluate(task, start, VALIDATION, CHIP, KEY, on="chip")
@@ -112,7 +133,7 @@ def alone(name):
 
 
 def compared_training(name, mesh):
-    """How a training, and what is measured of it, differ, and what devices say to each other."""
+    """How a training differs, and what devices say to each other."""
     params, epochs, text = trained(on(TASKS[name], mesh))
     expected, before, _ = trained(TASKS[name])
     return {
@@ -120,8 +141,81 @@ def compared_training(name, mesh):
         "right": [e["train_accuracy"] for e in epochs] == [e["train_accuracy"] for e in before],
         "collectives": {kind: text.count(f" {kind}(") + text.count(f" {kind}-start(")
                         for kind in COLLECTIVES},
-        "measured": measured(on(TASKS[name], "chips=2,data=2,pieces=2")) == measured(TASKS[name]),
     }  # fmt: skip
+
+
+def compared_measured(name, mesh):
+    """Whether what is measured on a mesh is the same."""
+    return {"measured": measured(on(TASKS[name], mesh)) == measured_alone(name)}
+
+
+@cache
+def measured_alone(name):
+    return measured(TASKS[name])
+
+
+@cache
+def populations():
+    """Populations of several chips each, by what is special: what runs one, and its weights."""
+    rng = np.random.default_rng(0)
+    drawn = partial(rng.normal, 0.6, 0.6)
+    chips = [sample_chip(jax.random.key(n), Mismatch(), substrate=SMALL) for n in range(2)]
+    both = jax.tree.map(lambda *leaves: np.stack(leaves), *chips)
+    chip, circuits = np.arange(12) % 2, np.arange(12) // 2 * 2
+    loop = gather(both, chip, circuits[:, None] + np.arange(2), inputs=6, recurrent=12)
+    between = np.array([[0, 1], [2, 0]], np.int32)
+    delays = Delays(*map(jax.numpy.asarray, (between, chip, chip)), (0, 1, 2))
+    raster = jax.numpy.asarray(rng.random((9, 4, 6)) < 0.4, jax.numpy.float32)
+    image = raster.reshape(9, 4, 3, 2)
+    windows, codes = Windows(image, (2,)), Codes(30.0, SMALL)
+    own = Own(jax.numpy.asarray(rng.random((9, 4, 2, 11)) < 0.4, jax.numpy.float32))
+
+    def run(sent, circuits, w, recurrent=None, tau=6e-6, **settings):
+        return population(sent, w, Neuron(tau_mem=tau), circuits, KEY, codes=codes,
+                          recurrent=recurrent, observe=("membrane",), **settings)  # fmt: skip
+
+    weights = jax.numpy.asarray(drawn((6, 12)), jax.numpy.float32)
+    within = jax.numpy.asarray(0.5 * drawn((12, 12)), jax.numpy.float32)
+    kernel = jax.numpy.asarray(drawn((2, 4, 11)), jax.numpy.float32)
+    tau = jax.numpy.full(12, 6e-6)
+    return {
+        "delayed": (partial(run, raster, loop, delays=(None, delays)), (weights, within)),
+        "trained": (partial(run, raster, loop), (weights, within, tau)),
+        "autodiff": (partial(run, raster, loop, gradient=Autodiff()), (weights, within)),
+        "eventprop": (partial(run, raster, loop, gradient=EventProp()), (weights, within)),
+        "joined": (
+            partial(run, Joined((windows, own)),
+                    on_chip(chips[0], 5, 22, positions=2, substrate=SMALL)),
+            (kernel[0, :, :].repeat(2, axis=0)[:5],),
+        ),
+    }  # fmt: skip
+
+
+def compared_populations(names, mesh):
+    """How populations dealt to devices differ, by name, in spikes, membranes and gradients."""
+    found, devices = {}, on(TASK, mesh).mesh
+    for name in names.split("+"):
+        run, weights = populations()[name]
+
+        def loss(weights, run=run):
+            seen = run(*weights)
+            target = jax.numpy.sin(jax.numpy.arange(seen.spikes.size)).reshape(seen.spikes.shape)
+            return (seen.spikes * target).sum(), seen
+
+        def of(weights, loss=loss):
+            return jax.tree.map(lambda leaf: leaf[None], jax.grad(loss, has_aux=True)(weights))
+
+        several = jax.shard_map(
+            of, mesh=devices, in_specs=P(), out_specs=P(PIECES), check_vma=False
+        )
+        (slope, seen), (expected, known) = jax.device_get(
+            [jax.jit(f)(weights) for f in (several, of)]
+        )
+        assert known.spikes.sum() > 0
+        same = jax.tree.map(lambda a, b: bool((a == b).all()), seen, known)
+        found[f"{name} scores"] = all(jax.tree.leaves(same))
+        found[name] = max(apart(a.mean(axis=0), b[0]) for a, b in zip(slope, expected))
+    return found
 
 
 def memory(name, mesh):
@@ -138,6 +232,7 @@ def memory(name, mesh):
 
 
 KINDS = {"batch": compared, "training": compared_training, "memory": memory}
+KINDS |= {"populations": compared_populations, "measured": compared_measured}
 
 if __name__ == "__main__":
     found = {}

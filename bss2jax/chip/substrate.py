@@ -96,6 +96,15 @@ class Substrate:
         """Multiplications a second of all columns, while each driver sends event after event."""
         return self.hemispheres * self.columns / self.event_interval
 
+    def circuits_for(self, inputs: int) -> int:
+        """Returns the neuron circuits that a fan-in joins to a neuron: even above one."""
+        needed = -(-inputs // self.rows)
+        return needed if needed <= 1 else needed + needed % 2
+
+    def holds(self, inputs: int, neurons: int) -> bool:
+        """Returns whether neurons of some fan-in are on a chip at once: one piece of a plan."""
+        return neurons * self.circuits_for(inputs) <= self.hemispheres * self.columns
+
     def __repr__(self) -> str:
         other = {f.name: getattr(self, f.name) for f in fields(self)}
         other = {f.name: other[f.name] for f in fields(self) if other[f.name] != f.default}

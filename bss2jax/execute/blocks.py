@@ -36,12 +36,14 @@ class Settings:
         mask_saturated: whether to say of each readout where it was clipped.
         observe: whether to count clipped readouts.
         substrate: the chip's numbers.
+        whole: whether a device runs all blocks of its rows, whatever pieces are spread over.
     """
 
     num_sends: int
     mask_saturated: bool
     observe: bool
     substrate: Substrate
+    whole: bool = False
 
 
 @pytree
@@ -104,7 +106,7 @@ def run(
         xs = (_of_pairs(inputs, pairs), _of_pairs(weights, pairs), laid, drawn)
         first, _ = alike(sums, xs)
         run_pair = partial(_run_pair, settings, bits, numbers)
-        if pieces() > 1 and not settings.mask_saturated:
+        if pieces() > 1 and not settings.mask_saturated and not settings.whole:
             sums, masks = _over_pieces(run_pair, first, xs, pairs), None
         else:
             sums, masks = lax.scan(run_pair, first, xs)

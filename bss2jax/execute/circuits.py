@@ -72,6 +72,7 @@ class OnChips:
             neurons=jax.tree.map(lambda a: a[..., chosen], self.neurons),
             chip=self.chip[chosen],
             members=self.members[chosen],
+            slots=None if self.slots is None else self.slots[:, chosen],
         )
 
     def _synapses(self, first: int, last: int) -> jax.Array:

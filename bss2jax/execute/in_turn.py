@@ -6,7 +6,7 @@ of all neurons in every step.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from bss2jax.arrays import pytree
 from bss2jax.execute.circuits import OnChips
 from bss2jax.kernels.gradients.nominal import values_of
-from bss2jax.kernels.mesh import alike, gathered, own, pieces, shared
+from bss2jax.kernels.mesh import alike
 from bss2jax.kernels.neurons.recorded import Trace
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.delays import Delays
@@ -47,15 +47,25 @@ class Block:
     unit: Any
     recurrent_unit: Any
 
-    def of_neurons(self, chosen: jax.Array) -> "Block":
-        """Returns the same of some neurons, by their numbers `[n]`; none of them is recurrent."""
-        delays = self.delays[0]
+    def of_neurons(self, chosen: jax.Array, positions: int | None = None) -> "Block":
+        """Returns the same of some neurons, with the synapses that all send to them.
+
+        Args:
+            chosen: their numbers `[n]`; with receptive fields those of channels, at each position.
+            positions: P of receptive fields, or None.
+        """
+        of, neurons = partial(_of, chosen), chosen
+        if positions is not None:
+            first = self.w.shape[-1] * jnp.arange(positions, dtype=jnp.int32)
+            neurons = (first[:, None] + chosen[None]).ravel()
+        units = self.unit, self.recurrent_unit
         return Block(
-            self.w[:, chosen], None, jax.tree.map(partial(_of, chosen), self.neuron),
-            None if self.circuits is None else self.circuits.of_neurons(chosen),
-            (None if delays is None else delays.of_neurons(chosen), None),
-            None if self.bias is None else self.bias[chosen],
-            self.number[chosen], None if self.unit is None else _of(chosen, self.unit), None,
+            of(self.w), None if self.recurrent is None else of(self.recurrent),
+            jax.tree.map(partial(_of, neurons), self.neuron),
+            None if self.circuits is None else self.circuits.of_neurons(neurons),
+            jax.tree.map(lambda d: d.of_neurons(neurons), self.delays, is_leaf=_is_delays),
+            None if self.bias is None else of(self.bias),
+            self.number[neurons], *jax.tree.map(of, units),
         )  # fmt: skip
 
 
@@ -67,8 +77,6 @@ def in_turn(
 ) -> Trace:
     """Runs blocks of equal width; the last one is filled up by the last neuron.
 
-    On several devices each runs as many of them.
-
     Args:
         run: `run(block, sent, key, sample)` runs a block's neurons.
         whole: all neurons.
@@ -78,21 +86,11 @@ def in_turn(
     Returns:
         Spikes and membranes, `[T, B, N]` each, as far as a run makes them.
     """
-    size, devices = whole.w.shape[-1], pieces()
+    size = whole.w.shape[-1]
     width = -(-size // blocks)
     numbers = np.minimum(np.arange(blocks * width), size - 1)
-    chosen = jnp.asarray(numbers.reshape(devices, -1, width), jnp.int32)
-    if devices > 1:
-        trained = shared((whole.w, whole.neuron, whole.bias))
-        whole = replace(whole, w=trained[0], neuron=trained[1], bias=trained[2])
-        sent = _shared_floats(sent)
-    mine = chosen[0] if devices == 1 else own(chosen)
-    if len(mine) == 1:
-        trace = run(whole.of_neurons(mine[0]), sent, key, sample)
-    else:
-        trace = _in_turn(run, *alike(mine, (whole, sent), (key, sample)))
-    if devices > 1:
-        return jax.tree.map(lambda y: gathered(y, 2, size), trace)
+    mine = jnp.asarray(numbers.reshape(blocks, width), jnp.int32)
+    trace = _in_turn(run, *alike(mine, (whole, sent), (key, sample)))
     return jax.tree.map(lambda y: y[..., :size], trace)
 
 
@@ -178,10 +176,5 @@ def _leaves(tree: Any) -> list:
     return jax.tree.leaves(tree, is_leaf=kinds)
 
 
-def _shared_floats(sent: Sent) -> Sent:
-    """What is sent, the gradient of which is summed over pieces; numbers of events have none."""
-
-    def one(leaf: Any) -> Any:
-        return shared(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(one, sent)
+def _is_delays(given: Any) -> bool:
+    return hasattr(given, "of_neurons")

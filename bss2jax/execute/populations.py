@@ -21,8 +21,10 @@ from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from bss2jax.arrays import along_last, floats, wholes
+from bss2jax.chip.substrate import BSS2
 from bss2jax.execute.circuits import OnChips
-from bss2jax.execute.in_turn import Block, in_turn
+from bss2jax.execute.in_turn import Block, Run, in_turn
+from bss2jax.execute.over_pieces import over_pieces
 from bss2jax.execute.recording import Recording, check_observed, jitter_spikes, straight_through
 from bss2jax.kernels import noise
 from bss2jax.kernels.gradients.nominal import without_gradient
@@ -35,7 +37,7 @@ from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.synapses.delays import Delays, delayed
 from bss2jax.kernels.synapses.given import Spikes, sent_of
-from bss2jax.kernels.synapses.recurrent import within
+from bss2jax.kernels.synapses.recurrent import Dealt, Within, within
 from bss2jax.kernels.synapses.signs import by_sign, held
 
 STRENGTHS = 8 * 2**20  # bytes of synapses' strengths that are made at once
@@ -135,13 +137,14 @@ def _population(
         None if codes is None or recurrent is None else codes.unit(lax.stop_gradient(recurrent)),
     )  # fmt: skip
     run = partial(_run, codes=codes, gradient=gradient, membrane="membrane" in observe)
-    blocks = 1 if neuron.coupled else _blocks(sent, w, recurrent, circuits)
-    if not neuron.coupled and recurrent is None and sent.positions is None:
-        blocks = -(-blocks // pieces()) * pieces()  # as many on each device
-    if blocks == 1:
+    fan_in = w.shape[-2] + (0 if recurrent is None else size)
+    substrate = BSS2 if codes is None else codes.substrate
+    if neuron.coupled:
         trace = run(whole, sent, key, sample)
+    elif pieces() > 1 and not substrate.holds(fan_in, size):
+        trace = over_pieces(partial(_in_blocks, run), whole, sent, key, sample)
     else:
-        trace = in_turn(run, whole, blocks, sent, key, sample)
+        trace = _in_blocks(run, whole, sent, key, sample)
     by_position = partial(_by_position, positions=positions)
     z, v = trace.spikes, trace.membrane
     return Recording(
@@ -149,6 +152,18 @@ def _population(
         by_position(v),
         by_position(z.sum(axis=0)) if z is not None and "count" in observe else None,
     )
+
+
+def _in_blocks(
+    run: Run, block: Block, sent: Sent, key: jax.Array | None, sample: jax.Array
+) -> Trace:
+    """Runs neurons, in as many blocks as let the strengths of one's synapses fit the budget."""
+    blocks = 1
+    if block.circuits is not None and sent.positions is None and block.recurrent is None:
+        blocks = math.ceil(2 * block.w.size * block.w.dtype.itemsize / STRENGTHS)
+    if blocks < 2:
+        return run(block, sent, key, sample)
+    return in_turn(run, block, blocks, sent, key, sample)
 
 
 def _run(
@@ -167,11 +182,13 @@ def _run(
     synapses = partial(held, codes=codes, both=neuron.apart)
     strength = None if circuits is None else circuits.strength
     w, shown = synapses(block.w, block.unit, strength, sent.positions)
-    recurrent = None
+    recurrent: Within | None = None
     if block.recurrent is not None:
         strength = None if circuits is None else circuits.recurrent_strength
         back = synapses(block.recurrent, block.recurrent_unit, strength)
-        recurrent = within(*back, block.delays[1])
+        own = within(*back, block.delays[1])
+        sizes = len(block.recurrent), len(block.number)
+        recurrent = own if sizes[0] == sizes[1] else Dealt(own, *sizes)
     drive = _biased(delayed(sent, w, shown, block.delays[0]).astype(w.dtype), block.bias)
     if neuron.apart:
         drive = by_sign(drive, sent.positions)
@@ -268,13 +285,6 @@ def _at_run_time(neuron: Any, w: jax.Array) -> Any:
 def _of_samples(p: jax.Array) -> jax.Array:
     """Gives what neurons `[N]` have an axis of samples."""
     return p[None] if p.ndim == 1 else p
-
-
-def _blocks(sent: Sent, w: jax.Array, recurrent: jax.Array | None, circuits: OnChips | None) -> int:
-    """How many blocks the neurons are cut into, for the strengths of one to fit the budget."""
-    if circuits is None or sent.positions is not None or recurrent is not None:
-        return 1
-    return max(1, math.ceil(2 * w.size * w.dtype.itemsize / STRENGTHS))
 
 
 def _by_position(y: jax.Array | None, positions: int | None) -> jax.Array | None:

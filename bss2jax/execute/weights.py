@@ -36,7 +36,18 @@ from bss2jax.kernels.gradients.nominal import (
     values_of,
     without_gradient,
 )
-from bss2jax.kernels.mesh import alike, axes_of, dealt, gathered, over_mesh, pieces
+from bss2jax.kernels.mesh import (
+    PIECES,
+    alike,
+    axes_of,
+    dealt,
+    gathered,
+    over_mesh,
+    parted,
+    pieces,
+    shared,
+    spread_out,
+)
 from bss2jax.mapping.products import Grid
 
 _KEPT = "; bss2jax.training.keep_in_range() behind an optimiser keeps weights there"
@@ -209,13 +220,31 @@ def _floats_product(
 ) -> Multiplied:
     rows, numbers = _rows(x, sample)
     wide = jnp.repeat(w, avg, axis=1)
-    y, clipped = _product(settings, *alike(rows, wide, chip, key, numbers, tables))
+    pairs = Grid(len(wide), wide.shape[1], settings.substrate).row_blocks // 2
+    if x.ndim > 2 and max(1, pairs) < pieces():
+        y, clipped = _by_rows(settings, rows, wide, chip, key, numbers, tables)
+    else:
+        y, clipped = _product(settings, *alike(rows, wide, chip, key, numbers, tables))
     y = y.reshape(*x.shape[:-1], w.shape[1], avg)
     y = y.mean(-1) if avg > 1 else y[..., 0]
     if not settings.observe:
         return y, None
-    at_limit = _share(jnp.abs(w) >= settings.substrate.weight_max)
+    at_limit = _share(jnp.abs(w) >= settings.substrate.weight_max, spread=True)
     return y, _shares(settings, x, clipped) | {"weights": at_limit}
+
+
+def _by_rows(
+    settings: Settings, x: jax.Array, w: jax.Array, chip: Any, key: Any, numbers: Any, tables: Any
+) -> tuple[jax.Array, Clipped]:
+    """A product of many rows and few blocks, as of a convolution: rows are dealt to pieces."""
+    mine, own_numbers = dealt(shared(x)), dealt(numbers)
+    alone = replace(settings, whole=True)
+    y, clipped = _product(alone, mine, parted(w), chip, key, own_numbers, tables)
+
+    def joined(each: jax.Array) -> jax.Array:
+        return lax.all_gather(each, PIECES, tiled=True)[: len(x)]
+
+    return gathered(y, 0, len(x)), jax.tree.map(joined, replace(clipped, each=None))
 
 
 def weight_of(w: Any, place: Place, substrate: Substrate, *, clipped: bool = False) -> Weight:
@@ -258,7 +287,7 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
     scaled = instantiated(dy[0]) * vmm.nominal_scale(settings.num_sends, settings.substrate)
     nothing = (None,) * 4
     if clipped is None or clipped.each is None:
-        return *_slopes(x, w, scaled), *nothing
+        return *_slopes(settings, x, w, scaled), *nothing
     open_sums = jnp.where(clipped.sums, 0, scaled)
     grid = Grid(w.shape[0], w.shape[1], settings.substrate)
     rows, count = grid.block_shape[0], grid.row_blocks
@@ -276,12 +305,14 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
     return dx, dw.reshape(count * rows, grid.outputs)[: grid.inputs], *nothing
 
 
-def _slopes(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _slopes(
+    settings: Settings, x: jax.Array, w: jax.Array, dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The gradients of inputs `[M, K]` and weights `[K, N]`; rows of K are dealt to pieces."""
-    if pieces() == 1:
+    if settings.whole or pieces() == 1:
         return dot(dy, w.T), dot_of_rows(x, dy)
     xs, ws = dealt(x.T), dealt(w)
-    return gathered(dot(dy, ws.T), 1, len(w)), gathered(dot(xs, dy), 0, len(w))
+    return gathered(dot(dy, ws.T), 1, len(w)), spread_out(dot(xs, dy), len(w))
 
 
 _product.defvjp(_product_forward, _product_backward, symbolic_zeros=True)
@@ -322,9 +353,17 @@ def _shares(settings: Settings, x: jax.Array, clipped: Clipped) -> dict[str, jax
     }
 
 
-def _share(counts: jax.Array, most: int = 1) -> jax.Array:
-    """The mean, float32, of what may be empty: of yes and no, or of counts up to `most`."""
+def _share(counts: jax.Array, most: int = 1, *, spread: bool = False) -> jax.Array:
+    """The mean, float32, of what may be empty: of yes and no, or of counts up to `most`.
+
+    Args:
+        counts: `[R, N]`.
+        most: the largest count.
+        spread: whether rows are dealt to pieces, where there are so many that it pays.
+    """
+    spread = spread and pieces() > 1
     # Along rows in integers, whose order XLA may change, so that several are added at once.
-    rows = jnp.sum(counts, axis=-1, dtype=jnp.int32)
+    rows = jnp.sum(dealt(counts) if spread else counts, axis=-1, dtype=jnp.int32)
     total = jnp.sum(rows, dtype=jnp.float32)
+    total = lax.psum(total, PIECES) if spread else total
     return lax.stop_gradient(total / max(1, counts.size * most))

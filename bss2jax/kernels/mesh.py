@@ -107,6 +107,21 @@ def dealt(rows: jax.Array) -> jax.Array:
     return own(jnp.pad(rows, filled).reshape(devices, each, *rows.shape[1:]))
 
 
+def spread_out(rows: jax.Array, size: int) -> jax.Array:
+    """Returns rows `[R, ...]` of the gradient of what is parted, in their place of `[size, ...]`.
+
+    Others are zero, and these as many times as there are devices: see `parted`.
+
+    Args:
+        rows: the device's own, as `dealt` gave them.
+        size: how many there are of all devices.
+    """
+    devices = pieces()
+    whole = jnp.zeros((devices * len(rows), *rows.shape[1:]), rows.dtype)
+    first = lax.axis_index(PIECES) * len(rows)
+    return lax.dynamic_update_slice_in_dim(whole, devices * rows, first, axis=0)[:size]
+
+
 @jax.custom_vjp
 def shared(tree: Any) -> Any:
     """Returns arrays of floats that each piece uses; their gradients are summed over the pieces.
@@ -123,6 +138,53 @@ def shared(tree: Any) -> Any:
 shared.defvjp(lambda tree: (tree, None), lambda _, slope: (lax.psum(slope, PIECES),))
 
 
+@jax.custom_vjp
+def parted(tree: Any) -> Any:
+    """Returns parameters of which each piece uses its own part, without a word between devices.
+
+    Backwards a device takes what it finds so many times as there are devices: the mean of theirs is
+    the gradient, as it is of parameters that all devices use alike. So a step needs one sum, of a
+    whole batch.
+
+    Args:
+        tree: of float arrays, the same on all devices.
+    """
+    return tree
+
+
+parted.defvjp(
+    lambda tree: (tree, None),
+    lambda _, slope: (jax.tree.map(lambda leaf: leaf * pieces(), slope),),
+)
+
+
+@jax.custom_vjp
+def own_columns(w: jax.Array) -> jax.Array:
+    """Returns a device's part `[..., n]` of weights `[..., N]`, as many on each: see `parted`.
+
+    The last column fills the last devices up.
+
+    Args:
+        w: the same on all devices.
+    """
+    width = -(-w.shape[-1] // pieces())
+    filled = [(0, 0)] * (w.ndim - 1) + [(0, width * pieces() - w.shape[-1])]
+    first = lax.axis_index(PIECES) * width
+    return lax.dynamic_slice_in_dim(jnp.pad(w, filled, mode="edge"), first, width, axis=-1)
+
+
+def _placed(like: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
+    """Columns of the gradient in their place of all, so many times as there are devices."""
+    devices, width = pieces(), slope.shape[-1]
+    whole = jnp.zeros((*like.shape[:-1], devices * width), slope.dtype)
+    first = lax.axis_index(PIECES) * width
+    placed = lax.dynamic_update_slice_in_dim(whole, devices * slope, first, axis=-1)
+    return (placed[..., : like.shape[-1]],)
+
+
+own_columns.defvjp(lambda w: (own_columns(w), w), _placed)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def gathered(array: jax.Array, axis: int, size: int) -> jax.Array:
     """Joins what each piece made; backwards a device takes what is of its own.
@@ -132,18 +194,40 @@ def gathered(array: jax.Array, axis: int, size: int) -> jax.Array:
         axis: along which they stand.
         size: how many there are of all devices; what is beyond filled the last ones up.
     """
-    whole = lax.all_gather(array, PIECES, axis=axis, tiled=True)
+    # Side by side only afterwards: gathered there, each device would write its own transposed.
+    by_device = jnp.moveaxis(lax.all_gather(array, PIECES), 0, axis)
+    shape = [
+        *array.shape[:axis],
+        by_device.shape[axis] * array.shape[axis],
+        *array.shape[axis + 1 :],
+    ]
+    whole = lax.optimization_barrier(by_device.reshape(shape))
     return lax.slice_in_dim(whole, 0, size, axis=axis)
 
 
-def _taken(axis: int, size: int, width: int, slope: jax.Array) -> tuple[jax.Array]:
-    filled = [(0, 0)] * slope.ndim
-    filled[axis] = (0, width * lax.axis_size(PIECES) - size)
+def own_of_sum(array: jax.Array, width: int) -> jax.Array:
+    """Returns what is a device's own, `[..., n]`, of the sum of what devices have, `[..., N]`.
+
+    Args:
+        array: what the device adds to that of all.
+        width: n.
+    """
+    total = lax.psum(array, PIECES)
+    return _taken(total.ndim - 1, width, total)
+
+
+def _taken(axis: int, width: int, whole: jax.Array) -> jax.Array:
+    """A device's own entries along an axis; zeros fill the last ones up."""
+    filled = [(0, 0)] * whole.ndim
+    filled[axis] = (0, width * lax.axis_size(PIECES) - whole.shape[axis])
     first = lax.axis_index(PIECES) * width
-    return (lax.dynamic_slice_in_dim(jnp.pad(slope, filled), first, width, axis=axis),)
+    return lax.dynamic_slice_in_dim(jnp.pad(whole, filled), first, width, axis=axis)
 
 
-gathered.defvjp(lambda array, axis, size: (gathered(array, axis, size), array.shape[axis]), _taken)
+gathered.defvjp(
+    lambda array, axis, size: (gathered(array, axis, size), array.shape[axis]),
+    lambda axis, size, width, slope: (_taken(axis, width, slope),),
+)
 
 
 def _varying(leaf: Any) -> frozenset:

@@ -94,8 +94,7 @@ class Population:
     @property
     def circuits_per_neuron(self) -> int:
         """Circuits that the fan-in joins to a neuron: even above one."""
-        needed = -(-self.inputs // self.substrate.rows)
-        return needed if needed == 1 else needed + needed % 2
+        return self.substrate.circuits_for(self.inputs)
 
     @property
     def circuits(self) -> int:
@@ -252,9 +251,12 @@ class PopulationDemand:
         return Population(self.inputs, 1, substrate=substrate).circuits_per_neuron
 
     def shares(self, substrate: Substrate) -> tuple[int, str]:
-        """Returns the neurons; 1 of those that stay together, as each device has all of them."""
-        alone = self.positions == 1 and not self.recurrent
-        return self.neurons if alone else 1, "neurons"
+        """Returns the neurons, or channels; 1 of those on one chip, which each device has all."""
+        alone = substrate.holds(self.inputs, self.neurons)
+        return (
+            1 if alone else self.neurons // self.positions,
+            "neurons" if self.positions == 1 else "channels",
+        )
 
     def circuits(self, substrate: Substrate) -> int | None:
         """Returns the circuits that it takes, None where it takes several configurations."""

@@ -156,9 +156,10 @@ class ProductDemand:
         del substrate
 
     def shares(self, substrate: Substrate) -> tuple[int, str]:
-        """Returns the pairs of row blocks; of a convolution 1, which each device has whole."""
-        pairs = self.grid(substrate).row_blocks // 2
-        return max(1, pairs if self.vectors == 1 else 1), "pairs of row blocks"
+        """Returns the pairs of row blocks; of a convolution the positions of a sample."""
+        if self.vectors > 1:
+            return self.vectors, "positions"
+        return max(1, self.grid(substrate).row_blocks // 2), "pairs of row blocks"
 
     def circuits(self, substrate: Substrate) -> int | None:
         """Returns None: products share their configurations with no other layer."""

@@ -23,7 +23,7 @@ from bss2jax.networks.across import specimens
 from bss2jax.networks.graph import Params, Records
 from bss2jax.training import objective as objectives
 from bss2jax.training.augment import Place, augment
-from bss2jax.training.devices import SAMPLES, part_of, part_size, size
+from bss2jax.training.devices import PIECES, SAMPLES, part_of, part_size, size
 from bss2jax.training.phase import Phase, batch_of, make_optimizer, steps_per_epoch
 from bss2jax.training.task import Samples, Task, Variables
 from bss2jax.training.tiles import Compiled, compile_tiled
@@ -336,10 +336,10 @@ def _outcome(
     correct = right.sum(dtype=jnp.float32)
     if mesh is None:
         return of.loss, correct, of.state, of.params
-    parts = size(mesh, *SAMPLES)
-    mean, correct, slope = lax.psum(
-        (of.loss / parts, correct, jax.tree.map(lambda leaf: leaf / parts, of.params)), SAMPLES
-    )
+    # Of devices that have the same samples one counts; what pieces find of a gradient is a mean.
+    correct = jnp.where(lax.axis_index(PIECES) == 0, correct, 0)
+    means = jax.tree.map(lambda leaf: leaf / mesh.size, (of.loss, of.params))
+    (mean, slope), correct = lax.psum((means, correct), (*SAMPLES, PIECES))
     return mean, correct, of.state, slope
 
 

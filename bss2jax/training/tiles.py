@@ -3,7 +3,7 @@
 XLA allocates the temporaries of a call as one block. On a CPU with glibc a block above 32 MiB comes
 as new pages at each call, and faulting on them took a third of a training step of 784-256-10. So a
 batch that takes more than nine tenths of that is cut into tiles, one after the other, of about
-20 MiB; on a GPU it stays whole. The devices of a CPU share its caches, so each has its share of both.
+20 MiB; on a GPU it stays whole. Devices of a CPU share its caches, so each has its share of both.
 """
 
 from collections.abc import Callable

@@ -19,7 +19,6 @@ References: Wunderlich and Pehle 2021, 10.1038/s41598-021-91786-z; Pehle et al. 
 2302.07141 (in the loop).
 """
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -89,7 +88,7 @@ def _forward(
 
 def _current(nominal: Any, known: jax.Array, recurrent: Any, z: jax.Array) -> jax.Array:
     """The current of the model's synapses, which hear the spikes that there were."""
-    model = None if recurrent is None else replace(recurrent, shown=None)
+    model = None if recurrent is None else recurrent.meant()
     late, keep_i = is_late(nominal), low_passes(nominal)[1]
 
     def step(fixed: Any, carry: Any, at: Any) -> Any:

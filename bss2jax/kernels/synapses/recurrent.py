@@ -4,7 +4,7 @@ A time loop carries what recurrent synapses still have to be given: `rest`, `pus
 back it carries gradients of spikes that are still to come: `rest`, `due`, `pull`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from bss2jax.arrays import pytree
 from bss2jax.kernels.dot import dot
+from bss2jax.kernels.mesh import gathered, own_of_sum, shared
 from bss2jax.kernels.synapses.base import Shown, dense_gradient, product
 from bss2jax.kernels.synapses.delays import Delays, later
 from bss2jax.kernels.synapses.dense import Raster
@@ -49,6 +50,10 @@ class Within(Protocol):
         """
         ...
 
+    def meant(self) -> Any:
+        """Returns the same with the weights as a host knows them."""
+        ...
+
 
 @pytree
 @dataclass(frozen=True, eq=False)
@@ -80,6 +85,9 @@ class Recurrent:
 
     def gradient(self, z: jax.Array, dx: jax.Array) -> "Recurrent":
         return Recurrent(dense_gradient(z[:-1], self.w, dx[1:])[1])
+
+    def meant(self) -> "Recurrent":
+        return replace(self, shown=None)
 
 
 @pytree
@@ -124,6 +132,52 @@ class DelayedRecurrent:
             for d, w in zip(self.steps, self.w, strict=True)
         )
         return DelayedRecurrent(tuple(parts), None, self.steps)
+
+    def meant(self) -> "DelayedRecurrent":
+        return replace(self, shown=None)
+
+
+@pytree
+@dataclass(frozen=True, eq=False)
+class Dealt:
+    """Weights from a population to the neurons that a device has of it.
+
+    In each step devices tell each other their spikes; going back, they add up what each finds of
+    the gradient of all spikes as soon as it is due.
+
+    Attributes:
+        known: the weights `[N, n]` from all neurons to the device's n.
+        size, width: N and n.
+    """
+
+    known: "Recurrent | DelayedRecurrent"
+    size: int = field(metadata={"static": True})
+    width: int = field(metadata={"static": True})
+
+    def rest(self, like: jax.Array) -> jax.Array:
+        return self.known.rest(self._joined(like))
+
+    def push(self, kept: jax.Array, z: jax.Array) -> jax.Array:
+        return self.known.push(kept, shared(self._joined(z)))
+
+    def drive(self, kept: jax.Array) -> jax.Array:
+        return self.known.drive(kept)
+
+    def due(self, back: jax.Array) -> jax.Array:
+        return own_of_sum(self.known.due(back), self.width)
+
+    def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
+        return self.known.pull(back, dx)
+
+    def gradient(self, z: jax.Array, dx: jax.Array) -> "Dealt":
+        return replace(self, known=self.known.gradient(self._joined(z), dx))
+
+    def meant(self) -> "Dealt":
+        return replace(self, known=self.known.meant())
+
+    def _joined(self, z: jax.Array) -> jax.Array:
+        """What all devices have, `[..., N]`."""
+        return gathered(z, z.ndim - 1, self.size)
 
 
 def sum_of(terms: list[jax.Array]) -> jax.Array:

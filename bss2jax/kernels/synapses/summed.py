@@ -90,6 +90,10 @@ class Own:
         """Returns the same, of a position that is all there is."""
         return self
 
+    def of_columns(self, chosen: jax.Array) -> "Own":
+        """Returns what neurons of some channels see, by their numbers `[c]`."""
+        return Own(self.raster[..., chosen])
+
     def drive(self, w: jax.Array) -> jax.Array:
         """Multiplies by `[1, C]`, or by several of these side by side: `[T, B, N]`."""
         seen = self._by_position()
@@ -106,6 +110,16 @@ class Own:
     def _by_position(self) -> jax.Array:
         """`[T, B, P, C]`."""
         return self.raster.reshape(*self.raster.shape[:2], self.positions, self.raster.shape[-1])
+
+
+def sent_to(sent: Any, chosen: jax.Array) -> Any:
+    """Returns what some channels see of what is sent: all of it, but where each sees its own.
+
+    Args:
+        sent: what is sent.
+        chosen: numbers of channels, of columns of the weights, `[c]`.
+    """
+    return sent.of_columns(chosen) if hasattr(sent, "of_columns") else sent
 
 
 @pytree
@@ -146,6 +160,10 @@ class Joined:
     def alone(self) -> "Joined":
         """Returns what the only position sees, as what all neurons see."""
         return Joined(tuple(part.alone() for part in self.parts))
+
+    def of_columns(self, chosen: jax.Array) -> "Joined":
+        """Returns what neurons of some channels see, by their numbers `[c]`."""
+        return Joined(tuple(sent_to(part, chosen) for part in self.parts))
 
     def drive(self, w: jax.Array) -> jax.Array:
         """Multiplies by weights `[K, C]` and adds up: `[T, B, N]`."""
