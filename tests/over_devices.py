@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import sys
 from dataclasses import replace
 from functools import cache, partial
@@ -34,6 +35,7 @@ from bss2jax.networks import (
 from bss2jax.training import Objective, accuracy_over_chips, evaluate, loop
 from bss2jax.training import step as steps_of
 from bss2jax.training.devices import PIECES, SAMPLES, Devices, part_size, size
+from bss2jax.training.resample import samples_each
 
 # More than a chip of SMALL: three blocks and positions of a product, a population in three pieces.
 RATES = replace(
@@ -48,6 +50,7 @@ NORMED = build(
 TASKS = {"analog": replace(TASK, network=DEEP), "spiking": RATES}
 IMAGES = [Conv1d(outputs=24, window=2), Flatten(), Dense(outputs=3)]
 TASKS["conv"] = replace(TASK, network=build(IMAGES, Activations((4, 3), SMALL)))
+TASKS["resampled"] = replace(TASK, network=build([Dense(outputs=3)], Activations((12,), SMALL)))
 TASKS["normed"] = replace(SPIKING, network=NORMED, substrate=SMALL)
 BATCH = 32  # over 3 devices 11, 11 and 10
 ON = phase(on="chip", batch_size=BATCH)
@@ -55,7 +58,9 @@ COLLECTIVES = "all-reduce", "all-gather", "all-to-all", "collective-permute", "r
 
 
 def phase_of(task):
-    """A batch is normalised on `float` alone."""
+    """A batch is normalised on `float` alone; four chips share one of the resampled network's."""
+    if task.network is TASKS["resampled"].network:
+        return replace(ON, chip="resample", specimens=4)
     return replace(ON, on="float") if task.network.across_samples else ON
 
 
@@ -75,9 +80,9 @@ def batch(task):
     samples = replace(TRAINING, x=TRAINING.x.reshape(96, *task.network.shapes[0]))
     taken = task.initial(KEY), samples, steps_of.epoch_order(KEY, 1, 96), 0, chip_of(task), KEY
     parts = 1 if task.mesh is None else size(task.mesh, *SAMPLES)
-    step = partial(
-        steps_of.gradient, task, phase_of(task), tile=part_size(BATCH, parts), mesh=task.mesh
-    )
+    of_phase = phase_of(task)
+    tile = math.gcd(part_size(BATCH, parts), samples_each(of_phase, BATCH))
+    step = partial(steps_of.gradient, task, of_phase, tile=tile, mesh=task.mesh)
 
     def each(*taken):
         of = step(*taken)

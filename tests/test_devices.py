@@ -25,7 +25,7 @@ from bss2jax.training.devices import Devices
 HERE = Path(__file__).parent
 # Products by rows and by blocks, on an axis of 2 and one of 3: what every run of the tests has.
 CORE = ["batch:conv:data=2,pieces=3"]
-PRODUCTS = ["batch:conv:data=1,pieces=8"]
+PRODUCTS = ["batch:conv:data=1,pieces=8", "batch:resampled:chips=4,data=2"]
 PRODUCTS += [f"measured:analog:{mesh}" for mesh in
              ("chips=3,data=1", "chips=8,data=1", "chips=2,data=2,pieces=2")]  # fmt: skip
 PRODUCTS += ["training:analog:chips=2,data=3", "batch:normed:data=4"]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from small import (
 )  # fmt: skip
 
 from bss2jax import Mismatch, data, sample_chip
+from bss2jax.chip import draws
 from bss2jax.kernels.coding import encode_activations
 from bss2jax.networks import Activations, Dense, Flatten, build
 from bss2jax.training import Augmentation, Samples, accuracy_over_chips, evaluate, loop
@@ -155,6 +157,22 @@ def test_resample_draws_another_chip_each_step_and_fixed_keeps_this_runs():
     other = losses(noise=False, chip="resample")
     assert len(np.unique(other.round(3))) == 4 and (np.abs(other - fixed) > 1e-3 * fixed).all()
     assert_array_equal(other, losses(noise=False, chip="resample"))
+
+
+def test_chips_of_a_step_have_as_many_samples_each():
+    of_phase = phase(on="chip", noise=False, chip="resample", specimens=4)
+    order = steps_of.epoch_order(KEY, 1, 96)
+    given = of_phase, START, TRAINING, order, 0, CHIP, KEY
+    seen = jax.jit(partial(steps_of.gradient, TASK, given[0], tile=8))(*given[1:])
+    k_chip = draws.split(draws.folded(KEY, steps_of.STEP, 0), 3)[2]
+    x = TASK.encode(TRAINING.x[order[16:24]])
+    third = sample_chip(draws.split(k_chip, 4)[2], TASK.mismatch, substrate=SMALL)
+    scores, _, _ = NETWORK.apply(START.params, {}, x, third, on="chip")
+    assert_array_equal(seen.scores[16:24], scores)
+    with pytest.raises(ValueError, match="specimens: 5 chips cannot share 32 samples alike"):
+        train(on="chip", chip="resample", specimens=5)
+    with pytest.raises(ValueError, match='specimens: got 2 chips; more than 1 need chip = "resa'):
+        phase(specimens=2)
 
 
 def test_resample_draws_from_the_tasks_mismatch():

@@ -71,7 +71,7 @@ def phases(record: Record) -> Table | None:
     taken = record.summary.seconds.phases if record.summary else ()
     rows = []
     for i, phase in enumerate(_phases(record)):
-        resampled = " (chips resampled)" if phase.on_chip and phase.chip == "resample" else ""
+        resampled = " (chips resampled)" if phase.resamples else ""
         seconds = f"{taken[i]:.0f} s" if i < len(taken) else "-"
         rows.append(
             (str(i + 1), _on(phase.on) + resampled, str(phase.epochs), str(phase.batch_size),

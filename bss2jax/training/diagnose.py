@@ -61,7 +61,8 @@ def diagnose(
     """
     batch, per_epoch = batch_of(phase, len(training.y)), steps_per_epoch(phase, len(order))
     first = done % per_epoch * batch
-    tile = divisor(batch, tile)  # of the whole batch: the step's is of a device's part
+    # Of the whole batch, or of a chip's samples: the step's is of a device's part.
+    tile = divisor(batch // phase.specimens, tile)
     run = jax.jit(partial(steps.gradient, task, phase, tile=tile, records=True))
     of = run(state.variables, training, order, done, chip, key)
     updated, _ = steps.update(task, phase, len(order), state, of.params)

@@ -146,6 +146,7 @@ class Phase(Checked):
     clip_norm: Rate | None = None
     noise: bool = True
     chip: Literal["fixed", "resample"] = "fixed"
+    specimens: Annotated[int, Ge(1)] = 1
     augment: bool = True
     on_nonfinite: Literal["stop", "skip"] = "stop"
     keep: Literal["best", "last"] = "best"
@@ -158,11 +159,20 @@ class Phase(Checked):
             object.__setattr__(self, "on", ByLayer(self.on))
         if self.weight_decay != Phase.weight_decay and self.optimizer != "adamw":
             raise ValueError(f"weight_decay: it is of adamw, the optimizer is {self.optimizer}")
+        if self.specimens > 1 and self.chip == "fixed":
+            raise ValueError(
+                f'specimens: got {self.specimens} chips; more than 1 need chip = "resample"'
+            )
 
     @property
     def on_chip(self) -> bool:
         """Whether any layer runs on the chip."""
         return self.has("chip")
+
+    @property
+    def resamples(self) -> bool:
+        """Whether each step draws the chips that it runs on."""
+        return self.on_chip and self.chip == "resample"
 
     def has(self, execution: Execution) -> bool:
         """Returns whether any layer has an execution."""

@@ -4,6 +4,7 @@ Randomness is a function of (seed, phase, step) alone: every key is folded from 
 the number of the step or epoch it serves.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +20,12 @@ from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.kernels.stored import stored
 from bss2jax.networks import graph as networks
-from bss2jax.networks.across import specimens
 from bss2jax.networks.graph import Params, Records
 from bss2jax.training import objective as objectives
 from bss2jax.training.augment import Place, augment
 from bss2jax.training.devices import PIECES, SAMPLES, part_of, part_size, size
 from bss2jax.training.phase import Phase, batch_of, make_optimizer, steps_per_epoch
+from bss2jax.training.resample import ChipOf, drawn, samples_each
 from bss2jax.training.task import Samples, Task, Variables
 from bss2jax.training.tiles import Compiled, compile_tiled
 
@@ -100,6 +101,13 @@ def compiled_step(
     batch = batch_of(phase, len(training.y))
     if task.mesh is not None and task.cuts_batches:
         batch = part_size(batch, size(task.mesh, *SAMPLES))
+    if phase.resamples and phase.specimens > 1:
+        part, batch = batch, math.gcd(batch, samples_each(phase, batch_of(phase, len(training.y))))
+        if whole and batch < part:
+            raise ValueError(
+                "specimens: a network or an objective that looks across the samples of a batch "
+                "meets one chip in a step; expected 1, or a chip for each device"
+            )
     make = partial(
         compile_tiled, partial(_step_of, task, phase), batch, *arguments,
         whole=whole, donate=(0,), mesh=task.mesh,
@@ -143,9 +151,9 @@ def gradient(
     if mesh is not None:
         numbers, weight = _own_part(task, phase, whole, mesh)
         place, first = (numbers % whole, whole), numbers[0]
-    values, y, chip, noise = _drawn(task, phase, training, order, done, chip, key, place)
+    values, y, chip_of, noise = _drawn(task, phase, training, order, done, chip, key, place)
     batch, epoch = len(y), done // _per_epoch(phase, training)
-    loss = partial(_loss, task, phase, chip, noise, epoch, SAMPLES if mesh else (), records)
+    loss = partial(_loss, task, phase, chip_of, noise, epoch, SAMPLES if mesh else (), records)
     of_tile = jax.value_and_grad(loss, has_aux=True)
     if tile == batch:
         taken = *_parts(variables), values, y, first, weight
@@ -233,8 +241,8 @@ def _drawn(
     chip: Chip,
     key: jax.Array,
     place: Place,
-) -> tuple[jax.Array, jax.Array, Chip, jax.Array | None]:
-    """A step's batch or part of it, changed at random and encoded, labels, chip, noise's key."""
+) -> tuple[jax.Array, jax.Array, ChipOf, jax.Array | None]:
+    """A step's batch or part of it, changed at random and encoded, labels, chips, noise's key."""
     batch = batch_of(phase, len(training.y))
     k_augment, k_noise, k_chip = draws.split(draws.folded(key, STEP, done), 3)
     first = done % _per_epoch(phase, training) * batch
@@ -243,10 +251,12 @@ def _drawn(
     x, y = training.x[index], training.y[index]
     if phase.augment and task.augmentation.any:
         x = augment(x, k_augment, task.augmentation, place)
-    if phase.on_chip and phase.chip == "resample":
-        chip = specimens(task.network, k_chip, task.mismatch, substrate=task.substrate)
+    chip_of: ChipOf = lambda sample: chip  # noqa: E731
+    if phase.resamples:
+        begin = 0 if place is None else place[0][0]
+        chip_of = drawn(task, phase, k_chip, batch, len(y), begin)
     # Stored: else whoever codes or multiplies the images would augment them anew.
-    return stored(task.encode(x)), y, chip, k_noise if phase.noise else None
+    return stored(task.encode(x)), y, chip_of, k_noise if phase.noise else None
 
 
 def _step_of(task: Task, phase: Phase, tile: int) -> Callable[..., State]:
@@ -288,7 +298,7 @@ def _step(
 def _loss(
     task: Task,
     phase: Phase,
-    chip: Chip,
+    chip_of: ChipOf,
     noise: jax.Array | None,
     epoch: jax.Array | int,
     axes: tuple[str, ...],
@@ -302,7 +312,7 @@ def _loss(
 ) -> tuple[jax.Array, tuple]:
     """The mean loss of some samples, of which one has a number; scores, state and records."""
     scores, state, found = task.network.apply(
-        params, state, x, chip, noise, sample=sample, on=phase.on, training=True,
+        params, state, x, chip_of(sample), noise, sample=sample, on=phase.on, training=True,
         precision=phase.precision,
     )  # fmt: skip
     part = objectives.Part(weight, axes)
