@@ -24,6 +24,7 @@ from bss2jax.training.task import Samples, Variables, check
 # What the run's key is folded with to serve different purposes; phases follow.
 _TEST, _CHIPS, _PHASES = 1, 2, 3  # 0 is initialisation
 _VALIDATION_SHARE = 0.1
+_LOOKED_AT = 100  # samples that are asked whether they have values below 0
 # What may differ between experiments with the same data and network.
 _CHANGEABLE = {"name", "description", "chip", "mismatch", "noise", "start", "phases", "run"}
 
@@ -42,6 +43,18 @@ class Experiment(Model):
     validation: Samples
     test: Samples
     note: str = ""
+
+    @property
+    def cut(self) -> float:
+        """The share of values below 0, of some training samples, that first layers take for 0."""
+        signed, cut = {"input"}, False  # the layers whose values may have either sign
+        for node in self.task.network.nodes:
+            if signed.intersection(node.inputs):
+                signed |= {node.name} if node.layer.keeps_signs else set()
+                cut |= node.layer.unsigned
+        if not cut:
+            return 0.0
+        return float((self.task.encode(self.training.x[:_LOOKED_AT]) < 0).mean())
 
     def changed(self, config: Config) -> "Experiment":
         """Returns the same data and network under another config; what was compiled stays.

@@ -448,3 +448,13 @@ def test_a_checkpoint_of_another_network_is_a_run_error(tiny, resumed):
     like = jax.eval_shape(prepared.initial)
     with pytest.raises(RunError, match=r"final\.npz: missing in it: params/other/weight"):
         tiny.restore("final", replace(like, params={"other": like.params["dense_0"]}))
+
+
+def test_values_below_zero_that_are_cut_are_counted(read):
+    """A share of them, unless a layer writes either sign as inputs of its own."""
+    signs = 'layers=[{ kind = "signs" }, { kind = "flatten" }, { kind = "dense", outputs = 10 }]'
+    below = (DIGITS.train.x < 8).mean()
+    for overrides, expected in ((["data.offset=8"], below), (["data.offset=8", signs], 0), ([], 0)):
+        cut = experiment.prepare(read(*overrides)).cut
+        # 100 of the training samples: 6,400 values, which are not independent.
+        assert cut == pytest.approx(expected, abs=0.05)

@@ -149,10 +149,11 @@ def test_a_synapse_answers_a_spike_with_its_kernel():
     """Two neurons in a row, by hand: the readout after the first spike is w times the kernel."""
     network = build((SoftLIF(outputs=1), Linear(outputs=1)), (1,))
     params = {
-        "soft_lif_0": {"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)},
+        "soft_lif_0": {"weight": -jnp.ones((1, 1)), "bias": jnp.zeros(1)},
         "linear_0": {"weight": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 0.5)},
     }
-    x = jnp.full((1, 1), 0.5)  # j = 1.5: an interval of 26 ms
+    # Values of either sign are currents as they are. j = 1.5: an interval of 26 ms.
+    x = jnp.full((1, 1), -0.5)
     for synapse in ("alpha", "exponential"):
         spec = Conversion(synapse=synapse, steps=160, dt=2.5e-4)
         run = jax.jit(partial(run_spikes, network, spec))

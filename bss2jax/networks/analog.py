@@ -46,6 +46,7 @@ class AnalogLayer(Layer):
     """
 
     family: ClassVar[str] = "analog"
+    unsigned: ClassVar[bool] = True
 
     outputs: Positive
     activation: Activation = "none"

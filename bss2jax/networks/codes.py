@@ -36,6 +36,7 @@ class Code(Layer):
 
     # A spike in a step says nothing of how it would move with the value.
     differentiable: ClassVar[bool] = False
+    unsigned: ClassVar[bool] = True
     current: ClassVar[bool] = False
     one_spike: ClassVar[bool] = False
 
@@ -233,18 +234,18 @@ class Rate(_Train):
 
 @dataclass(frozen=True, kw_only=True)
 class Current(Code):
-    """No spikes but a current that stays, in proportion to the value: for `float` only."""
+    """No spikes but a current that stays, in proportion to the value, of its sign: `float` only."""
 
     kind: Literal["current"] = "current"
     differentiable: ClassVar[bool] = True
+    unsigned: ClassVar[bool] = False
     current: ClassVar[bool] = True
 
     def events(self, before: Signal) -> float | None:
         return None
 
     def apply(self, params: Arrays, state: Arrays, *x: jax.Array, how: How) -> Applied:
-        values = jnp.clip(how.before[0].fraction(x[0]), 0, 1)
-        return coding.constant_current(values, self.steps), state, {}
+        return coding.constant_current(how.before[0].fraction(x[0]), self.steps), state, {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +292,7 @@ class Delta(Code):
     """
 
     kind: Literal["delta"] = "delta"
+    unsigned: ClassVar[bool] = False
     theta: Annotated[float, Gt(0), Lt(1)] = 0.05
 
     def size(self, before: Signal) -> tuple[int, ...]:

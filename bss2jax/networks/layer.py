@@ -88,6 +88,10 @@ class Layer(Checked):
     takes_coded: ClassVar[bool] = False
     # Whether a gradient passes to what comes before it.
     differentiable: ClassVar[bool] = True
+    # Whether what is below 0 is 0 to it, as to whatever is sent to a chip.
+    unsigned: ClassVar[bool] = False
+    # Whether values keep their signs on their way through it.
+    keeps_signs: ClassVar[bool] = False
     # Whether it looks across the samples of a batch, as batch norm does.
     across_samples: ClassVar[bool] = False
     # Whether what it takes of the samples, or keeps of them, it sums over the devices of a batch.

@@ -41,6 +41,7 @@ class Flatten(Layer):
     """
 
     kind: Literal["flatten"] = "flatten"
+    keeps_signs: ClassVar[bool] = True
     takes_coded: ClassVar[bool] = True
     channels_first: bool = False
 
@@ -81,6 +82,7 @@ class Pool(Layer):
     """
 
     kind: Literal["pool"] = "pool"
+    keeps_signs: ClassVar[bool] = True
     mode: Literal["max", "mean", "sum"] = "max"
     window: Positive | tuple[Positive, ...]
     stride: Positive | tuple[Positive, ...] | None = None

@@ -21,6 +21,7 @@ from bss2jax.window import Window
 
 _REFRESH = 0.5  # seconds; reading the loss waits for the device
 _LINES = 12  # epochs of a phase that stay on a terminal
+_CUT = 0.01  # share of values below 0 that first layers take for 0, above which it is said
 
 
 def introduce(config: Config, network: Network, window: Window) -> None:
@@ -47,6 +48,9 @@ def introduce_data(experiment: Experiment, window: Window) -> None:
     )
     if experiment.note:
         window.say((f"{'':10}", "cyan"), experiment.note)
+    if (cut := experiment.cut) > _CUT:
+        said = f"warning: {cut:.0%} of the values are below 0, which the first layer takes for 0:"
+        window.say((f"{said} begin with a layer of kind signs, or lower data.offset", "yellow"))
     if experiment.task.mesh is not None:
         window.say((f"{'devices':10}", "cyan"), described(experiment.task.mesh))
 
