@@ -31,7 +31,7 @@ import optax
 from jax import lax
 
 sys.path.append(str(Path(__file__).parent))
-from spiking import plain, populations, training_step
+from spiking import by_hand, populations, step_of
 
 from bss2jax import LIF
 from bss2jax.kernels.time_loop import SWITCH
@@ -119,13 +119,13 @@ def of_steps(repeats: int) -> dict[tuple[int, int], float]:
         given = params, state, raster[None], labels[None]
         print(f"784-{hidden}-10, T 100, batch {batch}: a training step, dense input")
         for name, network, kind in (
-            ("plain scan, autodiff", plain, "scan"),
-            ("populations, scan", populations, "scan"),
-            ("populations, unrolled", populations, "unroll"),
-            ("populations, kernel", populations, "kernel"),
+            ("scan by hand", by_hand, "scan"),
+            ("populations, scan", partial(populations, steps=100), "scan"),
+            ("populations, unrolled", partial(populations, steps=100), "unroll"),
+            ("populations, kernel", partial(populations, steps=100), "kernel"),
         ):
             with loops(kind):
-                step = training_step(partial(network, steps=100), optimizer)
+                step = jax.jit(step_of(network, lambda sent: sent, optimizer))
                 call = step.lower(*given).compile()
             elapsed = 1e6 * seconds(partial(call, *given), repeats)
             print(f"  {name:24s} {elapsed:9.0f} us", flush=True)
