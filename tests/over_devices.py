@@ -19,6 +19,7 @@ from bss2jax import Autodiff, Codes, EventProp, Mismatch, population, sample_chi
 from bss2jax.execute.circuits import gather, on_chip
 from bss2jax.kernels.neurons.lif import LIF as Neuron
 from bss2jax.kernels.synapses.delays import Delays
+from bss2jax.kernels.synapses.plasticity import ShortTerm
 from bss2jax.kernels.synapses.summed import Joined, Own
 from bss2jax.kernels.synapses.windows import Windows
 from bss2jax.networks import (
@@ -186,6 +187,14 @@ def populations():
     return {
         "delayed": (partial(run, raster, loop, delays=(None, delays)), (weights, within)),
         "trained": (partial(run, raster, loop), (weights, within, tau)),
+        # Sources that never recover: what they send are halves of halves, whose sums are exact.
+        "tired": (
+            lambda w, back, share: run(
+                raster, loop, w, back, delays=(None, delays),
+                recurrent_drivers=ShortTerm(share, jax.numpy.float32(1e6)),
+            ),
+            (weights, within, jax.numpy.full(12, 0.5)),
+        ),
         "autodiff": (partial(run, raster, loop, gradient=Autodiff()), (weights, within)),
         "eventprop": (partial(run, raster, loop, gradient=EventProp()), (weights, within)),
         "joined": (

@@ -40,7 +40,7 @@ SPIKES = [
     )
 ]
 SPIKES += ["memory:spiking:data=4"]
-SPIKES += ["populations:delayed+trained+eventprop+autodiff+joined:data=1,pieces=3"]
+SPIKES += ["populations:delayed+trained+tired+eventprop+autodiff+joined:data=1,pieces=3"]
 
 
 def over_devices(*cases):

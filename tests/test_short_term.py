@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bss2jax import networks, population
+from bss2jax import Codes, ideal_chip, networks, on_chip, population
 from bss2jax.calibration.drivers import calibrate_offsets
+from bss2jax.kernels.gradients.rules import Autodiff, EventProp, Surrogate
 from bss2jax.kernels.neurons.lif import LIF
+from bss2jax.kernels.synapses.delays import Delays
 from bss2jax.kernels.synapses.plasticity import ShortTerm, drivers_of
 
 DT = 1e-6  # a step of 1 us is 1 ms of the model
@@ -166,15 +168,17 @@ def test_offsets_are_calibrated_within_the_bounds_of_calix():
         calibrate_offsets(ShortTerm(offset=jnp.zeros(6)), jax.random.key(0))
 
 
-def test_as_a_layer_it_scales_what_a_population_is_sent_and_is_trained():
+def test_as_a_layer_and_within_one_it_scales_what_a_population_is_sent_and_is_trained():
+    tired = networks.Drivers(utilization=0.5, tau_rec=1e-4, trained=("utilization",))
     layers = [
         networks.Regular(steps=30),
         networks.ShortTerm(utilization=0.5, tau_rec=1e-4, trained=("utilization",)),
-        networks.LIF(outputs=4, init_mean=0.5),
+        networks.LIF(outputs=4, init_mean=0.5, recurrent=True, recurrent_drivers=tired),
     ]
     network = networks.build(layers, (6,))
     params = network.init(jax.random.key(0))
     assert params["short_term_0"]["utilization"].shape == (6,)
+    assert params["lif_0"]["recurrent_utilization"].shape == (4,)
     x = jnp.ones((2, 6))
 
     def spikes(params):
@@ -182,7 +186,124 @@ def test_as_a_layer_it_scales_what_a_population_is_sent_and_is_trained():
 
     (d,) = jax.vjp(spikes, params)[1](jnp.ones((30, 2, 4)))
     assert jnp.abs(d["short_term_0"]["utilization"]).min() > 0
+    assert jnp.abs(d["lif_0"]["recurrent_utilization"]).max() > 0
     less = params | {"short_term_0": {"utilization": jnp.full(6, 0.01)}}
     assert spikes(less).sum() > spikes(params).sum() > 0
+    far = params["lif_0"] | {"recurrent_utilization": jnp.array([-1.0, 0.5, 1.0, 9.0])}
+    held = network.project(params | {"lif_0": far})["lif_0"]["recurrent_utilization"]
+    np.testing.assert_allclose(held, [0.1, 0.5, 1.0, 2.0], rtol=1e-6)
+    assert layers[2].codes(params["lif_0"], *network.nodes[2].before).keys() == {
+        "weight",
+        "recurrent",
+    }
     with pytest.raises(ValueError, match="not both"):
         networks.build([layers[0], networks.ShortTerm(tau_rec=1e-4, tau_facil=1e-4)], (6,))
+
+
+RNG = np.random.default_rng(4)
+SENT = (RNG.random((40, 2, 5)) < 0.3).astype(np.float32)
+INPUT, BACK = (jnp.float32(RNG.normal(m, 0.3, (k, 4))) for m, k in ((0.4, 5), (0.2, 4)))
+MIXED = ShortTerm(
+    jnp.float32([0.3, 0.2, 0.5, 0.4]), jnp.float32([2e-5, 0, 1e-5, 0]),
+    jnp.float32([0, 3e-5, 0, 0]), jnp.float32(0.02),
+)  # fmt: skip
+BOTH = ShortTerm(jnp.float32(0.3), jnp.float32(2e-5), jnp.float32(3e-5), mode="tsodyks_markram")
+CHIP = jnp.array([0, 0, 1, 1])
+LINKS = Delays(jnp.array([[0, 2], [2, 0]]), CHIP, CHIP, (0, 2))
+
+
+def stepped(neuron, drivers, late):
+    """Spikes of a recurrent population, one step after the other; pulses come `late` [4, 4]."""
+
+    def step(carry, sent):
+        state, sources, pulses = carry
+        back = sum(pulse @ (BACK * (late == d)) for d, pulse in enumerate(pulses))
+        state, z = neuron.step(state, sent @ INPUT + back)
+        sources, pulse = drivers.step(sources, z)
+        return (state, sources, (pulse, *pulses[:2])), z
+
+    zero = jnp.zeros((2, 4))
+    return jax.lax.scan(step, (neuron.rest(zero), drivers.rest(zero), (zero,) * 3), SENT)[1]
+
+
+@pytest.mark.parametrize(
+    ("neuron", "drivers", "links"),
+    [(LIF(t_ref=2e-6), MIXED, None), (LIF(tau_mem=jnp.float32(6e-6)), BOTH, LINKS)],
+    ids=("by hand", "recorded, over links"),
+)
+def test_a_populations_own_spikes_pass_drivers_with_the_gradient_of_all_steps(
+    neuron, drivers, links
+):
+    weight = jnp.float32(np.random.default_rng(5).normal(size=(40, 2, 4)))
+    late = np.zeros((4, 4)) if links is None else np.asarray(links.between)[CHIP][:, CHIP]
+
+    def loss(rule, w, recurrent, drivers, tau):
+        trained = neuron if links is None else replace(neuron, tau_mem=tau)
+        made = population(
+            SENT, w, trained, recurrent=recurrent, recurrent_drivers=drivers, gradient=rule,
+            delays=(None, links), observe=("membrane",),
+        )  # fmt: skip
+        return (weight * (made.spikes + made.membrane)).sum(), made.spikes
+
+    @jax.jit
+    def slopes(*at):
+        return [
+            jax.grad(lambda *at, rule=rule: loss(rule, *at), (0, 1, 2, 3), has_aux=True)(*at)
+            for rule in (Surrogate(), Autodiff())
+        ]
+
+    (ours, z), (scanned, _) = slopes(INPUT, BACK, drivers, neuron.tau_mem)
+    np.testing.assert_array_equal(z, stepped(neuron, drivers, late))
+    assert z.sum() > 20
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(scanned), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
+    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(ours[:2]))
+
+
+def test_on_a_chip_drivers_that_do_nothing_change_no_bit_and_tired_ones_send_less():
+    chip, rng = ideal_chip(), np.random.default_rng(6)
+    gain = rng.normal(1, 0.3, chip.synapse_gain.shape).astype(np.float32)
+    circuits = on_chip(chip.having({"synapse_gain": gain}), 5, 4, recurrent=True)
+    run = jax.jit(
+        lambda drivers: (
+            population(
+                SENT,
+                INPUT,
+                LIF(),
+                circuits,
+                recurrent=jnp.abs(BACK),
+                recurrent_drivers=drivers,
+                codes=Codes(),
+            ).spikes
+        )
+    )
+    plain, utilization = run(None), jnp.float32(0.9)
+    idle, tired = (run(ShortTerm(utilization, jnp.float32(tau))) for tau in (0, 1e-4))
+    np.testing.assert_array_equal(idle, plain)
+    assert 0 < tired.sum() < plain.sum()
+
+
+def test_what_recurrent_drivers_cannot_is_refused():
+    drivers = ShortTerm(tau_rec=1e-5)
+    for settings, message in (
+        ({"recurrent": None}, "not recurrent"),
+        ({"neuron": LIF(dt=2e-6)}, "their step is 1e-06 s, the neurons' 2e-06"),
+        (
+            {"recurrent_drivers": ShortTerm(jnp.zeros(3))},
+            r"expected a number or \(4,\), got \(3,\)",
+        ),
+        ({"gradient": EventProp()}, "take Surrogate"),
+    ):
+        given = {"neuron": LIF(), "recurrent": BACK, "recurrent_drivers": drivers} | settings
+        with pytest.raises(ValueError, match=message):
+            population(SENT, INPUT, given.pop("neuron"), **given)
+    code, tired = networks.Regular(steps=4), networks.Drivers(tau_rec=1e-5)
+    both = networks.Drivers(tau_rec=1e-5, tau_facil=1e-5)
+    for settings, message in (
+        ({"recurrent": False}, "set recurrent"),
+        ({"recurrent_drivers": both}, "recurrent_drivers: .*not both"),
+        ({"gradient": "eventprop"}, "take surrogate"),
+    ):
+        given = {"outputs": 2, "recurrent": True, "recurrent_drivers": tired} | settings
+        with pytest.raises(ValueError, match=message):
+            networks.build([code, networks.LIF(**given)], (3,))

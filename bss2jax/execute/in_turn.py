@@ -23,6 +23,7 @@ from bss2jax.kernels.mesh import alike
 from bss2jax.kernels.neurons.recorded import Trace
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.delays import Delays
+from bss2jax.kernels.synapses.plasticity import ShortTerm
 
 
 @pytree
@@ -35,6 +36,7 @@ class Block:
         number: `[n]` of the neurons within the population.
         unit, recurrent_unit: software units of an LSB, of all neurons or `[n]` of these; None
             without codes.
+        drivers: of recurrent synapses, as in `population`.
     """
 
     w: jax.Array
@@ -46,6 +48,7 @@ class Block:
     number: jax.Array
     unit: Any
     recurrent_unit: Any
+    drivers: ShortTerm | None = None
 
     def of_neurons(self, chosen: jax.Array, positions: int | None = None) -> "Block":
         """Returns the same of some neurons, with the synapses that all send to them.
@@ -58,14 +61,15 @@ class Block:
         if positions is not None:
             first = self.w.shape[-1] * jnp.arange(positions, dtype=jnp.int32)
             neurons = (first[:, None] + chosen[None]).ravel()
-        units = self.unit, self.recurrent_unit
+        unit, recurrent_unit = jax.tree.map(of, (self.unit, self.recurrent_unit))
         return Block(
             of(self.w), None if self.recurrent is None else of(self.recurrent),
             jax.tree.map(partial(_of, neurons), self.neuron),
             None if self.circuits is None else self.circuits.of_neurons(neurons),
             jax.tree.map(lambda d: d.of_neurons(neurons), self.delays, is_leaf=_is_delays),
             None if self.bias is None else of(self.bias),
-            self.number[neurons], *jax.tree.map(of, units),
+            self.number[neurons], unit, recurrent_unit,
+            jax.tree.map(partial(_of, neurons), self.drivers),
         )  # fmt: skip
 
 

@@ -38,8 +38,9 @@ def over_pieces(
     width = -(-columns // devices)
     numbers = np.minimum(np.arange(devices * width), columns - 1).reshape(devices, width)
     mine = own(jnp.asarray(numbers, jnp.int32))
-    neuron, bias = parted((whole.neuron, whole.bias))
-    part = replace(whole, neuron=neuron, bias=bias).of_neurons(mine, sent.positions)
+    neuron, bias, drivers = parted((whole.neuron, whole.bias, whole.drivers))
+    known = replace(whole, neuron=neuron, bias=bias, drivers=drivers)
+    part = known.of_neurons(mine, sent.positions)
     # By slices: a gradient of what is looked up by number would be scattered.
     w, recurrent = jax.tree.map(own_columns, (whole.w, whole.recurrent))
     seen = sent_to(jax.tree.map(_shared, sent), mine)

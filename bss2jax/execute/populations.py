@@ -37,7 +37,8 @@ from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.kernels.synapses.delays import Delays, delayed
 from bss2jax.kernels.synapses.given import Spikes, sent_of
-from bss2jax.kernels.synapses.recurrent import Dealt, Within, within
+from bss2jax.kernels.synapses.plasticity import ShortTerm
+from bss2jax.kernels.synapses.recurrent import Dealt, Plastic, Within, within
 from bss2jax.kernels.synapses.signs import by_sign, held
 
 STRENGTHS = 8 * 2**20  # bytes of synapses' strengths that are made at once
@@ -53,6 +54,7 @@ def population(
     key: jax.Array | None = None,
     *,
     recurrent: ArrayLike | None = None,
+    recurrent_drivers: ShortTerm | None = None,
     delays: tuple[Delays | None, Delays | None] = (None, None),
     codes: Codes | None = None,
     gradient: Gradient = Surrogate(),
@@ -82,6 +84,7 @@ def population(
         circuits: neurons and synapses on chips: see `gather` and `on_chip`. None: nominal.
         key: the random key for trial noise. None: no noise.
         recurrent: `[N, N]` weights within the population.
+        recurrent_drivers: short-term plasticity of what these are sent; None: pulses are alike.
         delays: of the links between chips, for what is sent, then a raster, and for `recurrent`.
         codes: what synapses hold; None for plain simulation, with float weights.
         gradient: rule of the backward pass.
@@ -96,14 +99,12 @@ def population(
     """
     w, neuron = floats(w, "w", 2), as_float32(neuron)
     given, bias = sent_of(sent, w.shape[-2], steps), _checked_bias(bias, w, neuron)
-    check_observed(observe)
     recurrent = None if recurrent is None else floats(recurrent, "recurrent")
-    _check(given, w, recurrent, circuits, codes)
-    run = partial(
-        _population, positions=given.positions, codes=codes, gradient=gradient,
-        observe=tuple(observe), alone=_alone(given, circuits),
-    )  # fmt: skip
-    others = circuits, key, recurrent, wholes(sample, "sample"), delays, bias
+    _check(given, w, recurrent, circuits, codes, observe)
+    run = partial(_population, positions=given.positions, codes=codes, gradient=gradient,
+                  observe=tuple(observe), alone=_alone(given, circuits))  # fmt: skip
+    drivers = _checked_drivers(recurrent_drivers, recurrent, neuron)
+    others = circuits, key, recurrent, drivers, wholes(sample, "sample"), delays, bias
     return over_mesh(run, _places(sent, neuron, observe), given, w, neuron, *others)
 
 
@@ -115,6 +116,7 @@ def _population(
     circuits: OnChips | None,
     key: jax.Array | None,
     recurrent: jax.Array | None,
+    drivers: ShortTerm | None,
     sample: jax.Array,
     delays: tuple[Delays | None, Delays | None],
     bias: jax.Array | None,
@@ -135,6 +137,7 @@ def _population(
         jnp.arange(size, dtype=jnp.int32),
         None if codes is None else codes.unit(lax.stop_gradient(w)),
         None if codes is None or recurrent is None else codes.unit(lax.stop_gradient(recurrent)),
+        drivers,
     )  # fmt: skip
     run = partial(_run, codes=codes, gradient=gradient, membrane="membrane" in observe)
     fan_in = w.shape[-2] + (0 if recurrent is None else size)
@@ -189,6 +192,8 @@ def _run(
         own = within(*back, block.delays[1])
         sizes = len(block.recurrent), len(block.number)
         recurrent = own if sizes[0] == sizes[1] else Dealt(own, *sizes)
+        if block.drivers is not None:
+            recurrent = Plastic(recurrent, block.drivers)
     drive = _biased(delayed(sent, w, shown, block.delays[0]).astype(w.dtype), block.bias)
     if neuron.apart:
         drive = by_sign(drive, sent.positions)
@@ -237,6 +242,26 @@ def _checked_bias(bias: ArrayLike | None, w: jax.Array, neuron: Any) -> jax.Arra
     if found.shape != w.shape[-1:] or neuron.apart:
         expected = "none where signs are apart" if neuron.apart else f"{w.shape[-1:]}"
         raise ValueError(f"bias: expected {expected}, got {found.shape}")
+    return found
+
+
+def _checked_drivers(
+    drivers: ShortTerm | None, recurrent: jax.Array | None, neuron: Any
+) -> ShortTerm | None:
+    """The drivers of recurrent synapses, parameters as arrays; refuses those that do not fit."""
+    if drivers is None:
+        return None
+    if recurrent is None:
+        raise ValueError("recurrent_drivers: the population is not recurrent; give `recurrent`")
+    if drivers.dt != neuron.dt:
+        raise ValueError(
+            f"recurrent_drivers: their step is {drivers.dt} s, the neurons' {neuron.dt}"
+        )
+    found = jax.tree.map(partial(floats, name="recurrent_drivers"), drivers)
+    for parameter in jax.tree.leaves(found):
+        if parameter.shape not in ((), recurrent.shape[:1]):
+            expected = f"a number or {recurrent.shape[:1]}"
+            raise ValueError(f"recurrent_drivers: expected {expected}, got {parameter.shape}")
     return found
 
 
@@ -300,8 +325,10 @@ def _check(
     recurrent: jax.Array | None,
     circuits: OnChips | None,
     codes: Codes | None,
+    observe: tuple[str, ...],
 ) -> None:
-    """Refuses shapes that do not belong together."""
+    """Refuses shapes that do not belong together, and what cannot be observed."""
+    check_observed(observe)
     fields = sent.positions is not None
     if w.ndim not in ((2, 3) if fields else (2,)):
         expected = "[K, C] or [P, K, C]" if fields else "[K, N]"

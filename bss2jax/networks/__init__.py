@@ -41,7 +41,7 @@ from bss2jax.networks.rates import ConvSoftLIF, Linear, SoftLIF
 from bss2jax.networks.receptive import ConvLIF
 from bss2jax.networks.residual import Residual, ShortcutLIF
 from bss2jax.networks.shapes import Add, Concatenate, Flatten, Pool, Signs
-from bss2jax.networks.short_term import ShortTerm
+from bss2jax.networks.short_term import Drivers, ShortTerm
 from bss2jax.networks.signal import Activations, Signal, Spikes, Traces, Values
 from bss2jax.networks.spiking import LI, LIF
 from bss2jax.networks.structured import Structured
@@ -81,6 +81,7 @@ __all__ = [
     "Detection",
     "Direct",
     "DirectLIF",
+    "Drivers",
     "Effort",
     "Execution",
     "FirstSpike",

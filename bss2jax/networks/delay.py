@@ -151,7 +151,7 @@ class DelayedLIF(LIF):
         z, most = before.flat(raster_of(x[0])), math.ceil(self.longest / before.dt - 1e-6)
         sent, w = taps(z, weights["weight"], delay, before.dt, most)
         recording: Any = self.run(
-            Raster(sent), w, params | state, how, recurrent=weights.get("recurrent"),
+            Raster(sent), w, params | state, how, **self.within(params, weights, before.dt),
             gradient=self.rule, observe=self.observed(how),
         )  # fmt: skip
         z, record = self.fired(recording, params | state, how)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,10 @@ from bss2jax.networks.layer import Applied, Arrays, How, Positive, Scale, folded
 from bss2jax.networks.normed import NormedPopulation
 from bss2jax.networks.population import Population, gathered
 from bss2jax.networks.sending import dense
+from bss2jax.networks.short_term import Drivers
 from bss2jax.networks.signal import Signal, Traces
+
+_OF = "recurrent_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +31,20 @@ class LIF(NormedPopulation):
         recurrent_bias: whether what returns has a bias of its own, as graphs of NIR may have it.
         recurrent_inputs: neurons of the population that each one hears, drawn once and for all;
             by default all. So larger populations fit chips.
+        recurrent_drivers: short-term plasticity of the spikes that return; by default their pulses
+            are alike.
     """
+
+    unclamped: ClassVar[tuple[str, ...]] = (
+        *NormedPopulation.unclamped,
+        *(_OF + name for name in ("utilization", "tau_rec", "tau_facil")),
+    )
 
     kind: Literal["lif"] = "lif"
     recurrent: bool = False
     recurrent_bias: bool = False
     recurrent_inputs: Positive | None = None
+    recurrent_drivers: Drivers | None = None
 
     def shape(self, *before: Signal) -> Signal:
         if self.recurrent_inputs is not None and not self.recurrent:
@@ -45,7 +56,21 @@ class LIF(NormedPopulation):
                 f"recurrent_inputs: expected at most its {self.outputs} neurons, got "
                 f"{self.recurrent_inputs}"
             )
-        return super().shape(*before)
+        after = super().shape(*before)
+        self._check_drivers(before[0].dt)
+        return after
+
+    def _check_drivers(self, dt: float) -> None:
+        if self.recurrent_drivers is None:
+            return
+        if not self.recurrent:
+            raise ValueError("recurrent_drivers: the population is not recurrent; set recurrent")
+        if self.gradient == "eventprop":
+            raise ValueError("recurrent_drivers: they have no eventprop gradient; take surrogate")
+        try:
+            self.recurrent_drivers.drivers({}, dt)
+        except ValueError as error:
+            raise ValueError(f"recurrent_drivers: {error}") from None
 
     @cached_property
     def heard(self) -> np.ndarray:
@@ -72,8 +97,28 @@ class LIF(NormedPopulation):
             params["recurrent"] = self._drawn(folded(key, "recurrent"), 0.0, square, before[0])
         if self.recurrent_bias:
             params["recurrent_bias"] = jnp.zeros(self.outputs, jnp.float32)
+        if self.recurrent_drivers is not None:
+            params |= self.recurrent_drivers.factors(self.outputs, _OF)
         mask = self.connected()
         return params if mask is None else params | {"recurrent": params["recurrent"] * mask}
+
+    def project(self, params: Arrays, *before: Signal) -> Arrays:
+        kept, drivers = super().project(params, *before), self.recurrent_drivers
+        return kept if drivers is None else kept | drivers.held(params, _OF)
+
+    def within(self, params: Arrays, weights: Arrays, dt: float) -> dict[str, Any]:
+        """Returns what `population` takes of the synapses within it.
+
+        Args:
+            params: the parameters of the layer.
+            weights: its weights, as of `weights`.
+            dt: s a step.
+        """
+        drivers = self.recurrent_drivers
+        return {
+            "recurrent": weights.get("recurrent"),
+            "recurrent_drivers": None if drivers is None else drivers.drivers(params, dt, _OF),
+        }
 
     def weights(self, params: Arrays, *before: Signal) -> Arrays:
         kept, mask = super().weights(params, *before), self.connected()
@@ -99,7 +144,7 @@ class LIF(NormedPopulation):
         weights = self.weights(params, *how.before)
         recording, state = self.driven(
             dense(x[0], how.before[0]), weights["weight"], params, state, how,
-            recurrent=weights.get("recurrent"), gradient=self.rule,
+            **self.within(params, weights, how.before[0].dt), gradient=self.rule,
             observe=self.observed(how),
         )  # fmt: skip
         z, record = self.fired(recording, params | state, how)

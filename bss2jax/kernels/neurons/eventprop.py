@@ -72,6 +72,8 @@ def _forward(
     """The trace, and the model's current `[T, B, N]` just before the spikes of each step."""
     if nominal.groups:
         raise ValueError("EventProp is for one group of synapses; take Surrogate")
+    if recurrent is not None and not recurrent.linear:
+        raise ValueError("EventProp is for recurrent synapses without drivers; take Surrogate")
     late = is_late(nominal)
 
     def keep(carry: Any, seen: Any, z: Any) -> Any:
@@ -158,7 +160,7 @@ def eventprop_gradient(
         i, z, moved, dv, waits = at
         fired = z > 0
         if recurrent is not None:
-            moved = moved + recurrent.due(back)
+            moved = moved + recurrent.due(back, None)[0]
         moved = moved if dv is None else moved + dv * way
         # At a spike: through its time alone, which moves the reset, too.
         slope = jnp.maximum(i + pulls[0], smallest)

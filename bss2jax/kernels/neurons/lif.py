@@ -325,10 +325,11 @@ def lif_gradient(
     def step(fixed: Any, carry: Any, at: Any) -> Any:
         nominal, passes, crossed, recurrent = fixed
         after, di, back = carry
-        u, dz, dv = at
+        u, dz, dv, past = at
         later = after * passes[0]  # decayed here, not where it is carried: see `drive_gradient`
         if recurrent is not None:
-            dz = dz + recurrent.due(back)
+            due, back = recurrent.due(back, past)
+            dz = dz + due
         # The slope here, not for the whole sequence: one array less to write and read.
         du = later if nominal.subtracts else jnp.where(u - crossed > 0, 0, later)
         du = du + dz * surrogate.derivative(u - nominal.threshold)
@@ -344,7 +345,8 @@ def lif_gradient(
     zero = jnp.zeros_like(first_step(u))
     nothing = no_current(nominal.groups, zero), None if recurrent is None else recurrent.rest(zero)
     fixed = nominal, passes, crossed, recurrent
-    return over_time(step, fixed, (zero, *nothing), (u, dz, dv), reverse=True)
+    past = None if recurrent is None else recurrent.history(_fired(u, crossed))
+    return over_time(step, fixed, (zero, *nothing), (u, dz, dv, past), reverse=True)
 
 
 def refractory_steps(t_ref: float, dt: float) -> int:

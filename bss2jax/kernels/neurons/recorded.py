@@ -196,11 +196,12 @@ def recorded_backward(
         nominal, actual, recurrent, trial = fixed
         model = (lambda _: nominal) if trained is None else (lambda n: n)
         dafter, dnominal, back = carry
-        state, before, fired, x, t, dz, dv = at
+        state, before, fired, past, x, t, dz, dv = at
         # The step as it was.
         if recurrent is not None:
             x, pull_back = jax.vjp(partial(actual.joined, x), recurrent.drive(before))
-            dz = dz + recurrent.due(back)
+            due, back = recurrent.due(back, past)
+            dz = dz + due
         seen = _disturbed(actual, actual.flow(state, x), trial, t)
         # Back through reset and spike.
         dseen = dafter
@@ -224,7 +225,9 @@ def recorded_backward(
     zero = jax.tree.map(jnp.zeros_like, (_floats(rest), free))
     none = None if recurrent is None else recurrent.rest(rest.v)
     noisy, noise = _noise(drive, recurrent, trial)
-    fixed, xs = (nominal, actual, recurrent, noisy), (states, before, z, drive, noise, dz, dv)
+    past = None if recurrent is None else recurrent.history(z)
+    fixed = nominal, actual, recurrent, noisy
+    xs = states, before, z, past, drive, noise, dz, dv
     if trained is None:
         dx, dback = over_time(step, fixed, (*zero, none), xs, reverse=True)
         drecurrent = None if recurrent is None else recurrent.gradient(z, dback)

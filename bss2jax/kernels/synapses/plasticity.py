@@ -16,8 +16,9 @@ comparison, it can:
 Depression's amplitudes are those of Tsodyks and Markram with u = utilization, times
 (1 - utilization) / utilization; facilitation's are theirs with x = 1.
 
-It is a stage before the product: `population(plasticity.amplitudes(raster), w, ...)`. Without it
-nothing is computed. Sums of products are then exact to float32, not to the bit.
+It is a stage before the product: `population(plasticity.amplitudes(raster), w, ...)`; of recurrent
+synapses a stage within the loop over time, `recurrent_drivers`. Without it nothing is computed.
+Sums of products are then exact to float32, not to the bit.
 
 References: Tsodyks and Markram 1997; brainscales2-demos `fp_brainscales` (circuit, a state for each
 afferent); haldls `synapse_driver.h` (utilization and recovery of each driver, two pairs of

@@ -1,14 +1,16 @@
 """Synapses within a population: its spikes of the step before, or of steps before that.
 
 A time loop carries what recurrent synapses still have to be given: `rest`, `push`, `drive`; going
-back it carries gradients of spikes that are still to come: `rest`, `due`, `pull`.
+back it carries gradients of spikes that are still to come: `rest`, `due`, `pull`. Drivers with
+short-term plasticity stand before any of them: what spikes leave is then a driver's amplitude.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from bss2jax.arrays import pytree
 from bss2jax.kernels.dot import dot
@@ -16,28 +18,36 @@ from bss2jax.kernels.mesh import gathered, own_of_sum, shared
 from bss2jax.kernels.synapses.base import Shown, dense_gradient, product
 from bss2jax.kernels.synapses.delays import Delays, later
 from bss2jax.kernels.synapses.dense import Raster
+from bss2jax.kernels.synapses.plasticity import ShortTerm, Sources
 
 
 class Within(Protocol):
     """Synapses from a population to itself."""
 
-    def rest(self, like: jax.Array) -> jax.Array:
+    # Whether what a spike adds depends on no other spike.
+    linear: ClassVar[bool]
+
+    def rest(self, like: jax.Array) -> Any:
         """Returns what a time loop begins with, of spikes, or gradients of them, `[..., N]`."""
         ...
 
-    def push(self, kept: jax.Array, z: jax.Array) -> jax.Array:
+    def push(self, kept: Any, z: jax.Array) -> Any:
         """Returns what is kept after a step with spikes `[..., N]`."""
         ...
 
-    def drive(self, kept: jax.Array) -> jax.Array:
+    def drive(self, kept: Any) -> jax.Array:
         """Returns what is added to the current in the step that comes, `[..., N]`."""
         ...
 
-    def due(self, back: jax.Array) -> jax.Array:
-        """Returns the gradient of this step's spikes, `[..., N]`."""
+    def history(self, z: jax.Array) -> Any:
+        """Returns what `due` takes of each step, made of spikes `[T, ..., N]`; or None."""
         ...
 
-    def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
+    def due(self, back: Any, at: Any) -> tuple[jax.Array, Any]:
+        """Returns the gradient of this step's spikes, `[..., N]`, and what is left to be pulled."""
+        ...
+
+    def pull(self, back: Any, dx: jax.Array) -> Any:
         """Returns the gradients kept one step earlier, given that of the current `[..., N]`."""
         ...
 
@@ -65,6 +75,8 @@ class Recurrent:
         shown: the same as the synapses have them; None for as they are.
     """
 
+    linear: ClassVar[bool] = True
+
     w: jax.Array
     shown: Shown | None = None
 
@@ -77,8 +89,11 @@ class Recurrent:
     def drive(self, kept: jax.Array) -> jax.Array:
         return product(Raster(kept), self.w, self.shown)
 
-    def due(self, back: jax.Array) -> jax.Array:
-        return back
+    def history(self, z: jax.Array) -> None:
+        return None
+
+    def due(self, back: jax.Array, at: None) -> tuple[jax.Array, jax.Array]:
+        return back, back
 
     def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
         return dot(dx, self.w.T)
@@ -101,6 +116,8 @@ class DelayedRecurrent:
         steps: the delays.
     """
 
+    linear: ClassVar[bool] = True
+
     w: tuple[jax.Array, ...]
     shown: tuple[Shown | None, ...] | None
     steps: tuple[int, ...] = field(metadata={"static": True})
@@ -117,8 +134,11 @@ class DelayedRecurrent:
         parts = zip(self.steps, self.w, shown, strict=True)
         return sum_of([product(Raster(kept[d]), w, as_had) for d, w, as_had in parts])
 
-    def due(self, back: jax.Array) -> jax.Array:
-        return back[0]
+    def history(self, z: jax.Array) -> None:
+        return None
+
+    def due(self, back: jax.Array, at: None) -> tuple[jax.Array, jax.Array]:
+        return back[0], back
 
     def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
         back = jnp.concatenate([back[1:], jnp.zeros_like(back[:1])])
@@ -150,6 +170,8 @@ class Dealt:
         size, width: N and n.
     """
 
+    linear: ClassVar[bool] = True
+
     known: "Recurrent | DelayedRecurrent"
     size: int = field(metadata={"static": True})
     width: int = field(metadata={"static": True})
@@ -163,8 +185,11 @@ class Dealt:
     def drive(self, kept: jax.Array) -> jax.Array:
         return self.known.drive(kept)
 
-    def due(self, back: jax.Array) -> jax.Array:
-        return own_of_sum(self.known.due(back), self.width)
+    def history(self, z: jax.Array) -> None:
+        return None
+
+    def due(self, back: jax.Array, at: None) -> tuple[jax.Array, jax.Array]:
+        return own_of_sum(self.known.due(back, None)[0], self.width), back
 
     def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
         return self.known.pull(back, dx)
@@ -178,6 +203,65 @@ class Dealt:
     def _joined(self, z: jax.Array) -> jax.Array:
         """What all devices have, `[..., N]`."""
         return gathered(z, z.ndim - 1, self.size)
+
+
+@pytree
+@dataclass(frozen=True, eq=False)
+class Plastic:
+    """Synapses of a population to itself behind drivers with short-term plasticity.
+
+    Each neuron is a source with a state of its own; backward its spikes count through it, too.
+
+    Attributes:
+        within: the synapses, which are given amplitudes in place of spikes.
+        drivers: of the neurons as sources; parameters are a number, or `[N]`.
+    """
+
+    linear: ClassVar[bool] = False
+
+    within: Recurrent | DelayedRecurrent | Dealt
+    drivers: ShortTerm
+
+    def rest(self, like: jax.Array) -> tuple[Sources, jax.Array]:
+        return self.drivers.rest(like), self.within.rest(like)
+
+    def push(self, kept: tuple, z: jax.Array) -> tuple[Sources, jax.Array]:
+        sources, amplitude = self.drivers.step(kept[0], z)
+        return sources, self.within.push(kept[1], amplitude)
+
+    def drive(self, kept: tuple) -> jax.Array:
+        return self.within.drive(kept[1])
+
+    def history(self, z: jax.Array) -> tuple[Sources, jax.Array]:
+        """Returns the sources before each step, and its spikes."""
+
+        def step(sources: Sources, z: jax.Array) -> tuple[Sources, Sources]:
+            return self.drivers.step(sources, z)[0], sources
+
+        return lax.scan(step, self.drivers.rest(z.sum(axis=0)), z)[1], z
+
+    def due(self, back: tuple, at: Any) -> tuple[jax.Array, tuple]:
+        dsources, kept = back
+        damplitude, kept = self.within.due(kept, None)
+        dsources, dz = jax.vjp(self.drivers.step, *at)[1]((dsources, damplitude))
+        return dz, (dsources, kept)
+
+    def pull(self, back: tuple, dx: jax.Array) -> tuple[Sources, jax.Array]:
+        return back[0], self.within.pull(back[1], dx)
+
+    def gradient(self, z: jax.Array, dx: jax.Array) -> "Plastic":
+        amplitudes, pull = jax.vjp(lambda drivers: drivers.amplitudes(z), self.drivers)
+
+        def step(back: jax.Array, dx: jax.Array) -> tuple[jax.Array, jax.Array]:
+            due, back = self.within.due(back, None)
+            return self.within.pull(back, dx), due
+
+        damplitudes = lax.scan(step, self.within.rest(z.sum(axis=0)), dx, reverse=True)[1]
+        within: Any = self.within.gradient(amplitudes, dx)
+        return Plastic(within, pull(damplitudes)[0])
+
+    def meant(self) -> "Plastic":
+        return replace(self, within=self.within.meant())
 
 
 def sum_of(terms: list[jax.Array]) -> jax.Array:

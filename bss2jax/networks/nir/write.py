@@ -134,6 +134,8 @@ def _population(
 ) -> tuple[str, ...]:
     """Weights, neurons, and weights of spikes that return."""
     layer: Any = node.layer
+    if getattr(layer, "recurrent_drivers", None) is not None:
+        raise ValueError("recurrent_drivers: NIR has no short-term plasticity")
     front, name, back = _names(node.name)
     weights = _host(layer.weights(params, *node.before))
     bias = params.get("bias")
