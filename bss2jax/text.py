@@ -1,21 +1,37 @@
 """Text for terminals, and for notebooks: tables of aligned columns."""
 
 import html
+import textwrap
 from collections.abc import Sequence
 from typing import TypeAlias
 
+_LEAST = 24  # columns that the last cell of a row has, however narrow a terminal is
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows of text as aligned columns under a header: numbers to the right, else left."""
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Returns rows of text as aligned columns under a header: numbers to the right, else left.
+
+    Args:
+        header: the names of the columns.
+        rows: the cells of each row.
+        width: columns of the terminal, within which a long last cell goes on below; by default it
+            goes on and on.
+    """
     lines = [header, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     numbers = [
         all(row[i][:1].isdigit() or row[i] == "-" for row in rows) for i in range(len(header))
     ]
 
+    before = sum(widths[:-1]) + 2 * len(widths[:-1])
+    if width is not None and not numbers[-1]:
+        widths[-1] = min(widths[-1], max(width - before, _LEAST))
+
     def align(line: Sequence[str]) -> str:
-        cells = zip(line, widths, numbers, strict=True)
-        return "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in cells).rstrip()
+        last, *more = textwrap.wrap(line[-1], widths[-1]) or [""]
+        cells = zip([*line[:-1], last], widths, numbers, strict=True)
+        first = "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in cells).rstrip()
+        return "\n".join([first, *(" " * before + part for part in more)])
 
     return "\n".join([align(header), "  ".join("-" * w for w in widths), *map(align, rows)])
 

@@ -1,5 +1,6 @@
 """What a person sees of a command: lines that stay, and on a terminal one line that moves."""
 
+import shutil
 import sys
 import threading
 import time
@@ -53,8 +54,9 @@ class Window:
         self._print(*parts)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Prints rows of text under a header: numbers to the right, else left."""
-        head, rule, *lines = table(header, rows).splitlines()
+        """Prints rows of text under a header, within the columns of a terminal."""
+        width = shutil.get_terminal_size().columns if self.terminal else None
+        head, rule, *lines = table(header, rows, width).splitlines()
         self._print((head, "bold"))
         self._print((rule, "dim"))
         for line in lines:

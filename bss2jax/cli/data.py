@@ -48,7 +48,7 @@ def _show(arguments: argparse.Namespace) -> None:
     path = Path(arguments.out or f"{dataset.name}.png")
     print(_class_counts(dataset))
     write_picture(lambda: plot.samples(dataset), path)
-    print(f"\n{path}")
+    print(f"\nthe picture is in {path}")
 
 
 def _load(arguments: argparse.Namespace) -> "Dataset":

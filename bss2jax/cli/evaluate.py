@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from bss2jax.training.task import Variables
     from bss2jax.window import Window
 
+# Where the final weights are run: the ladder of a training has the same names for earlier ones.
+_WHERE = {
+    "float": "run in floating point",
+    "ideal": "on a perfect chip",
+    "chip": "on the run's own chip",
+}
+
 
 def add(commands: Commands) -> None:
     """Adds the command to the line's."""
@@ -52,9 +59,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         window.result(json.dumps(_tree(prepared, results, chips), indent=2))
         return
     last = prepared.measured_on[-1]
-    rows = [(n, f"{r.accuracy:.2%}", f"{r.balanced_accuracy:.2%}") for n, r in results.items()]
+    rows = [
+        (name, f"{result.accuracy:.2%}", f"{result.balanced_accuracy:.2%}", _WHERE[name])
+        for name, result in results.items()
+    ]
     chip = prepared.config.chip.file or prepared.config.chip.seed
-    window.table((f"chip {chip}", "test accuracy", "balanced"), rows)
+    window.table((f"chip {chip}", "test accuracy", "balanced", "what training ended with"), rows)
     window.result()
     window.table(*_confusion(results[last], prepared.classes, last))
     if chips:

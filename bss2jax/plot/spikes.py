@@ -69,10 +69,13 @@ def raster(
         ylabel="neuron",
     )
     if "" not in arrays:
-        # Each population counts its neurons from 0.
+        # Each population counts its neurons from 0; a thin one among others has no room for it.
         ends = [(m - (z.shape[1] - 1) / 2, z.shape[1]) for m, z in zip(middles, arrays.values())]
-        marks = {at + n: str(n) for at, count in ends for n in (0, count - 1)}
+        wide = [(at, count) for at, count in ends if count >= 0.1 * neurons]
+        marks = {at + n: str(n) for at, count in wide for n in (0, count - 1)}
         ax.set_yticks(list(marks), list(marks.values()))
+        for label in ax.get_yticklabels():  # the last of one and the first of the next lie close
+            label.set_verticalalignment("bottom" if label.get_text() == "0" else "top")
         names = ax.secondary_yaxis("right")
         names.set_yticks(middles, list(arrays))
         names.tick_params(length=0)

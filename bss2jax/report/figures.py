@@ -87,7 +87,8 @@ def one_sample(sample: OneSample) -> Markup:
         plot.raster(sample.spikes, dt=sample.dt, ax=cells[0])
         for (name, v), ax in zip(sample.membranes.items(), cells[1:]):
             plot.traces(v, dt=sample.dt, labels=sample.labels[name], ax=ax)
-            ax.set_title(f"membranes of {name}", fontsize=9, loc="left")
+            ax.set_title(f"membranes of {name}, software units", fontsize=9, loc="left")
+            ax.set_ylabel("membrane")  # the unit would be longer than the axis
 
     return picture(draw, 6.4, 3.2 + 1.9 * layers)
 

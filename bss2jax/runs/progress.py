@@ -1,6 +1,7 @@
 """What a person sees of a training: what it is, then epochs, then what came out."""
 
 import math
+import textwrap
 import time
 from collections import Counter
 from types import TracebackType
@@ -27,32 +28,41 @@ _CUT = 0.01  # share of values below 0 that first layers take for 0, above which
 def introduce(config: Config, network: Network, window: Window) -> None:
     """Says what is going to be trained, before any data are read."""
     chip = config.chip.file or f"seed {config.chip.seed}, {config.mismatch.preset}"
-    window.say((f"{config.name:10}", "bold cyan"), config.description)
+    say_what(config.name, config.description, window, "bold cyan")
     for name, text in (
         ("network", _network_line(network)),
         ("plan", plan_line(network)),
         ("chip", chip),
     ):
-        window.say((f"{name:10}", "cyan"), text)
+        say_what(name, text, window)
 
 
 def introduce_data(experiment: Experiment, window: Window) -> None:
     """Says what the data are, once they are there."""
     counts = [len(s.y) for s in (experiment.training, experiment.validation, experiment.test)]
     size = "x".join(map(str, experiment.task.network.input.size))
-    window.say(
-        (f"{'data':10}", "cyan"),
-        "{} of {}: {} samples to train, {} to validate, {} to test".format(
-            experiment.config.data.source, size, *counts
-        ),
+    text = "{} of {}: {:,} samples to train, {:,} to validate, {:,} to test".format(
+        experiment.config.data.source, size, *counts
     )
+    say_what("data", text, window)
     if experiment.note:
-        window.say((f"{'':10}", "cyan"), experiment.note)
+        say_what("", experiment.note, window)
     if (cut := experiment.cut) > _CUT:
         said = f"warning: {cut:.0%} of the values are below 0, which the first layer takes for 0:"
         window.say((f"{said} begin with a layer of kind signs, or lower data.offset", "yellow"))
     if experiment.task.mesh is not None:
-        window.say((f"{'devices':10}", "cyan"), described(experiment.task.mesh))
+        say_what("devices", described(experiment.task.mesh), window)
+
+
+def say_what(name: str, text: str, window: Window, style: str = "cyan") -> None:
+    """Says what something is; what 80 columns of a terminal cannot hold goes on below."""
+    name = f"{name:8}  "
+    lines = [name + text]
+    if window.terminal:
+        lines = textwrap.wrap(name + text, 80, subsequent_indent=10 * " ") or lines
+    window.say((lines[0][: len(name)], style), lines[0][len(name) :])
+    for line in lines[1:]:
+        window.say(line)
 
 
 def plan_line(network: Network) -> str:
@@ -65,8 +75,8 @@ def plan_line(network: Network) -> str:
     least, most = (1e6 * joules for joules in cost.joules)
     energy = f"{least:.3g}" if least == most else f"{least:.0f} to {most:.0f}"
     return (
-        f"{count} configuration{'s' * (count > 1)} of the chip; a sample takes "
-        f"{1e6 * cost.seconds:.0f} µs and {energy} µJ"
+        f"{count} configuration{'s' * (count > 1)} of the chip; "
+        f"{1e6 * cost.seconds:.0f} µs and {energy} µJ a sample"
     )
 
 
@@ -111,7 +121,8 @@ class Reporter:
         self._next = 0.0
         on = phase.on if isinstance(phase.on, str) else "mixed"
         self._title = f"phase {number + 1}/{len(phases)}"
-        self._head = f"{self._title} {on}: {self._epochs} epochs of {self._per_epoch} steps"
+        epochs = f"{self._epochs} epoch{'s' * (self._epochs > 1)}"
+        self._head = f"{self._title} {on}: {epochs} of {self._per_epoch} steps"
 
     def __enter__(self) -> "Reporter":
         self._window.say()

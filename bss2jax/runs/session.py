@@ -21,7 +21,7 @@ from bss2jax.runs import hosts, memory
 from bss2jax.runs import tensorboard as events
 from bss2jax.runs.directory import RunDirectory, RunError
 from bss2jax.runs.past import Past, begun, progress_meta, progress_of, recalled, save
-from bss2jax.runs.progress import Reporter, introduce, introduce_data, say_rung
+from bss2jax.runs.progress import Reporter, introduce, introduce_data, say_rung, say_what
 from bss2jax.runs.signals import Failed, Signals, Stopped
 from bss2jax.runs.start import (
     Start,
@@ -143,7 +143,7 @@ def run(
                     found = _first(experiment, directory, start, text, begin)
             if hosts.joined():
                 found = _agreed(experiment, found, begin)
-        window.say((f"{'run':10}", "cyan"), str(directory.path))
+        say_what("run", str(directory.path), window)
         written = tensorboard and hosts.leads()
         board = stack.enter_context(events.opened(directory)) if written else None
         if found is None:
