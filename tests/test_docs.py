@@ -147,6 +147,12 @@ def test_files_of_the_package_are_there_and_an_image_passes_at_most_eight():
     assert steps and len(files) <= 8
 
 
+def test_what_pages_include_of_the_readme_has_no_links_of_the_checkout():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"\[start:results\].*?\[end:results\]", readme, re.S)
+    assert "mnist_ladder" in shown and re.findall(r"\]\((?!https?:|#)[^)]*\)", shown) == []
+
+
 def test_scripts_and_targets_are_there():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
