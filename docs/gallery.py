@@ -11,6 +11,7 @@ import re
 import tempfile
 
 import matplotlib
+from matplotlib import pyplot
 from mkdocs.structure.files import File
 
 from bss2jax.plot.style import GREY, PALE
@@ -61,6 +62,7 @@ def _drawn(scope):
     figure = scope.pop("figure", None) or ax.figure
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    pyplot.close(figure)
     svg = file.getvalue().decode()
     drawn = {}
     for look, colours in _COLOURS.items():

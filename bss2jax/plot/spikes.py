@@ -69,19 +69,29 @@ def raster(
         ylabel="neuron",
     )
     if "" not in arrays:
-        # Each population counts its neurons from 0; a thin one among others has no room for it.
-        ends = [(m - (z.shape[1] - 1) / 2, z.shape[1]) for m, z in zip(middles, arrays.values())]
-        wide = [(at, count) for at, count in ends if count >= 0.1 * neurons]
-        marks = {at + n: str(n) for at, count in wide for n in (0, count - 1)}
-        ax.set_yticks(list(marks), list(marks.values()))
-        for label in ax.get_yticklabels():  # the last of one and the first of the next lie close
-            label.set_verticalalignment("bottom" if label.get_text() == "0" else "top")
-        names = ax.secondary_yaxis("right")
-        names.set_yticks(middles, list(arrays))
-        names.tick_params(length=0)
-        for i, label in enumerate(names.get_yticklabels()):
-            label.set_color(cycle(COLOURS, i))
+        _name(ax, [z.shape[1] for z in arrays.values()], middles, list(arrays))
     return ax
+
+
+def _name(ax: Axes, counts: Sequence[int], middles: Sequence[float], names: Sequence[str]) -> None:
+    """Names the populations of a raster on the right; each counts its neurons from 0 on the left.
+
+    A thin one among others has no room for its numbers.
+    """
+    marks = {
+        middle - (count - 1) / 2 + n: str(n)
+        for middle, count in zip(middles, counts)
+        for n in (0, count - 1)
+        if count >= 0.1 * sum(counts)
+    }
+    ax.set_yticks(list(marks), list(marks.values()))
+    for label in ax.get_yticklabels():  # the last of one and the first of the next lie close
+        label.set_verticalalignment("bottom" if label.get_text() == "0" else "top")
+    right = ax.secondary_yaxis("right")
+    right.set_yticks(middles, names)
+    right.tick_params(length=0)
+    for i, label in enumerate(right.get_yticklabels()):
+        label.set_color(cycle(COLOURS, i))
 
 
 def traces(

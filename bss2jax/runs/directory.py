@@ -300,7 +300,7 @@ def opened(name: str, directory: str | None = None) -> Iterator[RunDirectory]:
 
 
 def require_place(path: Path) -> None:
-    """Refuses a directory that no run can be written to; makes none.
+    """Refuses a directory that no run can be written to; leaves none behind.
 
     Raises:
         RunError: it holds something else than a run, is a file, or cannot be made.
@@ -315,6 +315,15 @@ def require_place(path: Path) -> None:
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not os.access(there, os.W_OK):
         raise RunError(f"run.dir: {path}: {there} cannot be written")
+    if path != there:  # rights are not all: some file systems let nobody make anything
+        trial = there / path.absolute().relative_to(there.absolute()).parts[0]
+        try:
+            trial.mkdir()
+            trial.rmdir()
+        except FileExistsError:  # another process begins
+            pass
+        except OSError as error:
+            raise RunError(f"run.dir: {path}: {error.strerror} in {there}") from None
 
 
 def _first_free(name: str) -> Path:

@@ -39,6 +39,8 @@ from bss2jax.training.loop import Epoch, Progress
 from bss2jax.training.task import Variables
 from bss2jax.window import Window
 
+_TOLD = 5  # keys in which a config differs from that of a run that are said
+
 
 def train(
     config: Config,
@@ -212,8 +214,10 @@ def _resume(
     before, now = directory.environment() or {}, runs.environment()
     different = configs.differences(stored(directory.path), absolute(experiment.config))
     if different:
+        more = f"; and {len(different) - _TOLD} more" if different[_TOLD:] else ""
         raise RunError(
-            f"run.dir: {directory.path} holds a run of another config: {'; '.join(different)}"
+            f"run.dir: {directory.path} holds a run of another config: "
+            f"{'; '.join(different[:_TOLD])}{more}"
         )
     require_same(sources_of(experiment), directory)
     if directory.finished():
