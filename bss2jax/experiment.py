@@ -19,7 +19,7 @@ from bss2jax.networks.graph import Network
 from bss2jax.networks.layer import Execution
 from bss2jax.training import loop
 from bss2jax.training.evaluate import Result, accuracy_over_chips, evaluate
-from bss2jax.training.task import Samples, Variables, check
+from bss2jax.training.task import Samples, Variables, check, on_host
 
 # What the run's key is folded with to serve different purposes; phases follow.
 _TEST, _CHIPS, _PHASES = 1, 2, 3  # 0 is initialisation
@@ -132,8 +132,10 @@ def prepare(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     task = replace(task_of(config, network, dataset.full_scale), mesh=mesh)
-    training, validation = _split(dataset, config.data.validation, config.seed)
-    test = _on_device(dataset.test)
+    # Several devices are given what each needs of what is on the host.
+    place = _on_device if mesh is None else on_host
+    training, validation = map(place, _split(dataset, config.data.validation, config.seed))
+    test = place(dataset.test)
     experiment = Experiment(config, task, training, validation, test, dataset.note)
     experiment.chip  # noqa: B018 - a file that cannot be read is found out now
     return experiment
@@ -214,14 +216,14 @@ def _check_split(split: data.Split, where: str, dataset: data.Dataset, network: 
         raise DataError(f"{where}.x: got {least} to {most}, expected 0 to {dataset.full_scale}")
 
 
-def _split(dataset: data.Dataset, share: float | None, seed: int) -> tuple[Samples, Samples]:
+def _split(dataset: data.Dataset, share: float | None, seed: int) -> tuple[data.Split, data.Split]:
     """The training and the validation split: the set's own, or taken out of the former by a seed.
 
     Where samples have groups, whole groups validate, until they are as many samples as asked for.
     """
     training = dataset.train
     if share is None and dataset.validation is not None:
-        return _on_device(training), _on_device(dataset.validation)
+        return training, dataset.validation
     samples = len(training.y)
     count = _held_out(share, samples)
     rng = np.random.default_rng(seed)
@@ -233,7 +235,7 @@ def _split(dataset: data.Dataset, share: float | None, seed: int) -> tuple[Sampl
         ends = np.cumsum([np.count_nonzero(training.group == group) for group in groups])
         count = _held_out(next(int(end) for end in ends if end >= count), samples)
     held, rest = order[:count], order[count:]
-    take = lambda index: _on_device(data.Split(training.x[index], training.y[index]))  # noqa: E731
+    take = lambda index: data.Split(training.x[index], training.y[index])  # noqa: E731
     return take(rest), take(held)
 
 

@@ -33,7 +33,7 @@ from bss2jax.networks import (
     MeanOverTime,
     build,
 )
-from bss2jax.training import Objective, accuracy_over_chips, evaluate, loop
+from bss2jax.training import Objective, accuracy_over_chips, dealing, evaluate, loop
 from bss2jax.training import step as steps_of
 from bss2jax.training.devices import PIECES, SAMPLES, Devices, part_size, size
 from bss2jax.training.resample import samples_each
@@ -79,9 +79,10 @@ def chip_of(task):
 def batch(task):
     """Scores, loss and gradient of a batch, noise and mismatch on, of a step of each device."""
     samples = replace(TRAINING, x=TRAINING.x.reshape(96, *task.network.shapes[0]))
-    taken = task.initial(KEY), samples, steps_of.epoch_order(KEY, 1, 96), 0, chip_of(task), KEY
+    order, of_phase = steps_of.epoch_order(KEY, 1, 96), phase_of(task)
+    samples = dealing.of_epoch(task, of_phase, samples, order)
+    taken = task.initial(KEY), samples, order, 0, chip_of(task), KEY
     parts = 1 if task.mesh is None else size(task.mesh, *SAMPLES)
-    of_phase = phase_of(task)
     tile = math.gcd(part_size(BATCH, parts), samples_each(of_phase, BATCH))
     step = partial(steps_of.gradient, task, of_phase, tile=tile, mesh=task.mesh)
 
@@ -91,7 +92,8 @@ def batch(task):
 
     if task.mesh is not None:
         out = P(SAMPLES), P((*SAMPLES, PIECES))
-        each = jax.shard_map(each, mesh=task.mesh, in_specs=P(), out_specs=out, check_vma=False)
+        given = P(), dealing.BY_STEP, P(), P(), P(), P()
+        each = jax.shard_map(each, mesh=task.mesh, in_specs=given, out_specs=out, check_vma=False)
     scores, means = jax.device_get(jax.jit(each)(*taken))
     loss, slope, state = jax.tree.map(lambda leaf: leaf.mean(axis=0, dtype=float), means)
     slope = slope, state  # as what a norm keeps has to be that of all devices
@@ -233,7 +235,10 @@ def compared_populations(names, mesh):
 
 
 def memory(name, mesh):
-    """What a step needs in temporaries by XLA's plan, on each device of a mesh, relative to one."""
+    """What a step needs in temporaries by XLA's plan, on each device of a mesh, relative to one.
+
+    And whether each device has no more than its part of an epoch's samples.
+    """
 
     def temporaries(task):
         whole = replace(ON, batch_size=96)
@@ -242,7 +247,13 @@ def memory(name, mesh):
         assert step.tile == 96 // (1 if task.mesh is None else size(task.mesh, *SAMPLES))
         return step.temporaries
 
-    return {"memory": temporaries(on(TASKS[name], mesh)) / temporaries(TASKS[name])}
+    several = on(TASKS[name], mesh)
+    held = dealing.of_epoch(several, ON, TRAINING, steps_of.epoch_order(KEY, 1, 96)).x
+    parts = size(several.mesh, *SAMPLES)
+    return {
+        "memory": temporaries(several) / temporaries(TASKS[name]),
+        "of its own": all(part.data.size * parts == held.size for part in held.addressable_shards),
+    }
 
 
 KINDS = {"batch": compared, "training": compared_training, "memory": memory}

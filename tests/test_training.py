@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -162,13 +161,16 @@ def test_resample_draws_another_chip_each_step_and_fixed_keeps_this_runs():
 def test_chips_of_a_step_have_as_many_samples_each():
     of_phase = phase(on="chip", noise=False, chip="resample", specimens=4)
     order = steps_of.epoch_order(KEY, 1, 96)
-    given = of_phase, START, TRAINING, order, 0, CHIP, KEY
-    seen = jax.jit(partial(steps_of.gradient, TASK, given[0], tile=8))(*given[1:])
-    k_chip = draws.split(draws.folded(KEY, steps_of.STEP, 0), 3)[2]
-    x = TASK.encode(TRAINING.x[order[16:24]])
-    third = sample_chip(draws.split(k_chip, 4)[2], TASK.mismatch, substrate=SMALL)
-    scores, _, _ = NETWORK.apply(START.params, {}, x, third, on="chip")
-    assert_array_equal(seen.scores[16:24], scores)
+
+    @jax.jit
+    def both():
+        of = steps_of.gradient(TASK, of_phase, START, TRAINING, order, 0, CHIP, KEY, tile=8)
+        k_chip = draws.split(draws.folded(KEY, steps_of.STEP, 0), 3)[2]
+        third = sample_chip(draws.split(k_chip, 4)[2], TASK.mismatch, substrate=SMALL)
+        x = TASK.encode(TRAINING.x[order[16:24]])
+        return of.scores[16:24], NETWORK.apply(START.params, {}, x, third, on="chip")[0]
+
+    assert_array_equal(*both())
     with pytest.raises(ValueError, match="specimens: 5 chips cannot share 32 samples alike"):
         train(on="chip", chip="resample", specimens=5)
     with pytest.raises(ValueError, match='specimens: got 2 chips; more than 1 need chip = "resa'):

@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 from bss2jax.chip import draws
 from bss2jax.config import ConfigError
 from bss2jax.experiment import Experiment
-from bss2jax.training import loop
+from bss2jax.training import dealing, loop
+from bss2jax.training.devices import SAMPLES, size
 from bss2jax.training.evaluate import evaluation_for
 from bss2jax.training.step import VALIDATION, compiled_step
 from bss2jax.training.tiles import Compiled
@@ -84,8 +85,14 @@ def progress_like(experiment: Experiment, number: int) -> loop.Progress:
 def _resident(experiment: Experiment, number: int) -> int:
     """Bytes that are there all the time."""
     like = progress_like(experiment, number)
-    data = experiment.training, experiment.validation, experiment.test, experiment.chip
-    return _bytes((like.state, like.best, data))
+    task, phase = experiment.task, experiment.config.phases[number]
+    data: tuple = experiment.training, experiment.validation, experiment.test
+    parts = 1
+    if task.mesh is not None:  # a device has a part of an epoch, and batches as they come
+        data = (dealing.shapes(task, phase, experiment.training),)
+        parts = size(task.mesh, *SAMPLES) if task.cuts_batches else 1
+    held = _bytes(data) // parts
+    return held + _bytes((like.state, like.best, experiment.chip))
 
 
 def _working(experiment: Experiment, number: int) -> int:

@@ -77,7 +77,7 @@ def evaluate(
     Raises:
         ValueError: the samples or their labels do not fit the network.
     """
-    samples = taken(samples, task.network, "samples")
+    samples = taken(samples, task.network, "samples", task.mesh)
     count = len(samples.y)
     batch = min(BATCH, count)
     keys = None if key is None else draws.split(key, -(-count // batch))
@@ -162,7 +162,7 @@ def accuracy_over_chips(
     keys = draws.split(key, len(chips.offset))
     if task.mesh is not None:
         mesh = for_chips(task.mesh, len(keys))
-        samples = taken(samples, task.network, "samples")
+        samples = taken(samples, task.network, "samples", mesh)
         count = len(samples.y)
         batches = -(-count // min(BATCH, count))
         of_each = _split_each(keys, batches)
@@ -196,8 +196,8 @@ def evaluation_for(
     batch, shape = min(BATCH, len(samples.y)), jax.ShapeDtypeStruct
     if task.mesh is not None:
         static = _static(on)
-        given = spread.shapes(task.mesh, batch, chip, key)
-        taken = variables, samples, *given
+        given = spread.shapes(task.mesh, samples, batch, chip, key)
+        taken = variables, *given
         return spread.compiled(
             task, task.mesh, batch, partial(_batch_of, task, static), static, *taken
         ), given

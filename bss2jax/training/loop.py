@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.networks.layer import Execution
+from bss2jax.training import dealing
 from bss2jax.training.devices import everywhere
 from bss2jax.training.diagnose import NonFinite, diagnose
 from bss2jax.training.evaluate import Result, evaluate
@@ -114,8 +115,7 @@ def train(
         key: the random key of this phase; decides order, augmentation and noise.
         number: the number of the phase in the training, for its records.
         on_step: called after each step.
-        on_epoch: called after each epoch with its record, the progress, and whether the epoch is
-            the best so far on the validation data.
+        on_epoch: called after each epoch with its record, the progress, whether it is the best.
 
     Returns:
         What the phase keeps.
@@ -124,12 +124,12 @@ def train(
         ValueError: samples or labels do not fit the network.
         NonFinite: a loss, gradient or update is not finite, and the phase skips no such steps.
     """
-    training = taken(training, task.network, "training")
-    validation = taken(validation, task.network, "validation")
+    training = taken(training, task.network, "training", task.mesh)
+    validation = taken(validation, task.network, "validation", task.mesh)
     samples = len(training.y)
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = _placed(task, phase, start, samples)
-    training, validation, chip, key = everywhere(task.mesh, (training, validation, chip, key))
+    chip, key = everywhere(task.mesh, (chip, key))
     step = compiled_step(task, phase, progress.state, training, chip, key)
     require_finite = partial(_require_finite, task, phase, step, training, chip, key)
     end_epoch = partial(_end_epoch, task, phase, number, samples, validation, chip, key)
@@ -137,9 +137,10 @@ def train(
     for epoch in range(progress.epoch + 1, -(-total // per_epoch) + 1):
         begun = time.perf_counter() - progress.seconds
         order = epoch_order(key, epoch, samples)
+        given = dealing.of_epoch(task, phase, training, order)
         # The steps; the host runs ahead of the device, and looks now and then at what it does.
         for done in range(progress.step, min(epoch * per_epoch, total)):
-            state = step.call(progress.state, training, order, done, chip, key)
+            state = step.call(progress.state, given, order, done, chip, key)
             seconds = time.perf_counter() - begun
             progress = replace(progress, state=state, step=done + 1, seconds=seconds)
             on_step(progress)

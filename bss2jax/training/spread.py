@@ -17,11 +17,11 @@ from jax.sharding import PartitionSpec as P
 
 from bss2jax.chip.chip import Chip
 from bss2jax.training.devices import CHIPS, DATA, cut, everywhere
-from bss2jax.training.task import Samples, Task, Variables
+from bss2jax.training.task import Samples, Task, Variables, on_host
 from bss2jax.training.tiles import Compiled, compile_tiled
 
-# Of variables, samples, index, counted, chips and words of keys.
-SPECS = P(), P(), P(DATA), P(CHIPS, DATA), P(CHIPS), P(CHIPS, DATA)
+# Of variables, x, y, counted, chips and words of keys.
+SPECS = P(), P(DATA), P(DATA), P(CHIPS, DATA), P(CHIPS), P(CHIPS, DATA)
 Batch = Callable[..., tuple]  # variables, x, y, counted, chip, key -> sums
 
 
@@ -43,7 +43,7 @@ def sums(
         task: network and settings.
         mesh: the devices.
         variables: what the network has learned.
-        samples: data on the devices.
+        samples: data, of which each device is given its batches.
         chips: the chips, their number in front; None where none is needed.
         keys: `[number, batches]`; None for no noise.
         number: of chips.
@@ -53,7 +53,7 @@ def sums(
     """
     here, rounds, count = mesh.shape[CHIPS], mesh.shape[DATA], len(samples.y)
     batches = -(-count // batch)
-    variables, samples = everywhere(mesh, (variables, samples))
+    variables, data = everywhere(mesh, variables), on_host(samples)
     # Where a device takes its own of them; each array that is cut there is a call.
     chips = jax.device_get(chips)
     words = None if keys is None else np.asarray(jax.random.key_data(keys))
@@ -66,7 +66,8 @@ def sums(
             index = np.arange(begin * batch, (begin + rounds) * batch)
             counted = (which < number)[:, None] & (index < count)
             word = None if words is None else words[(which % number)[:, None], of]
-            given = variables, samples, (index % count).astype(np.int32), counted, group, word
+            x, y = data.x[index % count], data.y[index % count]
+            given = variables, x, y, counted, group, word
             arguments = tuple(cut(mesh, *each) for each in zip(SPECS, given))
             found.append(compiled(task, mesh, batch, of_tile, static, *arguments).call(*arguments))
         host = jax.device_get(found)
@@ -90,8 +91,8 @@ def compiled(
 
     Args:
         task, mesh, batch, of_tile, static: as of `sums`.
-        arguments: variables, samples, index, counted, chips and words of threefry keys, or the
-            shapes of that.
+        arguments: variables, x, y, counted, chips and words of threefry keys, or the shapes of
+            that.
     """
 
     def function(tile: int) -> Callable[..., Any]:
@@ -107,11 +108,14 @@ def compiled(
     return task.once(make, mesh, static, *arguments)
 
 
-def shapes(mesh: Mesh, batch: int, chip: Any, key: jax.Array | None) -> tuple[Any, ...]:
-    """Returns the shapes of index, counted, chips and words of keys that `compiled` takes.
+def shapes(
+    mesh: Mesh, samples: Samples, batch: int, chip: Any, key: jax.Array | None
+) -> tuple[Any, ...]:
+    """Returns the shapes of x, y, counted, chips and words of keys that `compiled` takes.
 
     Args:
         mesh: the devices.
+        samples: all of them, or their shapes.
         batch: samples that share a key.
         chip, key: one of each, or None.
     """
@@ -121,17 +125,20 @@ def shapes(mesh: Mesh, batch: int, chip: Any, key: jax.Array | None) -> tuple[An
         wider = lambda leaf: jax.ShapeDtypeStruct((*lead, *leaf.shape), leaf.dtype)  # noqa: E731
         return jax.tree.map(wider, of)
 
-    index = jax.ShapeDtypeStruct((at_once * batch,), jnp.int32)
+    x, y = (
+        jax.ShapeDtypeStruct((at_once * batch, *leaf.shape[1:]), leaf.dtype)
+        for leaf in (samples.x, samples.y)
+    )
     counted = jax.ShapeDtypeStruct((here, at_once * batch), jnp.bool_)
     words = None if key is None else jax.ShapeDtypeStruct((here, at_once, 2), jnp.uint32)
-    return index, counted, many(chip, here), words
+    return x, y, counted, many(chip, here), words
 
 
 def _on_device(
     of_batch: Batch,
     variables: Variables,
-    samples: Samples,
-    index: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
     counted: jax.Array,
     chips: Chip | None,
     words: jax.Array | None,
@@ -142,7 +149,7 @@ def _on_device(
         key = jax.random.wrap_key_data(words[0, 0], impl="threefry2x32")
 
     def run() -> tuple:
-        return of_batch(variables, samples.x[index], samples.y[index], counted[0], chip, key)
+        return of_batch(variables, x, y, counted[0], chip, key)
 
     def idle() -> tuple:
         return jax.tree.map(lambda of: jnp.zeros(of.shape, of.dtype), jax.eval_shape(run))

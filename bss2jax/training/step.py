@@ -21,6 +21,7 @@ from bss2jax.chip.chip import Chip
 from bss2jax.kernels.stored import stored
 from bss2jax.networks import graph as networks
 from bss2jax.networks.graph import Params, Records
+from bss2jax.training import dealing
 from bss2jax.training import objective as objectives
 from bss2jax.training.augment import Place, augment
 from bss2jax.training.devices import PIECES, SAMPLES, part_of, part_size, size
@@ -94,11 +95,14 @@ def compiled_step(
 
     Args:
         task, phase: network, settings, execution, optimiser.
-        state, training, chip, key: arrays, or shapes, as the step will be given.
+        training: all samples, or their shapes; the step is given those of an epoch, as of
+            `dealing.of_epoch`.
+        state, chip, key: arrays, or shapes, as the step will be given.
     """
     whole = task.network.across_samples or task.objective.rate > 0
-    arguments = state, training, jax.ShapeDtypeStruct(training.y.shape, jnp.int32), 0, chip, key
-    batch = batch_of(phase, len(training.y))
+    order = jax.ShapeDtypeStruct(training.y.shape, jnp.int32)
+    arguments = state, dealing.shapes(task, phase, training), order, 0, chip, key
+    batch, each = batch_of(phase, len(training.y)), PartitionSpec()
     if task.mesh is not None and task.cuts_batches:
         batch = part_size(batch, size(task.mesh, *SAMPLES))
     if phase.resamples and phase.specimens > 1:
@@ -110,7 +114,7 @@ def compiled_step(
             )
     make = partial(
         compile_tiled, partial(_step_of, task, phase), batch, *arguments,
-        whole=whole, donate=(0,), mesh=task.mesh,
+        whole=whole, donate=(0,), mesh=task.mesh, specs=(each, _held(task), *[each] * 4),
     )  # fmt: skip
     return task.once(make, phase, *arguments)
 
@@ -134,7 +138,7 @@ def gradient(
     Args:
         task, phase: network and settings.
         variables: the variables of the network.
-        training: all training samples, of which the step takes a batch.
+        training: samples, of which the step takes a batch, as of `dealing.of_epoch`.
         order: `[samples]`, of the samples in this epoch.
         done: int32 `[]`, steps of the phase before this one.
         chip: the chip of the run.
@@ -144,7 +148,7 @@ def gradient(
         mesh: the devices, within `jax.shard_map`, each of which has a part of the batch: what a
             batch gives is the mean of what they get. None: one device has it all.
     """
-    whole = batch_of(phase, len(training.y))
+    whole = batch_of(phase, len(order))
     first: jax.Array | int = 0
     place: Place = None
     weight: jax.Array | None = None
@@ -152,7 +156,7 @@ def gradient(
         numbers, weight = _own_part(task, phase, whole, mesh)
         place, first = (numbers % whole, whole), numbers[0]
     values, y, chip_of, noise = _drawn(task, phase, training, order, done, chip, key, place)
-    batch, epoch = len(y), done // _per_epoch(phase, training)
+    batch, epoch = len(y), done // steps_per_epoch(phase, len(order))
     loss = partial(_loss, task, phase, chip_of, noise, epoch, SAMPLES if mesh else (), records)
     of_tile = jax.value_and_grad(loss, has_aux=True)
     if tile == batch:
@@ -192,7 +196,8 @@ def outcome(task: Task, phase: Phase, tile: int) -> Callable[..., tuple]:
     if not task.cuts_batches:
         return partial(_outcome, task, phase, tile)
     every, each = partial(_outcome, task, phase, tile, mesh=task.mesh), PartitionSpec()
-    return jax.shard_map(every, mesh=task.mesh, in_specs=each, out_specs=each, check_vma=False)
+    given = each, _held(task), *[each] * 4
+    return jax.shard_map(every, mesh=task.mesh, in_specs=given, out_specs=each, check_vma=False)
 
 
 def update(
@@ -243,11 +248,11 @@ def _drawn(
     place: Place,
 ) -> tuple[jax.Array, jax.Array, ChipOf, jax.Array | None]:
     """A step's batch or part of it, changed at random and encoded, labels, chips, noise's key."""
-    batch = batch_of(phase, len(training.y))
+    batch = batch_of(phase, len(order))
     k_augment, k_noise, k_chip = draws.split(draws.folded(key, STEP, done), 3)
-    first = done % _per_epoch(phase, training) * batch
-    index = lax.dynamic_slice_in_dim(order, first, batch)
-    index = index if place is None else index[place[0]]
+    index = done % steps_per_epoch(phase, len(order))
+    if place is None:
+        index = lax.dynamic_slice_in_dim(order, index * batch, batch)
     x, y = training.x[index], training.y[index]
     if phase.augment and task.augmentation.any:
         x = augment(x, k_augment, task.augmentation, place)
@@ -281,14 +286,14 @@ def _step(
     """
     found = outcome(task, phase, tile)(state.variables, training, order, done, chip, key)
     mean, correct, kept, slope = found
-    params, optimizer = update(task, phase, len(training.y), state, slope)
+    params, optimizer = update(task, phase, len(order), state, slope)
     good = finite((mean, slope, params))
     if phase.on_nonfinite == "stop":
-        good &= state.taken == done % _per_epoch(phase, training)
+        good &= state.taken == done % steps_per_epoch(phase, len(order))
     after = State(
         Variables(params, kept),
         optimizer,
-        state.loss + batch_of(phase, len(training.y)) * mean,
+        state.loss + batch_of(phase, len(order)) * mean,
         state.correct + correct,
         state.taken + 1,
     )
@@ -357,5 +362,6 @@ def _parts(variables: Variables) -> tuple[Params, networks.State]:
     return variables.params, variables.state
 
 
-def _per_epoch(phase: Phase, training: Samples) -> int:
-    return steps_per_epoch(phase, len(training.y))
+def _held(task: Task) -> PartitionSpec:
+    """How the samples of an epoch are spread."""
+    return dealing.BY_STEP if task.cuts_batches else PartitionSpec()

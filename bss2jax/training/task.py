@@ -126,20 +126,33 @@ class _Arrays(Protocol):
     def y(self) -> Any: ...
 
 
-def taken(samples: _Arrays, network: Network, name: str) -> Samples:
+def taken(samples: _Arrays, network: Network, name: str, mesh: Mesh | None = None) -> Samples:
     """Returns samples as a training takes them: arrays of JAX, labels int32.
 
     Args:
         samples: the samples with arrays x and y of any types, or nested lists.
         network: the network, which takes them.
         name: the name of the samples, for messages.
+        mesh: the devices that are given some of them each, out of arrays of NumPy; None for one.
 
     Raises:
         ValueError: as `check`.
     """
     found: Any = Samples(_native(samples.x), _native(samples.y))
     check(found, network, name)
+    if mesh is not None:
+        return on_host(found)
     return Samples(jnp.asarray(found.x), jnp.asarray(found.y, jnp.int32))
+
+
+def on_host(samples: _Arrays) -> Samples:
+    """Returns samples as arrays of NumPy, labels int32, of which devices are given some each.
+
+    Args:
+        samples: the samples.
+    """
+    x, y = np.asarray(samples.x), np.asarray(samples.y, np.int32)
+    return Samples(x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False), y)  # type: ignore[arg-type]
 
 
 def check(samples: _Arrays, network: Network, name: str) -> None:
