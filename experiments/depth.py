@@ -10,6 +10,7 @@ the second table a tenth and ten times of it too. Rows that are there are read, 
 References: Ledinauskas et al. 2020, arXiv 2006.04436: batch norm, a tuned surrogate, ten steps.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,12 +94,16 @@ def written(out: Path, name: str, *row: object) -> Path:
 
 
 def tuned(out: Path, norm: str, overrides: Sequence[str]) -> float:
-    """Finds the slope of the surrogate for a network of four steps."""
+    """Finds the slope of the surrogate for a network of four steps, or reads what was found."""
+    kept = out / f"slope-{norm.replace(' ', '-')}.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
     path = written(out, f"tuning-{norm.replace(' ', '-')}", _STEPS, norm, 10.0)
     one = prepare(config.load(path, overrides)[0])
     found = tune_surrogate(
         one.task, one.config.phases[0], one.initial(), one.training, one.chip, one.phase_key(0)
     )
+    kept.write_text(json.dumps(round(found.best, 2)))
     return round(found.best, 2)
 
 
@@ -129,10 +134,8 @@ def draw(over_steps: dict, over_slopes: dict, out: Path) -> None:
             for norm, colour in zip(NORMS, COLOURS):
                 for rung, line in (("float", "-"), ("chip", "--")):
                     points = [(row[at], one[rung]) for row, one in found.items() if row[0] == norm]
-                    axes.plot(
-                        *zip(*points), line, marker="o", color=colour,
-                        label=f"{norm}, {RUNGS[rung].label}",
-                    )  # fmt: skip
+                    label = f"{norm}, {RUNGS[rung].label}" if at == 1 else None  # once for both
+                    axes.plot(*zip(*points), line, marker="o", color=colour, label=label)
         panels[0].set(xlabel="steps", ylabel="test accuracy (%)")
         panels[1].set(xlabel="slope of the surrogate", xscale="log")
 
