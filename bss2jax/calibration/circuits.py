@@ -20,6 +20,7 @@ _SCALE = 60.0  # LSB per unit: what lies between leak and threshold
 _CENTRE = -30.0  # LSB at which the leak should be
 _NOISE = 1.0  # LSB of a read, assumed
 _REPEATS = 64
+_STILL = 1024  # of potentials that stand still: 1.7 ms, and 1/30 LSB
 _INPUT = 2.0  # units of one strong input
 
 
@@ -46,12 +47,12 @@ def read_membranes(
 
 def measure_leak(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
     """Reads membranes at rest: `[H, C]`, in units, 0 = nominal."""
-    return read_membranes(chip.circuits.leak, key, substrate)
+    return read_membranes(chip.circuits.leak, key, substrate, _STILL)
 
 
 def measure_reset(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
     """Reads membranes of neurons held in their refractory state: `[H, C]`, in units."""
-    return read_membranes(chip.circuits.reset, key, substrate)
+    return read_membranes(chip.circuits.reset, key, substrate, _STILL)
 
 
 def measure_threshold(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
@@ -76,7 +77,7 @@ def measure_threshold(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2
 
     bounds = jnp.zeros_like(c.leak), jnp.full_like(c.leak, 3.0)
     (low, high), _ = jax.lax.scan(halve, bounds, draws.split(k_search, 12))
-    return read_membranes(c.leak + (low + high) / 2, k_read, substrate) - 1.0
+    return read_membranes(c.leak + (low + high) / 2, k_read, substrate, _STILL) - 1.0
 
 
 def measure_tau_mem(chip: Chip, key: jax.Array, *, substrate: Substrate = BSS2) -> jax.Array:
