@@ -608,6 +608,7 @@ def test_a_chip_of_another_substrate_has_a_file_too(tmp_path, capsys, monkeypatc
     assert main(["chip", "show", "small.npz"]) == 0
     assert "of the substrate replace(BSS2, rows=4, columns=6)" in capsys.readouterr().out
     assert "2×6 and 2×256 columns" in wrong(capsys, "chip", "compare", "small.npz", "usual.npz")
+    assert "another file" in wrong(capsys, "chip", "calibrate", "small.npz", "./small.npz")
     assert main(["train", "digits", "chip.file=small.npz"]) == 2
     assert "set substrate.rows=4 substrate.columns=6, or" in capsys.readouterr().err
 

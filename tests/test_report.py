@@ -354,8 +354,11 @@ def test_what_comes_from_files_is_escaped_or_spelt_out(run, tmp_path):
 def test_the_command_writes_the_page_and_says_where(run, undrawn, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(run)]) == 0
-    assert capsys.readouterr().out == "report.html\n"
-    assert Page((tmp_path / "report.html").read_text()).row("tiny")
+    assert capsys.readouterr().out == f"{run / 'report.html'}\n"
+    assert Page((run / "report.html").read_text()).row("tiny")
+    shutil.copytree(run, tmp_path / "second")
+    assert main(["report", str(run), "second"]) == 0
+    assert capsys.readouterr().out == "report.html\n" and (tmp_path / "report.html").is_file()
     assert main(["report", str(run), "--out", "mine.html"]) == 0
     assert (tmp_path / "mine.html").is_file()
 

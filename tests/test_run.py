@@ -157,7 +157,11 @@ def test_the_command_line_classifies_images_arrays_and_folders(run, finished, tm
 
 @pytest.mark.parametrize(
     "file, said",
-    [("no.png", "no.png: no image"), ("no.npy", "no.npy: no array"), (".", "no images in this")],
+    [
+        ("no.png", "no.png: No such file"),
+        ("no.npy", "no.npy: no array"),
+        (".", "no images in this"),
+    ],
 )
 def test_a_file_that_cannot_be_classified_is_one_line(
     finished, tmp_path, monkeypatch, capsys, file, said

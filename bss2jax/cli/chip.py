@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bss2jax.cli.arguments import Commands, add_command, add_group, add_json, seed
@@ -87,10 +88,12 @@ def _characterise(arguments: argparse.Namespace) -> None:
 def _calibrate(arguments: argparse.Namespace) -> None:
     import jax
 
-    from bss2jax import save_chip
+    from bss2jax import ChipError, save_chip
     from bss2jax.calibration.calibrate import calibrate, describe_calibration
 
     (chip, substrate), key = _chip(arguments.file), jax.random.key(arguments.seed)
+    if Path(arguments.out).exists() and Path(arguments.out).samefile(arguments.file):
+        raise ChipError(f"{arguments.out}: the chip that is calibrated; give another file")
     with arguments.window.bar("measuring") as bar:
         done = calibrate(chip, key, substrate=substrate, on_step=bar.update)
     save_chip(done.chip, arguments.out, substrate=substrate)

@@ -47,7 +47,7 @@ def read_images(paths: list[Path]) -> np.ndarray:
                 modes.add(image.mode)
                 sizes[path] = image.size
         except OSError as error:
-            raise ValueError(f"{path}: no image: {error}") from None
+            raise ValueError(_unread(path, error)) from None
     first = sizes[paths[0]]
     for path, size in sizes.items():
         if size != first:
@@ -55,6 +55,11 @@ def read_images(paths: list[Path]) -> np.ndarray:
     grey = modes <= {"1", "L", "I;16"}
     read = np.stack([_pixels(path, "L" if grey else "RGB", first) for path in paths])
     return read[..., None] if grey else read
+
+
+def _unread(path: Path, error: OSError) -> str:
+    """Why a file gave no image: of the system, or of what reads images."""
+    return f"{path}: {error.strerror}" if error.strerror else f"{path}: no image"
 
 
 def _pixels(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
@@ -68,4 +73,4 @@ def _pixels(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
                 converted = converted.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(converted)
     except OSError as error:
-        raise ValueError(f"{path}: no image: {error}") from None
+        raise ValueError(_unread(path, error)) from None
