@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from study import COLOURS, Study, figure, parser, write
 
@@ -106,10 +107,10 @@ def of_phase(
     state = loop.begin(phase, variables, len(samples.y)).state
     arguments = experiment.task, phase, state, samples, experiment.chip, key
     compiling, step = timed(lambda: compiled_step(*arguments))
-    order, took = epoch_order(key, 1, len(samples.y)), []
-    for done in range(min(steps, steps_per_epoch(phase, len(samples.y)))):
+    order, took, done = epoch_order(key, 1, len(samples.y)), [], jnp.int32(0)
+    for _ in range(min(steps, steps_per_epoch(phase, len(samples.y)))):
         call = lambda: step.call(state, samples, order, done, experiment.chip, key)  # noqa: B023, E731
-        seconds, state = timed(call)
+        seconds, (state, done) = timed(call)
         took.append(seconds)
     first, evaluation = evaluated(experiment, variables, experiment.validation, phase.on)
     all_steps = total_steps(phase, len(samples.y))

@@ -54,8 +54,10 @@ def test_they_are_planned_and_two_steps_change_all_parameters(name):
     step = compiled_step(task, phase, state, data, *given)
     whole = network_of(name)[0].phases[0].batch_size  # on a GPU of 80 GB, even in float32
     assert step.temporaries / 2 * whole < 80e9
-    for number in range(2):
-        state = step.call(state, data, epoch_order(given[1], 1, 4), number, *given)
+    done = jnp.int32(0)
+    for _ in range(2):
+        state, done = step.call(state, data, epoch_order(given[1], 1, 4), done, *given)
+    assert int(done) == 2
     assert int(state.taken) == 2 and jnp.isfinite(state.loss)
     changed = jax.tree.map(lambda one, other: (one != other).any(), first, state.variables)
     assert jax.tree.all(changed)

@@ -82,7 +82,8 @@ def evaluate(
     batch = min(BATCH, count)
     keys = None if key is None else draws.split(key, -(-count // batch))
     if task.mesh is not None:
-        chips = jax.tree.map(lambda leaf: leaf[None], chip)
+        # On the host, from which devices are given theirs: there are as many calls as leaves.
+        chips = jax.tree.map(lambda leaf: leaf[None], jax.device_get(chip))
         each = None if keys is None else keys[None]
         return _result(
             next(_over_devices(task, task.mesh, variables, samples, chips, each, 1, on)), count

@@ -129,7 +129,7 @@ def train(
     samples = len(training.y)
     per_epoch, total = steps_per_epoch(phase, samples), total_steps(phase, samples)
     progress = _placed(task, phase, start, samples)
-    chip, key = everywhere(task.mesh, (chip, key))
+    chip, key, count = everywhere(task.mesh, (chip, key, jnp.int32(progress.step)))
     step = compiled_step(task, phase, progress.state, training, chip, key)
     require_finite = partial(_require_finite, task, phase, step, training, chip, key)
     end_epoch = partial(_end_epoch, task, phase, number, samples, validation, chip, key)
@@ -140,7 +140,7 @@ def train(
         given = dealing.of_epoch(task, phase, training, order)
         # The steps; the host runs ahead of the device, and looks now and then at what it does.
         for done in range(progress.step, min(epoch * per_epoch, total)):
-            state = step.call(progress.state, given, order, done, chip, key)
+            state, count = step.call(progress.state, given, order, count, chip, key)
             seconds = time.perf_counter() - begun
             progress = replace(progress, state=state, step=done + 1, seconds=seconds)
             on_step(progress)

@@ -88,10 +88,11 @@ def epoch_order(key: jax.Array, epoch: int, samples: int) -> jax.Array:
 def compiled_step(
     task: Task, phase: Phase, state: State, training: Samples, chip: Chip, key: jax.Array
 ) -> Compiled:
-    """Returns the compiled step: `step(state, training, order, done, chip, key) -> state`.
+    """Returns the compiled step: `step(state, training, order, done, chip, key) -> state, done`.
 
-    Of it, `done` is the number of the phase's steps before this one, `order` the epoch's, and the
-    key that of the phase.
+    Of it, `done` is the number of the phase's steps before this one, then of those after it, on the
+    devices, as each number from the host would wait for them; `order` is the epoch's, and the key
+    that of the phase.
 
     Args:
         task, phase: network, settings, execution, optimiser.
@@ -101,7 +102,8 @@ def compiled_step(
     """
     whole = task.network.across_samples or task.objective.rate > 0
     order = jax.ShapeDtypeStruct(training.y.shape, jnp.int32)
-    arguments = state, dealing.shapes(task, phase, training), order, 0, chip, key
+    done = jax.ShapeDtypeStruct((), jnp.int32)
+    arguments = state, dealing.shapes(task, phase, training), order, done, chip, key
     batch, each = batch_of(phase, len(training.y)), PartitionSpec()
     if task.mesh is not None and task.cuts_batches:
         batch = part_size(batch, size(task.mesh, *SAMPLES))
@@ -264,7 +266,7 @@ def _drawn(
     return stored(task.encode(x)), y, chip_of, k_noise if phase.noise else None
 
 
-def _step_of(task: Task, phase: Phase, tile: int) -> Callable[..., State]:
+def _step_of(task: Task, phase: Phase, tile: int) -> Callable[..., tuple[State, jax.Array]]:
     return partial(_step, task, phase, tile)
 
 
@@ -278,7 +280,7 @@ def _step(
     done: jax.Array,
     chip: Chip,
     key: jax.Array,
-) -> State:
+) -> tuple[State, jax.Array]:
     """Takes a step; one that is not finite changes nothing but is not counted.
 
     Unless such steps are skipped, no later step changes anything either: the host looks only now
@@ -297,7 +299,7 @@ def _step(
         state.correct + correct,
         state.taken + 1,
     )
-    return jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state)
+    return jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state), done + 1
 
 
 def _loss(
