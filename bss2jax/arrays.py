@@ -34,7 +34,7 @@ def floats(given: Any, name: str = "values", axes: int = 0) -> jax.Array:
 
     Args:
         given: an array `[...]` of any number type, or a nested sequence of numbers.
-        name: by which an error calls it.
+        name: the name by which an error calls it.
         axes: how many it has at least.
 
     Raises:
@@ -66,7 +66,7 @@ def wholes(given: Any, name: str = "values") -> jax.Array:
 
     Args:
         given: an array `[...]` of whole numbers of any type, or a nested sequence of them.
-        name: by which an error calls it.
+        name: the name by which an error calls it.
 
     Raises:
         ValueError: it holds no whole numbers.
@@ -92,7 +92,7 @@ def count(name: str, value: Any, least: int = 1) -> int:
     """Returns an integer of Python, NumPy or JAX as one of Python's.
 
     Args:
-        name: by which an error calls it.
+        name: the name by which an error calls it.
         value: the integer.
         least: the lowest that makes sense.
 
@@ -112,9 +112,9 @@ def positive(name: str, value: Any, unit: str = "a number") -> float:
     """Returns a finite number > 0 of Python, NumPy or JAX as one of Python's.
 
     Args:
-        name: by which an error calls it.
+        name: the name by which an error calls it.
         value: the number.
-        unit: of it, for the error.
+        unit: the unit of the value, for the error.
 
     Raises:
         ValueError: it is none, or not finite and > 0.

@@ -97,7 +97,7 @@ def steps_of(config: PlasticConfig, seconds: float, name: str) -> int:
     """Returns a time of a config in steps.
 
     Args:
-        config: whose dt applies.
+        config: the config whose dt applies.
         seconds: the time, s.
         name: its key.
 

@@ -57,7 +57,7 @@ def own_code(place: str) -> Iterator[None]:
     """Runs a user's own code, with the current directory to import from.
 
     Args:
-        place: where the code is, for the message.
+        place: the place where the code is, for the message.
 
     Raises:
         ValueError: the code raised something; says what, in which file and line.

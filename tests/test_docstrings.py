@@ -14,6 +14,8 @@ ARRAY = re.compile(r"\b(jax\.Array|np\.ndarray|npt\.ArrayLike)\b")
 SHAPE = re.compile(r"`\[[^`\]]*\]`|\b(scalars?|any shape)\b")
 # One docstring may leave shapes and arguments to another.
 REFERS = re.compile(r"\b(as|see|of|for|than|like|what|and|from) `[\w.]+`|as the attributes of")
+# An entry that only its name makes a phrase: "path: of the file".
+REST = re.compile(r"^ +(\*{0,2}\w+): (of|whose|to|from|by which) ", re.M)
 STANDARD = {"self", "cls", "chip", "key", "keys", "substrate"}  # mean the same everywhere
 
 
@@ -31,7 +33,11 @@ def functions(tree):
 
 
 def complaints(source):
-    for function, text, above in functions(ast.parse(source)):
+    for node in ast.walk(tree := ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            for name, word in REST.findall(ast.get_docstring(node) or ""):
+                yield f"{node.name}: {name}: what {word} ...? an entry is a noun phrase"
+    for function, text, above in functions(tree):
         arguments = [*function.args.args, *function.args.kwonlyargs]
         others = [a for a in arguments if a.arg not in STANDARD]
         if not text or REFERS.search(text):

@@ -26,7 +26,7 @@ class Offsets:
     """What a calibration of offsets did.
 
     Attributes:
-        drivers: with their trims set.
+        drivers: the drivers with their trims set.
         codes: `[K]` of the trims.
         before, after: `[K]` first amplitudes as measured, LSB.
     """
@@ -51,7 +51,8 @@ def calibrate_offsets(drivers: ShortTerm, key: jax.Array, *, blocks: int = 4) ->
     Args:
         drivers: as they were drawn: see `drivers_of`.
         key: decides the trial noise.
-        blocks: whose drivers share a block of analog cells: even and odd ones of each hemisphere.
+        blocks: the blocks whose drivers share a block of analog cells: even and odd ones of each
+            hemisphere.
 
     Raises:
         ValueError: offsets are not `[K]`, or do not fall into blocks.

@@ -192,7 +192,7 @@ class Quantity:
 
     Attributes:
         meaning: what it is, in a few words.
-        site: where it is on the chip.
+        site: the place where it is on the chip.
         kind: what kind of number it is, with its unit.
         spread: the field of `Mismatch` that says how far it spreads; by default of the same name.
         shift: the field of `Mismatch` that moves it everywhere, "" where there is none.
@@ -255,7 +255,7 @@ class Spread:
 
     Attributes:
         uncalibrated: its value for a chip whose analog cells are all set alike.
-        source: where its values come from.
+        source: the place where its values come from.
         meaning, unit: what it is, where it is not the spread of one quantity.
         least, most: its range.
         config: table and key of a config; by default of the same name in `[mismatch]`.
@@ -322,7 +322,7 @@ def quantity(meaning: str, site: Site, kind: Kind, **more: Any) -> Any:
 
     Args:
         meaning: what the quantity is, in a few words.
-        site: where it is on the chip.
+        site: the place where it is on the chip.
         kind: what kind of number it is.
         **more: other attributes of the `Quantity`.
     """

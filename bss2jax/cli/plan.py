@@ -74,7 +74,7 @@ def describe_mapping(mapping: "Mapping", stages: int) -> str:
     """Returns what a network takes on a system, as text.
 
     Args:
-        mapping: of its populations.
+        mapping: the mapping of its populations.
         stages: populations that spikes pass one after the other.
 
     Raises:

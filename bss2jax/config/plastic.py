@@ -64,13 +64,13 @@ class Synapses(Checked):
 
     Attributes:
         recurrent: whether spikes return to the population.
-        delay: of spikes within the population, s; of others it only groups steps.
+        delay: the delay of spikes within the population, s; of others it only groups steps.
         inhibitory: share of the inputs, and of the neurons, whose rows inhibit: the last of them.
         pairs: whether each input has two rows, one that excites and one that inhibits.
         wired, wired_recurrent: the chance of a synapse from an input, and from a neuron.
         weight, weight_recurrent: initial weight of inputs, and of neurons, LSB.
         scale: LSB of a weight per unit of potential.
-        inhibitory_strength: of inhibitory synapses over excitatory ones.
+        inhibitory_strength: the strength of inhibitory synapses over that of excitatory ones.
         offset, offset_inhibitory: what a spike adds beside the weight, LSB.
         offset_std: its spread from neuron to neuron, LSB.
         whole: whether weights are whole numbers, as on the chip.
@@ -117,7 +117,7 @@ class PoissonInput(Checked):
 
     Attributes:
         sources: how many, a row each, or two where rows are pairs.
-        rate: of each, 1/s.
+        rate: the rate of each, 1/s.
     """
 
     kind: Literal["poisson"] = "poisson"
@@ -134,7 +134,7 @@ class PongGame(Checked):
         interval: s between two spikes of the ball's own row.
         beside: share of its rate that rows have at a distance of 0, 1 ...
         noise: s between two spikes of the noise row; 0: it is silent.
-        rewards: of a spike at a distance of 0, 1 ...; further away it is -1.
+        rewards: the rewards of a spike at a distance of 0, 1 ...; further away it is -1.
     """
 
     kind: Literal["pong"] = "pong"

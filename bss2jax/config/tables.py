@@ -244,7 +244,7 @@ def write_spreads(config: Any) -> None:
     """Writes out what a config leaves to its preset, so that it says all of it.
 
     Args:
-        config: with the tables `mismatch` and `noise`.
+        config: the config with the tables `mismatch` and `noise`.
     """
     preset = getattr(Mismatch, config.mismatch.preset)()
     for name, spread in SPREADS.items():

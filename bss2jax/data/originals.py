@@ -23,7 +23,7 @@ class Original:
         sha256: hex digest of the content.
         repacks: digests of other archives of the same data, which are as good where they are found;
             a download is always the original.
-        unpacked: of a gzip file, the digest of what it holds: then a file that is unpacked, or
+        unpacked: the digest of what a gzip file holds: then a file that is unpacked, or
             compressed anew, is as good.
         elsewhere: other places below the data directory, where other libraries put the file.
     """

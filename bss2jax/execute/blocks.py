@@ -83,8 +83,9 @@ def run(
         grid: how the weight is cut.
         x: `[M, K]` inputs.
         weights: `[R // 2, rows, N]` the row blocks, as they stand on the arrays.
-        tables: where each block is; None for the published order on one chip.
-        chip: whose columns read out, or chips with their number in front; None for a perfect one.
+        tables: tables that say where each block is; None for the published order on one chip.
+        chip: the chip whose columns read out, or chips with their number in front; None for a
+            perfect one.
         key: the random key for the noise, or None.
         numbers: `[M]` uint32, by which the rows of x are given their noise.
 

@@ -17,7 +17,7 @@ def values(
 
     Args:
         given: any array `[...]`, or nested sequence of numbers.
-        name: by which an error calls it.
+        name: the name by which an error calls it.
         low, high: the codes that there are.
         advice: what else helps, for the error.
         clipped: whether values without a code are let through, to be clipped and counted.

@@ -36,7 +36,7 @@ class Block:
         number: `[n]` of the neurons within the population.
         unit, recurrent_unit: software units of an LSB, of all neurons or `[n]` of these; None
             without codes.
-        drivers: of recurrent synapses, as in `population`.
+        drivers: the drivers of recurrent synapses, as in `population`.
     """
 
     w: jax.Array

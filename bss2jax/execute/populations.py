@@ -85,7 +85,7 @@ def population(
         key: the random key for trial noise. None: no noise.
         recurrent: `[N, N]` weights within the population.
         recurrent_drivers: short-term plasticity of what these are sent; None: pulses are alike.
-        delays: of the links between chips, for what is sent, then a raster, and for `recurrent`.
+        delays: those of links between chips, for what is sent, then a raster, and for `recurrent`.
         codes: what synapses hold; None for plain simulation, with float weights.
         gradient: rule of the backward pass.
         observe: what else to record, of `membrane` and `count`.

@@ -55,16 +55,16 @@ def matmul(
         x: `[B, ..., K]` activations 0..31, rounded half to even.
         w: `[K, N]` weights -63..63, rounded half to even; or `Programmed` by `program`, which has
             no gradient and cannot be averaged.
-        chip: whose fixed pattern applies; None for a perfect chip, at the least cost. With `place`
-            also a stack of chips, their number in front.
+        chip: the chip whose fixed pattern applies; None for a perfect chip, at the least cost. With
+            `place` also a stack of chips, their number in front.
         key: the random key for trial noise. None: no noise, and no random numbers in the graph.
         sample: number of the first sample of x, by which noise is drawn.
         num_sends: times each input is sent; multiplies the gain.
         avg: neighbouring columns that carry the same weights and whose mean is taken.
         mask_saturated: let no gradient through a readout or a sum that was clipped.
         observe: also return what saturated.
-        place: where the blocks are, from a plan, or as `[R, C]` numbers of the chip and the array
-            of each block; by default in the published order on one chip.
+        place: the place where the blocks are, from a plan, or as `[R, C]` numbers of the chip and
+            the array of each block; by default in the published order on one chip.
         substrate: the chip's numbers.
 
     Returns:
@@ -100,7 +100,8 @@ def program(
     Args:
         w: `[K, N]` weights -63..63.
         chip: the chip, or chips, that `matmul` will be given, or None.
-        place: where the blocks are, from a plan; by default in the published order on one chip.
+        place: the place where the blocks are, from a plan; by default in the published order on one
+            chip.
         substrate: the chip's numbers.
 
     Raises:

@@ -93,7 +93,7 @@ def strengthened(codes: Stripes, chips: Chip, grid: Grid, tables: Tables | None)
         codes: `[R // 2, rows, N]`.
         chips: the chips with their number in front.
         grid: the grid of the weight.
-        tables: where each block is, or None.
+        tables: tables that say where each block is, or None.
     """
     rows = grid.block_shape[0]
     strength = chips.synapse_gain[..., :rows, :] * chips.driver_gain[:, :, None, :rows, None]
@@ -133,7 +133,7 @@ def lay_out(pattern: jax.Array, grid: Grid, tables: Tables | None) -> Stripes:
     Args:
         pattern: `[K, H, ..., C]` of K chips with H arrays.
         grid: the grid of the weight.
-        tables: where each block is; None for the published order on chip 0.
+        tables: tables that say where each block is; None for the published order on chip 0.
 
     Returns:
         `[R // 2, ..., N]` by parity, or `[1, ..., N]` where all row blocks of a parity are alike.

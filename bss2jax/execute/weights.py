@@ -92,7 +92,7 @@ class Programmed:
 
     Attributes:
         weights: `[R // 2, rows, N]` row blocks by parity; the last one has only the rows it uses.
-        tables: where each block is; None for the published order on one chip.
+        tables: tables that say where each block is; None for the published order on one chip.
         inputs: K, rows of the weight.
     """
 
@@ -141,7 +141,7 @@ class Floats:
 
     Attributes:
         matrix: `[K, N]` float32.
-        place: where its blocks are.
+        place: the place where its blocks are.
     """
 
     matrix: jax.Array
@@ -178,7 +178,7 @@ def floats(w: Any, place: Place, substrate: Substrate, *, clipped: bool = False)
 
     Args:
         w: any array or nested sequence of numbers.
-        place: where its blocks are.
+        place: the place where its blocks are.
         substrate: the substrate whose synapses hold it.
         clipped: whether values that no synapse holds are let through, to be counted.
 

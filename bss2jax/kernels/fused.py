@@ -96,7 +96,7 @@ class _Traced:
         within: equations of a step.
         known: variables that the steps take from what was computed before.
         carried, kept: variables of the next carry, and of what a step makes.
-        tree: of what a step makes.
+        tree: the tree of what a step makes.
         whole: whether all that a step makes depends on its elements, and so is of their shape.
     """
 

@@ -24,7 +24,7 @@ def alike(*trees: Any) -> Any:
     So what is the same on all devices, such as weights, has the sum of their gradients.
 
     Args:
-        trees: of arrays of any shape.
+        trees: trees of arrays of any shape.
     """
     leaves = jax.tree.leaves(trees)
     axes = frozenset().union(*map(_varying, leaves))
@@ -42,7 +42,7 @@ def over_mesh(function: Callable[..., Any], out: Any, *args: Any) -> Any:
     """Calls a function; on a mesh of explicit axes the compiler places what is inside of it.
 
     Args:
-        function: of arrays.
+        function: a function of arrays.
         out: `PartitionSpec` of its results, or a tree of them.
         args: arrays of any shape, or trees of them.
     """
@@ -56,7 +56,7 @@ def axes_of(array: Any, *numbers: int) -> PartitionSpec:
 
     Args:
         array: what may be spread.
-        numbers: of its axes.
+        numbers: the numbers of its axes.
     """
     if not jax.sharding.get_abstract_mesh().explicit_axes:
         return PartitionSpec()
@@ -130,7 +130,7 @@ def shared(tree: Any) -> Any:
     same on all devices of an axis of pieces.
 
     Args:
-        tree: of float arrays, the same on all devices.
+        tree: the tree of float arrays, the same on all devices.
     """
     return tree
 
@@ -147,7 +147,7 @@ def parted(tree: Any) -> Any:
     whole batch.
 
     Args:
-        tree: of float arrays, the same on all devices.
+        tree: the tree of float arrays, the same on all devices.
     """
     return tree
 
@@ -190,7 +190,7 @@ def gathered(array: jax.Array, axis: int, size: int) -> jax.Array:
     """Joins what each piece made; backwards a device takes what is of its own.
 
     Args:
-        array: of any shape, of as many entries along an axis on each device.
+        array: the array of any shape, of as many entries along an axis on each device.
         axis: along which they stand.
         size: how many there are of all devices; what is beyond filled the last ones up.
     """

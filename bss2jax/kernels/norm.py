@@ -38,7 +38,7 @@ def moments(x: jax.Array, axes: tuple[str, ...] = ()) -> Moments:
 
     Args:
         x: what is looked at.
-        axes: of the mesh whose devices have as many samples more, within `jax.shard_map`.
+        axes: the axes of the mesh whose devices have as many samples more, within `jax.shard_map`.
     """
     x, over = x.astype(jnp.float32), tuple(range(x.ndim - 1))
     mean = _over_devices(x.mean(axis=over), axes)

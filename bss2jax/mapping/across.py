@@ -24,10 +24,10 @@ def plan_across(
     """Plans populations in one configuration, each neuron on its own chip.
 
     Args:
-        names: of the layers on the chips, in the order in which they run.
-        demands: of the same layers.
+        names: the names of the layers on the chips, in the order in which they run.
+        demands: the demands of the same layers.
         chips: `[N]` chip of each neuron, for each layer.
-        system: whose chips they are.
+        system: the system whose chips they are.
         seconds: time axis.
         tree: the parameter tree.
 
@@ -75,7 +75,7 @@ def one_by_one(plan: Plan) -> Plan:
     """Returns the same pieces on the same chips, one chip after the other: for comparison.
 
     Args:
-        plan: of populations on a system.
+        plan: the plan of populations on a system.
     """
     table = plan.table.copy()
     stage = table[:, LAYER] * plan.chips + table[:, pieces.CHIP]

@@ -132,7 +132,7 @@ def balanced(application: Application, tiles: Tiles, count: int | None = None) -
     Args:
         application: the application.
         tiles: what it is bound to.
-        count: of the tiles that are used; by default all.
+        count: the number of the tiles that are used; by default all.
     """
     times = application.graph.times
     heap = [(0.0, k) for k in range(tiles.count if count is None else count)]

@@ -28,8 +28,8 @@ class Wires:
     """Resistance of the wires between two neighbouring cells.
 
     Attributes:
-        row: of a word line, ohm.
-        column: of a bit line, ohm.
+        row: resistance of a word line, ohm.
+        column: resistance of a bit line, ohm.
     """
 
     row: float = 1.0

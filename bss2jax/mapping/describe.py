@@ -42,7 +42,8 @@ def describe_devices(plan: Plan, devices: int) -> str:
 
     Args:
         plan: the plan.
-        devices: that pieces are spread over; the last ones of a layer may have fewer, or none.
+        devices: the devices that pieces are spread over; the last ones of a layer may have fewer,
+            or none.
     """
     rows = []
     for name, demand in zip(plan.names, plan.demands):

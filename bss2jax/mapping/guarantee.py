@@ -73,8 +73,8 @@ def application_of(mapping: Mapping, names: Sequence[str] = (), samples: int = 1
 
     Args:
         mapping: the mapping.
-        names: of its populations; by default by number.
-        samples: of an iteration.
+        names: the names of its populations; by default by number.
+        samples: the samples of an iteration.
     """
     load, system, k = mapping.workload, mapping.system, len(mapping.place)
     flow, rates = mapping.flow * samples, load.rates * samples
@@ -110,7 +110,7 @@ def application_of_plan(plan: Plan, samples: int = 1) -> Application:
 
     Args:
         plan: the plan of a network.
-        samples: of an iteration.
+        samples: the samples of an iteration.
     """
     times, names = np.array(estimate(plan).configurations), [""] * plan.configurations
     at = [np.unique(plan.rows(i)[:, CONFIGURATION]) for i in range(len(plan.names))]
@@ -141,7 +141,7 @@ def guarantee(application: Application, tiles: Tiles, samples: int = 1) -> Guara
     Args:
         application: the application.
         tiles: what it is bound to.
-        samples: of an iteration.
+        samples: the samples of an iteration.
     """
     return Guarantee(search(application, tiles), samples)
 
@@ -151,7 +151,7 @@ def of_mapping(mapping: Mapping, names: Sequence[str] = (), batch: int = 1) -> l
 
     Args:
         mapping: the mapping of a workload.
-        names: of its populations; by default by number.
+        names: the names of its populations; by default by number.
         batch: samples with the same weights, of chips whose neurons run in real time.
 
     Returns:

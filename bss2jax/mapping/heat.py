@@ -30,7 +30,7 @@ class Thermal:
     """Thermal conductances of an array.
 
     Attributes:
-        vertical: from a cell to ambient, W/K.
+        vertical: conductance from a cell to ambient, W/K.
         lateral: between neighbouring cells, W/K; heat reaches sqrt(lateral / vertical) cells.
         ambient: ambient temperature, K.
     """
@@ -56,7 +56,7 @@ class Leakage:
     """What leaks into each cell.
 
     Attributes:
-        power: of a cell at the reference temperature, W.
+        power: the power of a cell at the reference temperature, W.
         reference: K.
         alpha: growth, 1/K.
     """

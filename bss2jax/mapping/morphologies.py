@@ -29,7 +29,7 @@ class Layout:
     """The circuits of one neuron, from column 0 on.
 
     Attributes:
-        morphology: whose lay-out it is.
+        morphology: the morphology whose lay-out it is.
         rows: rows of circuits that it takes, 1 or 2.
         width: columns that it takes.
         circuits: (row, column) of the circuits of each compartment, as `wire` takes them.

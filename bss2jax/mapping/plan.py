@@ -66,7 +66,8 @@ class Plan(Shown):
         seconds: time axis of spiking layers.
         substrate: the substrate whose sizes and times apply.
         tree: the parameter tree, for `split` and `merge`; None without one.
-        system: whose chips they are, with links that delay spikes; None of chips without links.
+        system: the system whose chips they are, with links that delay spikes; None of chips without
+            links.
 
     Raises:
         ValueError: two pieces have the same place at the same time.
@@ -145,7 +146,7 @@ class Plan(Shown):
         """Returns the steps by which links delay spikes from chip to chip, `[chips, chips]` int32.
 
         Args:
-            dt: of a step, s.
+            dt: the length of a step, s.
 
         Returns:
             Latencies in steps, rounded half up; None of chips without links.

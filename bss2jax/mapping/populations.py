@@ -217,8 +217,8 @@ class PopulationDemand:
         parts: the least number of configurations that the positions are cut into, where the input
             of one would be too dense.
         input_events: the most events that one configuration is sent in a sample, None if not known.
-        density: of the network's input, the most entries of its raster that are spikes, None if not
-            known or not the first layer.
+        density: the density of the network's input, the most entries of its raster that are spikes,
+            None if not known or not the first layer.
         event_driven: whether the simulation multiplies that input event by event.
     """
 

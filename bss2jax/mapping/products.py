@@ -281,7 +281,7 @@ class ProductDemand:
         Args:
             row: `[11]` the piece.
             circuits: `[m, 2]` of the plan, of no meaning to products.
-            substrate: without a meaning here either, as the piece names its array.
+            substrate: a substrate that is not used, as the piece names its array.
 
         Returns:
             Its array, column 0 and `[columns]` rows in use.

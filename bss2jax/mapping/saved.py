@@ -17,7 +17,7 @@ class Saved:
     """What a plan's file says.
 
     Attributes:
-        system: whose chips they are.
+        system: the system whose chips they are.
         workload: digest of the spike graph that was mapped.
         chip: `[n]` chip of each neuron, population after population.
     """
@@ -30,8 +30,8 @@ class Saved:
         """Refuses to be the plan of another network.
 
         Args:
-            workload: of the network.
-            path: of the file, for the message.
+            workload: the workload of the network.
+            path: the path of the file, for the message.
 
         Raises:
             ValueError: it is.
@@ -49,7 +49,7 @@ def save(path: str | Path, saved: Saved) -> None:
     """Writes a plan's file: chips as runs of [chip, neurons].
 
     Args:
-        path: of the file.
+        path: the path of the file.
         saved: what it says.
     """
     starts = np.flatnonzero(np.diff(saved.chip, prepend=-1))
@@ -64,7 +64,7 @@ def load(path: str | Path) -> Saved:
     """Reads a plan's file.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Raises:
         ValueError: it cannot be read, or is none.

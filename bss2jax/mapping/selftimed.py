@@ -43,8 +43,8 @@ def execute(
     Args:
         bound: the application on its tiles.
         iterations: how many.
-        draw: of an iteration's number and the longest times of actors and connections, the times
-            that these take, `[n + c]`; by default the longest.
+        draw: a function of an iteration's number and the longest times of actors and connections:
+            the times that these take, `[n + c]`; by default the longest.
         phases: `[k]` when the slice of each tile begins, s; by default 0.
 
     Raises:

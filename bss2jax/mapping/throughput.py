@@ -18,10 +18,10 @@ class Throughput:
     """What a sample takes with so many chips.
 
     Attributes:
-        chips: that work at once.
+        chips: the chips that work at once.
         rounds: one after the other, of a sample.
         seconds: chip time of a sample.
-        joules: of chips and of links.
+        joules: the energy of chips and of links.
     """
 
     chips: int
@@ -34,10 +34,10 @@ def throughput(mapping: Mapping, chips: int, *, stages: int, substrate: Substrat
     """Returns what a sample takes on some of the chips that a mapping has.
 
     Args:
-        mapping: of a network's populations.
-        chips: that there are, from 1 on.
+        mapping: the mapping of a network's populations.
+        chips: the chips that there are, from 1 on.
         stages: populations that spikes pass one after the other.
-        substrate: whose times and power apply.
+        substrate: the substrate whose times and power apply.
     """
     load = len(mapping.place)
     rounds = -(-load // chips)
@@ -69,7 +69,7 @@ def tree(mapping: Mapping, *, stages: int) -> dict[str, Any]:
     """Returns what a network takes on a system, as nested dicts that JSON can hold.
 
     Args:
-        mapping: of its populations.
+        mapping: the mapping of its populations.
         stages: populations that spikes pass one after the other.
     """
     system, used, carried = mapping.system, len(mapping.place), loads(mapping)
@@ -96,7 +96,7 @@ def describe_system(mapping: Mapping, *, stages: int) -> str:
     """Returns what a network takes on a system, as text.
 
     Args:
-        mapping: of its populations.
+        mapping: the mapping of its populations.
         stages: populations that spikes pass one after the other.
     """
     of = tree(mapping, stages=stages)

@@ -72,9 +72,9 @@ def poisson(workload: Workload, seconds: float, seed: int = 0) -> tuple[np.ndarr
     """Draws spikes of all neurons at their rates.
 
     Args:
-        workload: whose rates they are, a sample.
+        workload: the workload whose rates they are, a sample.
         seconds: how long; the workload says how long a sample is.
-        seed: of the draw.
+        seed: the seed of the draw.
 
     Returns:
         Times `[e]`, s, in order, and neurons `[e]`.
@@ -159,7 +159,7 @@ def simulate(mapping: Mapping, times: np.ndarray, neurons: np.ndarray) -> Traffi
     """Sends spikes through a system.
 
     Args:
-        mapping: of their neurons.
+        mapping: the mapping of their neurons.
         times: `[e]` of the spikes, s, in order.
         neurons: `[e]` that send them.
 

@@ -28,7 +28,7 @@ class Endurance:
     """Cycles to failure of cells.
 
     Attributes:
-        cycles: of the most durable ones; assumed.
+        cycles: the number of writes that the most durable cells last; assumed.
         span: how many times more they last than the least durable ones; assumed.
         warmest: by how much the hottest cell is warmer than ambient while it conducts, K; assumed.
         ambient: ambient temperature, K.

@@ -22,7 +22,7 @@ def populations(network: Network) -> list[tuple[Node, str | None]]:
     """Returns the populations of a network, and the one that each is sent spikes by.
 
     Args:
-        network: of spiking layers.
+        network: a network of spiking layers.
 
     Returns:
         Nodes in order, each with a name; None for what the host sends.
@@ -71,7 +71,7 @@ def workload_of(network: Network, rates: Mapping[str, np.ndarray] | None = None)
     """Returns the spike graph of the populations of a network; the host sends its inputs.
 
     Args:
-        network: of spiking layers.
+        network: a network of spiking layers.
         rates: `[N]` spikes a sample of each population, by name; those left out send none.
 
     Raises:
@@ -106,7 +106,7 @@ def rates_of(records: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, np.nda
     """Returns the spikes a sample of each population, `[N]` by name, as a network recorded them.
 
     Args:
-        records: of `Network.apply`.
+        records: the records of `Network.apply`.
     """
     return {
         name: np.asarray(record["spikes"]).mean(axis=0)
@@ -119,8 +119,8 @@ def on_system(network: Network, system: System, chip: np.ndarray) -> Network:
     """Returns a network that runs on the chips of a system at once.
 
     Args:
-        network: of spiking layers.
-        system: whose chips they are.
+        network: a network of spiking layers.
+        system: the system whose chips they are.
         chip: `[n]` chip of each neuron, population after population.
 
     Raises:
@@ -155,10 +155,10 @@ def specimens(
     Chip i of a system is drawn of the key folded with i, whatever the system's size.
 
     Args:
-        network: whose plan says how many there are.
-        key: of the fixed pattern.
-        spreads: of the quantities.
-        substrate: whose sizes they have.
+        network: a network whose plan says how many there are.
+        key: the random key of the fixed pattern.
+        spreads: the spreads of the quantities.
+        substrate: the substrate whose sizes they have.
     """
     if network.mapped is None:
         return sample_chip(key, spreads, substrate=substrate)
@@ -176,10 +176,10 @@ def deviations(
     constants and synaptic input (relative).
 
     Args:
-        key: of the fixed pattern, as of `specimens`.
-        spreads: of the quantities.
+        key: the random key of the fixed pattern, as of `specimens`.
+        spreads: the spreads of the quantities.
         chips: how many there are.
-        substrate: whose sizes they have.
+        substrate: the substrate whose sizes they have.
     """
 
     def one(number: jax.Array) -> jax.Array:

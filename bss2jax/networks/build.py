@@ -23,8 +23,8 @@ def build(
 
     Args:
         layers: the layers, each behind the one before it or behind its `inputs`.
-        shape: of one sample: `(features,)`, `(L, C)` or `(H, W, C)`, values of full scale 1; or
-            another signal, such as `Activations((784,))`.
+        shape: the shape of one sample: `(features,)`, `(L, C)` or `(H, W, C)`, values of full scale
+            1; or another signal, such as `Activations((784,))`.
         substrate: the chip's numbers; a signal knows its own.
         conversion: how a network of rates runs as spikes.
 

@@ -30,7 +30,7 @@ class Constants(Checked):
             `dirac`, an impulse of area w in seconds.
         reset: after a spike the membrane is at v_reset, `value`, or 0, `zero`, or lower by the
             threshold, `subtract`.
-        start: where membranes begin: `zero` or `leak`.
+        start: the potential at which membranes begin: `zero` or `leak`.
         unit: seconds of the graph's unit of time.
         speedup: factor by which the simulated neurons are faster than the graph's.
         tau_syn: synaptic time constant that neurons without synapses are given, s as simulated, so

@@ -135,7 +135,8 @@ class Twin:
             params: the parameters of the network of rates.
             x: `[B, *size]` values 0..1.
             chip: None for a perfect one, without noise.
-            key: of the membranes to begin with, and of the chip's noise; None: from reset, without.
+            key: the random key of the membranes to begin with, and of the chip's noise; None: from
+                reset, without.
             sample: number of the first sample.
 
         Returns:

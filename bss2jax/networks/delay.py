@@ -36,7 +36,7 @@ def short(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
     Args:
         key: the random key.
-        shape: of the numbers.
+        shape: the shape of the numbers.
     """
     return -0.5 + 0.125 * draws.normal(key, shape)
 

@@ -65,7 +65,8 @@ class Network(Shown):
         twin: what shows the spikes of a network of rates on `ideal` and `chip`, see
             `networks.conversion.Twin`; None for a network that runs there itself.
         mapped: a plan over the chips of a system, see `networks.across.on_system`; None: one chip.
-        senders: of each population of such a plan, the one that sends to it, or None for the host.
+        senders: the senders of each population of such a plan, the one that sends to it, or None
+            for the host.
     """
 
     input: Signal
@@ -201,7 +202,7 @@ class Network(Shown):
             sample: number of the batch's first sample, which noise depends on.
             on: an execution for all layers, or executions by layer name (others are `ideal`).
             training: whether dropout and training noise apply.
-            precision: of the factors of convolutions of spikes in training on `float`.
+            precision: the number type of convolutions of spikes in training on `float`.
             shown: outputs of layers that were measured, by name: forward they are taken for those
                 of the layer, backward the layer's own gradient applies.
             observe: what records hold besides: `output` of every layer, `spikes` of codes and

@@ -49,10 +49,13 @@ class How:
         training: whether dropout and training noise apply.
         before: the signals that the layer is given.
         after: the signal that it makes.
-        place: where the plan puts the layer on the chip; None for a layer that asks for nothing.
+        place: the place where the plan puts the layer on the chip; None for a layer that asks for
+            nothing.
         observe: what else records hold, of what `Network.apply` can be asked for.
-        delays: of the links between chips, for what a population is sent and within it; None: none.
-        precision: of the factors of convolutions in training on `float`, and of spikes.
+        delays: the delays of the links between chips, for what a population is sent and within it;
+            None: none.
+        precision: the precision of the factors of convolutions in training on `float`, and of
+            spikes.
     """
 
     chip: Chip | None
@@ -114,7 +117,7 @@ class Layer(Checked):
         """Returns the layers that a network has in its place; by default itself.
 
         Args:
-            name: of the last of them.
+            name: the name of the last of them.
             inputs: names of the layers that it stands behind.
             before: the signals of these.
 
@@ -281,8 +284,9 @@ def dropped(z: jax.Array, share: float, how: How) -> jax.Array:
 
     Args:
         z: `[..., *size]` spikes or rates.
-        share: of the neurons that are silenced, 0..1.
-        how: whose key draws them; without key or training none is silenced.
+        share: the share of the neurons that are silenced, 0..1.
+        how: how the layer is run, with the key that draws them; without key or training none is
+            silenced.
     """
     if not (how.training and share and how.key is not None):
         return z

@@ -222,7 +222,7 @@ class Population(Layer):
         """Returns the layer's neurons and synapses on their chips, by its place.
 
         Args:
-            how: whose chip and place apply.
+            how: how the layer is run, with the chip and the place that apply.
             inputs: K of dense synapses; None with receptive fields.
         """
         return gathered(how, inputs)
@@ -343,7 +343,7 @@ def gathered(how: How, inputs: int | None, recurrent: int = 0, **some: Any) -> O
     """Gathers a layer's neurons and synapses from the chip, by its place.
 
     Args:
-        how: whose chip and place apply.
+        how: how the layer is run, with the chip and the place that apply.
         inputs: K of dense synapses; None with receptive fields.
         recurrent: N of recurrent synapses; 0: none.
         some: which of them a neuron has, where that is not all: as `gather` takes it.

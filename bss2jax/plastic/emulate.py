@@ -101,7 +101,7 @@ def emulate(
         hybrid: the population.
         rule: what the processors do: see `Rule`.
         environment: what is sent, and what follows.
-        state: from `Hybrid.begin`, or of a run that goes on.
+        state: the state from `Hybrid.begin`, or of a run that goes on.
         key: the run's key, the same for all of its periods.
         periods: how many.
         watch: what is kept of each period.

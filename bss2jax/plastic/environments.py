@@ -25,7 +25,7 @@ class Poisson:
 
     Attributes:
         sources: how many.
-        rate: of each, 1/s.
+        rate: the rate of each, 1/s.
         steps: T of a period.
         dt: s a step.
     """
@@ -87,13 +87,13 @@ class Pong:
     rewarded by their distance from the ball.
 
     Attributes:
-        places: of the ball, rows, and neurons.
+        places: the number of places of the ball, of rows and of neurons.
         steps: T of a period.
         interval: steps between two spikes of the ball's own row.
         beside: share of its rate that rows have at a distance of 0, 1 ...
         noise: steps between two spikes of the noise row; 0: it is silent.
-        rewards: of a spike at a distance of 0, 1 ...; further away it is -1.
-        scale: by which the sum of rewards is divided.
+        rewards: the rewards of a spike at a distance of 0, 1 ...; further away it is -1.
+        scale: the number by which the sum of rewards is divided.
     """
 
     places: int

@@ -35,7 +35,8 @@ class Hybrid:
     Attributes:
         neuron: the neurons as they are on their circuits; parameters `[N]` or a number.
         signs: `[K]` +1 of rows that excite, -1 of those that inhibit.
-        strength: of the synapses over the nominal one, `[K, N]` or what broadcasts to it.
+        strength: the strength of the synapses over the nominal one, `[K, N]` or what broadcasts to
+            it.
         offset: what a spike adds beside the weight, LSB, `[K, N]` or what broadcasts to it.
         wired: `[K, N]` whether there is a synapse; None: all are there.
         sensors: their correlation sensors, parameters a number or `[2, K, N]`; None: not used.

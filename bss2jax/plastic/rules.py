@@ -202,7 +202,7 @@ class Drift(Checked):
 
     Attributes:
         towards: the value, LSB.
-        share: of the way that is gone in a period.
+        share: the share of the way that is gone in a period.
         arithmetic: `float`; or `chip`, whole weights, with random bytes that round what is less.
     """
 

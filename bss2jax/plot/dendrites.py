@@ -83,7 +83,7 @@ def compartments(
     Args:
         v: `[T, C]` membranes, in `unit`.
         spikes: `[T, C]`, not 0 where a compartment fires; or None.
-        names: of the compartments, the soma first; by default their numbers.
+        names: the names of the compartments, the soma first; by default their numbers.
         dt: s a step.
         unit: the membranes' unit.
         ax: the axes to draw on; by default new ones.
@@ -118,7 +118,7 @@ def attenuation(
 
     Args:
         peaks: `[C, C]` height at a compartment (column) of an input at another (row).
-        names: of the compartments; by default their numbers.
+        names: the names of the compartments; by default their numbers.
         ax: the axes to draw on; by default new ones.
 
     Raises:

@@ -59,9 +59,9 @@ def phase_plane(
 
     Args:
         neuron: `AdEx`, its parameters numbers.
-        current: that stays, a potential.
+        current: the current that stays, a potential.
         v, w: `[T]` a trajectory, or None.
-        unit: of potentials.
+        unit: the unit of potentials.
         ax: the axes to draw on; by default new ones.
 
     Returns:
@@ -104,7 +104,7 @@ def rate_curve(
         current: `[P]`, in `unit`.
         rate: `[P]` or `[P, N]` of one neuron or of many, Hz.
         formula: `[P]` Hz, or None.
-        unit: of the current.
+        unit: the unit of the current.
         ax: the axes to draw on; by default new ones.
     """
     current, rate = require_shape("current", current, "P"), require_shape("rate", rate, "P", "P N")

@@ -25,8 +25,8 @@ def link_loads(mapping: Mapping, *, ax: Any = None) -> Any:
     """Draws a system's chips, and its links as wide and as dark as the events that they carry.
 
     Args:
-        mapping: of a workload.
-        ax: to draw on; by default new axes.
+        mapping: the mapping of a workload.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: the chips where their topology has them.
@@ -65,8 +65,8 @@ def on_chips(mapping: Mapping, *, ax: Any = None) -> Any:
     """Draws how many neurons of each population are on each chip.
 
     Args:
-        mapping: of a workload.
-        ax: to draw on; by default new axes.
+        mapping: the mapping of a workload.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: chip against neurons, a colour a population.
@@ -91,8 +91,8 @@ def search_progress(values: Sequence[float], names: Sequence[str] = (), *, ax: A
 
     Args:
         values: the objective of each mapping that was tried, in order.
-        names: of these.
-        ax: to draw on; by default new axes.
+        names: the names of the values.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: mapping tried against objective.
@@ -115,9 +115,9 @@ def pareto_front(
 
     Args:
         values: `[n, 2]` of each mapping, smaller is better.
-        names: of the two objectives.
+        names: the names of the two objectives.
         chosen: the number of the mapping that is marked, or None.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: one objective against the other.
@@ -141,7 +141,7 @@ def cell_map(values: Any, label: str, *, logarithmic: bool = False, ax: Any = No
         values: `[N, M]` of the cells; drivers are left, senses below.
         label: the quantity, with its unit.
         logarithmic: whether the colours are.
-        ax: to draw on; by default new axes.
+        ax: the axes to draw on; by default new axes.
 
     Returns:
         The axes: column against row.

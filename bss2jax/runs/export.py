@@ -94,7 +94,7 @@ def export_nir(run: Run, path: str | Path, framework: str, like: str | None = No
     Args:
         run: the finished run.
         path: the file.
-        framework: whose habits it follows: see `networks.nir.write`.
+        framework: the framework whose habits it follows: see `networks.nir.write`.
         like: the file that it was read from; None for a network of one's own.
 
     Raises:

@@ -49,7 +49,7 @@ def made_up(imported: Imported, path: Path) -> str:
 
     Args:
         imported: the graph as layers.
-        path: of the config that they are for.
+        path: the path of the config that they are for.
 
     Raises:
         ConfigError: it cannot be written.
@@ -74,7 +74,7 @@ def config_of(imported: Imported, around: Around, name: str) -> Config:
     Args:
         imported: the graph as layers.
         around: samples and their code.
-        name: of the config; it starts from `NAME.npz` beside it.
+        name: the name of the config; it starts from `NAME.npz` beside it.
 
     Raises:
         ConfigError: the samples do not fit the graph.
@@ -115,8 +115,8 @@ def save(imported: Imported, config: Config, path: Path) -> None:
 
     Args:
         imported: the graph as layers.
-        config: of `config_of`.
-        path: of the config.
+        config: the config of `config_of`.
+        path: the path of the config.
 
     Raises:
         ConfigError: a file cannot be written.

@@ -50,7 +50,7 @@ def recalled(meta: dict[str, Any], begin: float) -> Past:
     """Returns the past of a run that goes on.
 
     Args:
-        meta: of a checkpoint.
+        meta: the head of a checkpoint.
         begin: when this process began.
     """
     rungs = meta["rungs"] and {name: Result(**rung) for name, rung in meta["rungs"].items()}

@@ -51,7 +51,7 @@ def train(
         config: the experiment.
         text: the text of its file, kept verbatim.
         signals: looked at between parts of the run; None: no signal is waited for.
-        window: where progress is said; None: the standard output.
+        window: the window where progress is said; None: the standard output.
 
     Returns:
         The run's directory, complete.
@@ -148,7 +148,7 @@ def measured(emulation: Emulation, seen: Any, done: int) -> dict[str, float]:
     """Returns the figures of some periods, by name: means over them.
 
     Args:
-        emulation: whose periods they are.
+        emulation: the emulation whose periods they are.
         seen: what was kept of them, with a leading axis of periods.
         done: periods that are done then.
     """
@@ -162,7 +162,7 @@ def snapshots(directory: RunDirectory) -> dict[int, np.ndarray]:
     """Returns the weights that a run has kept, `[K, N]` LSB, by period in order.
 
     Args:
-        directory: that of the run, finished or not.
+        directory: the directory of the run, finished or not.
 
     Raises:
         RunError: a file of them cannot be read.
@@ -257,7 +257,7 @@ def last_figures(directory: RunDirectory) -> dict[str, float]:
     """Returns the means of the figures of a run's last tenth, by name; none before the first.
 
     Args:
-        directory: that of the run.
+        directory: the directory of the run.
     """
     lines = directory.lines()
     tail = lines[-max(1, len(lines) // 10) :]

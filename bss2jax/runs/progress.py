@@ -108,7 +108,7 @@ class Reporter:
     Args:
         experiment: the experiment that is trained.
         number: the number of the phase, from 0 on.
-        window: where it is said.
+        window: the window where it is said.
     """
 
     def __init__(self, experiment: Experiment, number: int, window: Window) -> None:

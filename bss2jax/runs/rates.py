@@ -18,8 +18,9 @@ def recorded_rates(config: Config, samples: int = 200) -> dict[str, np.ndarray]:
     """Records the spikes a sample of a config's populations, on its training data.
 
     Args:
-        config: whose parameters are those of the run that it starts from, or as they are drawn.
-        samples: of the training set, the first ones.
+        config: the config whose parameters are those of the run that it starts from, or as they are
+            drawn.
+        samples: the samples of the training set, the first ones.
 
     Returns:
         `[N]` by the name of the population.
@@ -41,7 +42,7 @@ def spike_graph(config: Config, network: Network) -> tuple[Workload, str]:
     A silent network, as many are before they are trained, is taken to send a spike a neuron.
 
     Args:
-        config: of the network.
+        config: the config of the network.
         network: its own, on one chip or several.
 
     Raises:
@@ -61,7 +62,7 @@ def mapping_of(config: Config, network: Network) -> tuple[Mapping, str]:
     """Returns a network on its chips as a mapping, and a note on its rates.
 
     Args:
-        config: of the network.
+        config: the config of the network.
         network: on the chips of a system.
 
     Raises:

@@ -236,7 +236,7 @@ def train(
     Args:
         source: the name of a shipped config, the path of a TOML file, or a config that was read.
         dataset: data to use in place of those that the config names, of the same shapes.
-        window: where progress is said; None: the standard output.
+        window: the window where progress is said; None: the standard output.
         overrides: keys and values in place of the config's, as in `seed=1` or
             `**{"phases.0.epochs": 3}`.
 

@@ -58,7 +58,7 @@ def train(
         dataset: as in `prepare`.
         signals: looked at between steps; None: no signal is waited for.
         tensorboard: whether metrics are written as events too.
-        window: where progress is said; None: the standard output.
+        window: the window where progress is said; None: the standard output.
 
     Returns:
         The run's directory, complete.
@@ -295,8 +295,8 @@ class _Session:
         experiment: the experiment that it trains.
         directory: the directory that it writes.
         signals: the signals to stop at, or None.
-        board: where events go, or None.
-        window: where progress is said.
+        board: the board where events go, or None.
+        window: the window where progress is said.
     """
 
     experiment: Experiment

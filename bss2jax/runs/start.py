@@ -153,7 +153,7 @@ def changed_since(experiment: Experiment, before: dict[str, Any]) -> str | None:
     """Returns what has happened since to the run that this one starts from; None: nothing.
 
     Args:
-        experiment: of the run.
+        experiment: the experiment of the run.
         before: the run's environment as it was then.
     """
     known = before.get("sources", {}).get("start")

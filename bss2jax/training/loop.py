@@ -36,7 +36,7 @@ class Progress:
     Attributes:
         state: after the last step; the next step consumes it.
         best: what the network knew after the best epoch so far.
-        rank: of the best epoch, higher is better: validation accuracy and negative loss.
+        rank: the rank of the best epoch, higher is better: validation accuracy and negative loss.
         step, epoch: how many are done; an epoch is done when it has been evaluated.
         seconds: time spent in the epoch that is not done, s.
     """

@@ -18,7 +18,7 @@ class Part:
     Attributes:
         weight: `[b]` weights of its samples, of mean 1 over the whole batch, and 0 for a sample
             that fills the part up; None where all count alike.
-        axes: of the mesh whose devices have the other parts; () for none.
+        axes: the axes of the mesh whose devices have the other parts; () for none.
     """
 
     weight: jax.Array | None = None

@@ -46,7 +46,7 @@ def sums(
         samples: data, of which each device is given its batches.
         chips: the chips, their number in front; None where none is needed.
         keys: `[number, batches]`; None for no noise.
-        number: of chips.
+        number: the number of chips.
         batch: samples that share a key.
         of_tile: `of_tile(tile)` computes a batch in tiles of so many samples.
         static: hashable settings of `of_tile`, by which what is compiled is found again.

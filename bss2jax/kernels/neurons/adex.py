@@ -104,7 +104,7 @@ class AdEx(Neuron):
         dt: s a step.
         t_ref: refractory time, s; rounded to steps but with midpoint.
         integrator: `midpoint`, `euler` or `hxtorch`.
-        substeps: of midpoint in a step; None: as many as make them at most .05 us.
+        substeps: the sub-steps of `midpoint` in a step; None: as many as make them at most .05 us.
 
     Raises:
         ValueError: a setting is out of range, or one of the reversal potentials is missing.

@@ -69,8 +69,8 @@ class Compartments(Neuron):
     Attributes:
         cell: the neuron that each compartment is, such as `LIF`; parameters are a number, one a
             compartment `[C]`, or one of each `[N]`. It waits at no reset of its own.
-        tau_icc: of the conductances of all compartments but the first, s; `[C - 1]`, or
-            `[(C - 1) n]` where neurons differ.
+        tau_icc: the time constants of the conductances of all compartments but the first, s; `[C -
+            1]`, or `[(C - 1) n]` where neurons differ.
         parents: number of the parent of each compartment but the first.
         circuits: circuits of each compartment.
         spikes: whether each has a threshold.

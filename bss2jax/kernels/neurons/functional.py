@@ -230,8 +230,8 @@ def _aligned(params: Any, axes: int, **settings: Any) -> Any:
 
     Args:
         params: `LIFParams` or `LIParams`.
-        axes: of the current of a step.
-        settings: of the neuron.
+        axes: the axes of the current of a step.
+        settings: the settings of the neuron.
     """
     if not hasattr(params, "neuron"):
         raise ValueError(f"params: expected LIFParams or LIParams, got a {type(params).__name__}")

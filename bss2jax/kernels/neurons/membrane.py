@@ -20,7 +20,7 @@ def check_dynamics(neuron: Any, *times: str) -> None:
     """Refuses settings that no neuron can have, and makes dt Python's own.
 
     Args:
-        neuron: with dt, and perhaps an integrator.
+        neuron: the neuron with dt, and perhaps an integrator.
         times: names of its time constants, which are looked at where they are numbers.
 
     Raises:
@@ -44,7 +44,7 @@ def check_values(neuron: Any) -> None:
     """Refuses parameters that are known, that is outside jit, and no neuron can have.
 
     Args:
-        neuron: whose parameters are arrays.
+        neuron: the neuron whose parameters are arrays.
 
     Raises:
         ValueError: a time constant is not above 0, or below a step that it has to last.
@@ -122,7 +122,7 @@ def advance(
         neuron: the neuron with tau_mem, tau_syn, leak, groups, dt and integrator.
         v: `[..., N]` membrane.
         i: `[..., N]` current, `[..., G, N]` in groups.
-        current: of i's shape, what the synapses add.
+        current: the current of i's shape, what the synapses add.
     """
     keep_v, keep_i, gain = low_passes(neuron)
     later = settled(i * keep_i) + current
@@ -177,7 +177,7 @@ def drive_gradient(
         neuron: as in `advance`.
         du: `[..., N]` gradient of the membrane.
         di: gradient of the current after the step: what this returned for the step behind it.
-        passes: of `low_passes`.
+        passes: the passes of `low_passes`.
 
     Returns:
         Gradient of what the synapses add, and of the current after the step before.

@@ -65,8 +65,8 @@ def run(
 
     Args:
         neuron, drive, recurrent, trial, surrogate: as in `Neuron.sequence`.
-        keep: of the carry before the step (state, spikes of the step before, or None without
-            recurrence), the state before reset, and the spikes, None of integrators.
+        keep: what is kept of the carry before the step (state, spikes of the step before, or None
+            without recurrence), the state before reset, and the spikes, None of integrators.
     """
     like = first_step(drive)
 

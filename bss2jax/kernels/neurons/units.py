@@ -123,7 +123,8 @@ class AdExScale:
 
         Args:
             neuron: potentials in this scale, times in seconds.
-            capacitance: of the model, pF, which the chip's own time constant leaves open.
+            capacitance: the capacitance of the model, pF, which the chip's own time constant leaves
+                open.
         """
         ms = 1e3 * self.speedup
         conductance = capacitance / (neuron.tau_mem * ms)

@@ -84,7 +84,7 @@ class Weights:
     """Weights as synapses show them, one strength a synapse.
 
     Attributes:
-        lsb: of the shape of the weights, multiples of 2^-b LSB.
+        lsb: weights as synapses hold them, of the shape of the weights, multiples of 2^-b LSB.
         unit: software units of an LSB, `[]`, or `[..., N]` of each neuron.
     """
 

@@ -32,7 +32,7 @@ class Delays:
 
         Args:
             steps: the delay.
-            columns: of the weights: N, or 2 N of signs that are apart.
+            columns: the columns of the weights: N, or 2 N of signs that are apart.
         """
         delay = self.between[self.source][:, self.target]
         return jnp.tile((delay == steps).astype(jnp.float32), columns // len(self.target))
@@ -57,7 +57,7 @@ def delayed(sent: Sent, w: jax.Array, shown: Any, delays: Delays | None) -> jax.
         sent: what the inputs send; a raster where there are delays.
         w: `[K, N]` software units.
         shown: the same as the synapses have them; None for as they are.
-        delays: of the links; None for none.
+        delays: the delays of the links; None for none.
 
     Returns:
         `[T, B, N]` what the synapses add in each step.

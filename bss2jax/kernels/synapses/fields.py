@@ -23,7 +23,7 @@ class Fields:
     """What each position sees.
 
     Attributes:
-        seen: of `[T, B, P, K]`.
+        seen: what positions see, `[T, B, P, K]`.
     """
 
     seen: Seen

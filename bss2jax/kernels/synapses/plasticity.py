@@ -96,7 +96,7 @@ class ShortTerm:
         """Advances by one step; `partial(plasticity.step)` is a scan body.
 
         Args:
-            state: from `rest` or the step before.
+            state: the state from `rest` or the step before.
             z: `[..., K]` spikes, 0 or 1.
 
         Returns:
@@ -157,7 +157,7 @@ class DriverMismatch:
 
     Attributes:
         utilization, tau: standard deviations, relative.
-        offset: of the pulse, of its full length, before calibration.
+        offset: the offset of the pulse, of its full length, before calibration.
     """
 
     utilization: float = 0.10
@@ -178,7 +178,7 @@ def drivers_of(
         key: decides the specimen; that of the chip gives the drivers of that chip.
         plasticity: what they are set to, numbers or `[K]`.
         mismatch: the spreads.
-        substrate: whose array sizes the chip has.
+        substrate: the substrate whose array sizes the chip has.
     """
     shape = (substrate.hemispheres * substrate.rows,)
     key = draws.pinned(key)

@@ -111,7 +111,8 @@ class DelayedRecurrent:
     """Weights from a population to itself that links between chips delay: `z[t - 1 - d]`.
 
     Attributes:
-        w: of each delay `[N, N]` software units, zero where synapses have another delay.
+        w: the weights of each delay `[N, N]` software units, zero where synapses have another
+            delay.
         shown: the same as the synapses have them, each None for as they are.
         steps: the delays.
     """
@@ -214,7 +215,7 @@ class Plastic:
 
     Attributes:
         within: the synapses, which are given amplitudes in place of spikes.
-        drivers: of the neurons as sources; parameters are a number, or `[N]`.
+        drivers: the drivers of the neurons as sources; parameters are a number, or `[N]`.
     """
 
     linear: ClassVar[bool] = False
@@ -278,7 +279,7 @@ def within(w: jax.Array, shown: Any, delays: Delays | None) -> Recurrent | Delay
     Args:
         w: `[N, N]` software units.
         shown: the same as the synapses have them; None for as they are.
-        delays: of the links that they go over; None for none.
+        delays: the delays of the links that they go over; None for none.
     """
     if delays is None or delays.steps == (0,):
         return Recurrent(w, shown)

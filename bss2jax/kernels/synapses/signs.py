@@ -22,7 +22,7 @@ def held(
     """Returns weights, `[..., N]` or of both signs apart `[..., 2 N]`, and as synapses show them.
 
     Args:
-        w: of a population, or some of its neurons.
+        w: the weights of a population, or some of its neurons.
         unit: software units of an LSB, or None without codes.
         strength: makes the strengths of the synapses; None: all are nominal.
         positions: P of receptive fields, or None.

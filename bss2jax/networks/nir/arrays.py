@@ -27,8 +27,8 @@ def of_neurons(values: Any, shape: Shape) -> np.ndarray:
     """Returns constants of neurons, `[N]` float32, in the order of a layer.
 
     Args:
-        values: of the shape of the neurons, or one for all.
-        shape: of the neurons, channels first.
+        values: an array of the shape of the neurons, or one for all.
+        shape: the shape of the neurons, channels first.
 
     Raises:
         ValueError: values have another shape.
@@ -46,7 +46,7 @@ def to_neurons(values: Any, size: Shape) -> np.ndarray:
 
     Args:
         values: `[N]`, in the order of a layer.
-        size: of the neurons, channels last.
+        size: the size of the neurons, channels last.
     """
     return np.moveaxis(np.asarray(values).reshape(size), -1, 0)
 

@@ -21,9 +21,9 @@ class Convention:
     Attributes:
         spikes: what a spike is: see `networks.Constants`.
         reset: what a spike leaves: see `networks.Constants`.
-        unit: of the graph's times.
-        order: in which a step is computed: see `neurons.lif`.
-        start: where membranes begin: see `networks.Constants`.
+        unit: the unit of the graph's times.
+        order: the order in which a step is computed: see `neurons.lif`.
+        start: the potential at which membranes begin: see `networks.Constants`.
         ignored: constants that count as 1: see `networks.Constants`.
     """
 

@@ -14,7 +14,7 @@ def write_spikes(path: Any, spikes: Mapping[str, Any], dt: float) -> None:
     """Writes spikes on a grid of time.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         spikes: `[T, B, N]` of each node, by its name in the graph.
         dt: s of a step.
 
@@ -38,7 +38,7 @@ def read_spikes(path: Any, dt: float) -> dict[str, np.ndarray]:
     """Reads spikes, gridded or as events, of all nodes that have some.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         dt: s of a step; an event at t is in step floor(t / dt).
 
     Returns:

@@ -12,7 +12,7 @@ class Flat:
 
     Attributes:
         nodes: by name; those of a graph in it are `graph.node`.
-        edges: from name to name.
+        edges: the edges from name to name.
     """
 
     nodes: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +53,7 @@ def flat(graph: Any) -> Flat:
     """Returns a graph without graphs in it.
 
     Args:
-        graph: of NIR.
+        graph: a graph of NIR.
 
     Raises:
         ValueError: an edge's end is no node, or a graph within has not one input and one output.
@@ -95,7 +95,7 @@ def nested(nodes: dict[str, Any], edges: list[Edge], nir: Any) -> Any:
 
     Args:
         nodes: by name, with one `Input` and one `Output` on the outermost level.
-        edges: from name to name.
+        edges: the edges from name to name.
         nir: the module.
     """
     groups = dict.fromkeys(name.partition(".")[0] for name in nodes if "." in name)

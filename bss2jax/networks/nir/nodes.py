@@ -58,7 +58,7 @@ def weighted(node: Any, shape: Shape) -> tuple[dict[str, Any], dict[str, np.ndar
 
     Args:
         node: `Linear`, `Affine`, `Conv1d` or `Conv2d`.
-        shape: of what it is given.
+        shape: the shape of what it is given.
 
     Raises:
         ValueError: it does not fit, or no layer has such weights.
@@ -117,9 +117,9 @@ def neurons(
     """Returns the layer of neurons with the weights before them.
 
     Args:
-        name: of the layer.
+        name: the name of the layer.
         node: the neurons.
-        shape: of what is before the weights, or before the neurons without any.
+        shape: the shape of what is before the weights, or before the neurons without any.
         how: settings.
         weights: the node of their weights, `Scale` for one a neuron; None: each sees its own entry.
         recurrent: the node through which their spikes return to them.

@@ -37,7 +37,7 @@ class Imported:
 
     Attributes:
         layers: in the order in which they work; codes before and decoders behind are the user's.
-        size: of the spikes that it takes, channels last.
+        size: the size of the spikes that it takes, channels last.
         dt: s of a step, as simulated.
         params, state: of the layers, by name.
         graph: what was read.
@@ -94,11 +94,11 @@ def read(
         source: path of a file, or a `nir.NIRGraph`.
         dt: s of a step of the graph.
         convention: `norse`, `snntorch`, `sinabs`, `spyx`, `hxtorch`, `jaxsnn`, or a `Convention`.
-        unit: of the graph's times: `s`, `ms`, `us` or `steps`.
+        unit: the unit of the graph's times: `s`, `ms`, `us` or `steps`.
         spikes: `sample`, `jump` or `dirac`: see `networks.Constants`.
         reset: `value`, `zero` or `subtract`.
-        order: in which a step is computed: see `neurons.lif`.
-        start: where membranes begin, `zero` or `leak`.
+        order: the order in which a step is computed: see `neurons.lif`.
+        start: the potential at which membranes begin, `zero` or `leak`.
         speedup: factor by which the simulated neurons are to be faster, 1000 for a chip's.
         tau_syn: s as simulated, of synapses of neurons that have none in the graph: a chip's have.
         weight_scale: LSB of a weight of 1 on a chip; None: a layer's largest is the largest code.

@@ -73,10 +73,10 @@ def write(
     """Returns a network as a graph of NIR, and writes it.
 
     Args:
-        network: of spiking layers.
+        network: a network of spiking layers.
         params, state: what it has learned.
-        path: of the file; None writes none.
-        framework: whose habits layers are written for that were not read: see `read`.
+        path: the path of the file; None writes none.
+        framework: the framework whose habits layers are written for that were not read: see `read`.
         speedup: factor by which the graph's times are longer; None: 1, or what makes a step the
             framework's own.
         like: the graph that it was read from: arrays that are the same are taken from there, as
