@@ -7,8 +7,21 @@ from typing import TypeAlias
 
 _LEAST = 24  # columns that the last cell of a row has, however narrow a terminal is
 
+# Long headings, and where they may be broken.
+_BROKEN = {
+    "configurations": "configu- rations",
+    "population": "popu- lation",
+    "throughput": "through- put",
+    "utilisation": "utili- sation",
+}
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+    most: int | None = None,
+) -> str:
     """Returns rows of text as aligned columns under a header: numbers to the right, else left.
 
     Args:
@@ -16,8 +29,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
         rows: the cells of each row.
         width: columns of the terminal, within which a long last cell goes on below; by default it
             goes on and on.
+        most: columns beyond which headings of several words stand in several lines; by default none
+            do.
     """
-    lines = [header, *rows]
+    heads = [header]
+    if most is not None and sum(max(map(len, c)) + 2 for c in zip(header, *rows)) - 2 > most:
+        heads = _stacked(header, rows)
+    lines = [*heads, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     numbers = [
         all(row[i][:1].isdigit() or row[i] == "-" for row in rows) for i in range(len(header))
@@ -33,7 +51,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
         first = "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in cells).rstrip()
         return "\n".join([first, *(" " * before + part for part in more)])
 
-    return "\n".join([align(header), "  ".join("-" * w for w in widths), *map(align, rows)])
+    rule = "  ".join("-" * w for w in widths)
+    return "\n".join([*map(align, heads), rule, *map(align, rows)])
+
+
+def _stacked(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Headings in as many lines as keep columns narrow, the last words at the bottom."""
+    names = [_BROKEN.get(name, name) for name in header]
+    parts = [
+        textwrap.wrap(name, max(map(len, [*name.split(), *cells])), break_on_hyphens=False)
+        for name, *cells in zip(names, *rows)
+    ]
+    depth = max(map(len, parts))
+    return list(zip(*([""] * (depth - len(part)) + part for part in parts)))
 
 
 Told: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # a line, header and rows

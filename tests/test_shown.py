@@ -11,6 +11,7 @@ import pytest
 import bss2jax
 from bss2jax import BSS2
 from bss2jax.networks import LI, LIF, Latency, MaxOverTime, build
+from bss2jax.text import table
 
 NETWORK = build((Latency(), LIF(outputs=256), LI(outputs=10), MaxOverTime()), (28, 28, 1))
 
@@ -51,3 +52,13 @@ def test_a_notebook_shows_a_table(shown, chip):
 def test_names_are_escaped():
     html = build((Latency(name="<b>"),), (4,))._repr_html_()
     assert "&lt;b&gt;" in html and "<b>" not in html
+
+
+def test_a_wide_table_stacks_its_headings_and_goes_on_below_in_a_narrow_window():
+    wide = table(("two words", "configurations"), [("1", "22")], most=20)
+    assert wide.splitlines() == [
+        "  two  configu-", "words   rations", "-----  --------", "    1        22"
+    ]  # fmt: skip
+    assert table(("two words", "x"), [("1", "2")], most=12).splitlines()[0] == "two words  x"
+    narrow = table(("name", "text"), [("n", "one two three four five six seven")], width=30)
+    assert narrow.splitlines()[2:] == ["n     one two three four five", "      six seven"]

@@ -42,7 +42,9 @@ def _keys(arguments: argparse.Namespace) -> None:
         return
     for key in found:
         default = "required" if key.required else f"default {key.default or 'none'}"
-        window.result((key.name, "bold cyan"), (f"  of {key.of}" if key.of else "", "dim"))
+        window.result((key.name, "bold cyan"))
+        for line in textwrap.wrap(f"of {key.of}", 76) if key.of else ():
+            window.result((f"    {line}", "dim"))
         said = f"{key.meaning} [{key.takes}; {default}]"
         for line in textwrap.wrap(said, 76):
             window.result(f"    {line}")

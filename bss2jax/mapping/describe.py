@@ -1,5 +1,6 @@
 """Plans as text for people: where layers go, and what they cost."""
 
+import textwrap
 from itertools import groupby
 from typing import Any
 
@@ -10,6 +11,8 @@ from bss2jax.mapping.cost import Cost, estimate, fast_seconds, over_epoch
 from bss2jax.mapping.pieces import CONFIGURATION
 from bss2jax.mapping.plan import Plan
 from bss2jax.text import table
+
+_COLUMNS = 80  # of a terminal as most are
 
 
 def describe(plan: Plan) -> str:
@@ -33,7 +36,7 @@ def describe(plan: Plan) -> str:
             [plan.names[i], *map(_cell, facts[i].values()), *([shares[i]] if lines else [])]
             for i in layers
         ]
-        tables.append(table([first, *headings, *last], rows))
+        tables.append(table([first, *headings, *last], rows, most=_COLUMNS))
     return "\n\n".join([*tables, *(["\n".join(remarks)] if remarks else [])])
 
 
@@ -76,17 +79,19 @@ def describe_cost(plan: Plan, samples: int = 60_000, batch: int = 128) -> str:
             header = ["layer", *told, "time"]
     if rows:
         parts.append(table(header, rows) + "\n")
-    parts.append(_sample_line(cost))
+    parts.append(textwrap.fill(_sample_line(cost), _COLUMNS))
     if rows:
         whole = cost.seconds * s.power_system * 1e3
-        parts.append(
+        said = (
             f"a whole mobile system, {s.power_system} W, would take {whole:.1f} mJ in that time; "
-            "the 12 mJ published for an image\nof MNIST are of such a system with its host, and "
+            "the 12 mJ published for an image of MNIST are of such a system with its host, and "
             "not reproduced here"
         )
+        parts.append(textwrap.fill(said, _COLUMNS))
     elif fast_seconds(plan) is not None:
         fast = _sample_line(estimate(plan, mode="fast"))
-        parts.append(f"in fast mode, ended after {1e6 * s.fast_run:.0f} µs, {fast}")
+        said = f"in fast mode, ended after {1e6 * s.fast_run:.0f} µs, {fast}"
+        parts.append(textwrap.fill(said, _COLUMNS))
     return "\n".join([*parts, "", _epoch_table(cost, samples, batch, s)])
 
 

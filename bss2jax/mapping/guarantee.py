@@ -209,7 +209,7 @@ def describe_guarantees(found: Sequence[Guarantee]) -> str:
     rows = [
         (
             str(g.bound.tiles.count),
-            f"{1e6 * g.seconds:.1f} us",
+            f"{1e6 * g.seconds:.1f} µs",
             f"{1 / g.seconds:.4g} /s",
             f"{1e3 * g.latency:.3g} ms",
             _shortened(g.limit.split(" -> ")),
@@ -219,10 +219,11 @@ def describe_guarantees(found: Sequence[Guarantee]) -> str:
     header = ("chips", "a sample", "throughput", "latency", "limited by the cycle")
     batch = found[0].samples
     note = (
-        "guaranteed, if no piece takes longer than planned and links carry no more than recorded:\n"
-        f"the most time of a sample, {batch} in a batch, with writing of weights; latency of one"
+        "guaranteed, if no piece takes longer than planned and links carry no more than\n"
+        f"recorded: the most time of a sample, {batch} in a batch, with writing of weights;\n"
+        "latency of one"
     )
-    return f"{note}\n{table(header, rows)}"
+    return f"{note}\n{table(header, rows, width=80, most=80)}"
 
 
 def _shortened(names: Sequence[str]) -> str:
