@@ -122,6 +122,8 @@ class Phase(Checked):
         noise: whether the chip is noisy from trial to trial.
         chip: chip to train on: `fixed`, this run's own; or `resample`, another chip of the same
             spreads each step.
+        specimens: number of chips that a step draws where it resamples, each with an equal share of
+            the batch.
         augment: whether samples are changed as `[augment]` says.
         on_nonfinite: what a step does whose loss, gradient or update is not finite: `stop` the
             phase, or `skip` the step and count it.
