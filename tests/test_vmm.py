@@ -554,6 +554,25 @@ def test_without_a_key_there_are_no_random_numbers_in_the_program(chip):
 # --- transformations
 
 
+def test_chips_side_by_side_are_taken_in_turn_on_a_cpu():
+    (x, w), chips = draw(4, (64,), 256, 256), 8
+    several = jax.vmap(bss2jax.sample_chip)(jax.random.split(jax.random.key(2), chips))
+    keys = jax.random.split(jax.random.key(0), chips)
+
+    def training(chip, key):
+        y, pullback = jax.vjp(lambda x, w: bss2jax.matmul(x, w, chip, key), x, w)
+        return y, pullback(y)
+
+    first = jax.tree.map(lambda leaf: leaf[0], (several, keys))
+    one = jax.jit(training).lower(*first).compile()
+    all_of_them = jax.jit(jax.vmap(training)).lower(several, keys).compile()
+    got, want = all_of_them(several, keys), one(*first)
+    jax.tree.map(lambda g, w: np.testing.assert_array_equal(g[0], w), got, want)
+    # Temporaries of one chip, besides the readouts of all, which both passes hand on.
+    of_one, of_all = (c.memory_analysis().temp_size_in_bytes for c in (one, all_of_them))
+    assert of_all < of_one + 2 * got[0].nbytes
+
+
 def test_vmap_over_inputs_weights_and_keys_equals_the_loop():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 32, (3, 4, 200)).astype(np.float32)

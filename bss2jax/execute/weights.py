@@ -26,6 +26,7 @@ from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import blocks, entrance, stripes
 from bss2jax.execute.blocks import Clipped, Settings
+from bss2jax.execute.one_by_one import one_by_one
 from bss2jax.execute.stripes import Place, Stripes, Tables
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.dot import dot, dot_of_rows
@@ -115,7 +116,8 @@ class Programmed:
     ) -> tuple[jax.Array, Clipped]:
         """Multiplies rows `[M, K]`: see `blocks.run`."""
         grid = Grid(self.inputs, self.outputs, settings.substrate)
-        return blocks.run(settings, grid, x, self.weights, self.tables, chip, key, numbers)
+        run = partial(_run, settings, grid)
+        return one_by_one(run, (self.weights, self.tables, chip), x, key, numbers)
 
     def analog_product(
         self,
@@ -252,6 +254,13 @@ def weight_of(w: Any, place: Place, substrate: Substrate, *, clipped: bool = Fal
     return w if hasattr(w, "analog_product") else floats(w, place, substrate, clipped=clipped)
 
 
+def _run(
+    settings: Settings, grid: Grid, placed: tuple, x: jax.Array, key: Any, numbers: jax.Array
+) -> tuple[jax.Array, Clipped]:
+    weights, tables, chip = placed
+    return blocks.run(settings, grid, x, weights, tables, chip, key, numbers)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _product(
     settings: Settings,
@@ -262,8 +271,17 @@ def _product(
     numbers: jax.Array,
     tables: Tables | None,
 ) -> tuple[jax.Array, Clipped]:
+    settings = replace(settings, mask_saturated=False)
+    return one_by_one(partial(_programmed, settings), (w, chip, tables), x, key, numbers)
+
+
+def _programmed(
+    settings: Settings, placed: tuple, x: jax.Array, key: Any, numbers: jax.Array
+) -> tuple[jax.Array, Clipped]:
+    """Puts weights on the arrays, and multiplies rows."""
+    w, chip, tables = placed
     programmed = _program(w, chip, tables, substrate=settings.substrate)
-    return programmed.run(replace(settings, mask_saturated=False), x, chip, key, numbers)
+    return programmed.run(settings, x, chip, key, numbers)
 
 
 def _product_forward(
@@ -276,8 +294,7 @@ def _product_forward(
         return _product(settings, x, w, chip, *others), (x, w, None)
     x, w = differentiated_once((x, w), "a product with mask_saturated")
     key, numbers, tables = others
-    programmed = _program(w, chip, tables, substrate=settings.substrate)
-    y, clipped = programmed.run(settings, x, chip, key, numbers)
+    y, clipped = one_by_one(partial(_programmed, settings), (w, chip, tables), x, key, numbers)
     # The masks stay inside: a primal output would be kept where nothing masks.
     return (y, replace(clipped, each=None)), (x, w, clipped)
 
@@ -287,7 +304,7 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
     scaled = instantiated(dy[0]) * vmm.nominal_scale(settings.num_sends, settings.substrate)
     nothing = (None,) * 4
     if clipped is None or clipped.each is None:
-        return *_slopes(settings, x, w, scaled), *nothing
+        return *one_by_one(partial(_slopes, settings), (x, w, scaled)), *nothing
     open_sums = jnp.where(clipped.sums, 0, scaled)
     grid = Grid(w.shape[0], w.shape[1], settings.substrate)
     rows, count = grid.block_shape[0], grid.row_blocks
@@ -306,9 +323,10 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
 
 
 def _slopes(
-    settings: Settings, x: jax.Array, w: jax.Array, dy: jax.Array
+    settings: Settings, of: tuple[jax.Array, jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
     """The gradients of inputs `[M, K]` and weights `[K, N]`; rows of K are dealt to pieces."""
+    x, w, dy = of
     if settings.whole or pieces() == 1:
         return dot(dy, w.T), dot_of_rows(x, dy)
     xs, ws = dealt(x.T), dealt(w)

@@ -1,0 +1,53 @@
+"""Vectorised calls whose large arrays differ, such as chips side by side: one after the other.
+
+`jax.vmap` makes each array as much larger as there are chips. On a CPU these fall out of the caches
+and, above 32 MiB, come as new pages at each call (see `training/tiles.py`); and XLA's product of a
+batch of matrices is slower than one after the other. On a GPU all run at once.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+_LEAST = 2**12  # entries of the largest array of a call that is worth a step of a loop
+
+
+def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
+    """Calls a function, which has no gradient of its own; the same results by `jax.vmap`, faster.
+
+    Args:
+        function: of arrays of any shape, or trees of them.
+        own: its first argument; where this has the vectorised axis, elements are taken in turn.
+        others: the further arguments.
+    """
+    call = custom_vmap(function)
+
+    @call.def_vmap
+    def rule(size: int, mapped: Any, *args: Any) -> tuple[Any, Any]:
+        over = jax.tree.leaves(mapped)
+
+        def each(run: Callable[..., Any], how: Callable[..., Any], *args: Any) -> Any:
+            """Runs over elements, of the leaves that have the axis."""
+            given, tree = jax.tree.flatten(args)
+
+            def of_one(some: list[jax.Array]) -> Any:
+                rest = iter(some)
+                leaves = (next(rest) if is_over else a for a, is_over in zip(given, over))
+                return run(*jax.tree.unflatten(tree, leaves))
+
+            return how(of_one)([a for a, is_over in zip(given, over) if is_over])
+
+        together = partial(each, function, jax.vmap)
+        there = jax.tree.leaves((args[0], jax.eval_shape(together, *args)))
+        large = any(a.size >= _LEAST * size for a in there)
+        if large and any(jax.tree.leaves(mapped[0])) and jax.default_backend() == "cpu":
+            found = each(partial(one_by_one, function), lambda f: partial(lax.map, f), *args)
+        else:
+            found = one_by_one(together, *args)
+        return found, jax.tree.map(lambda _: True, found)
+
+    return call(own, *others)
