@@ -532,7 +532,8 @@ def test_compiled_program_does_not_grow_with_the_number_of_blocks():
         )
         return lowered.as_text().count("\n")
 
-    assert lines(1400, 1300) == lines(2940, 600)
+    # Seven pairs of blocks and eleven; of five some lines are shared with the loop of threefry.
+    assert lines(1900, 1300) == lines(2940, 600)
 
 
 def test_without_a_key_there_are_no_random_numbers_in_the_program(chip):
