@@ -34,6 +34,7 @@ sys.path.append(str(Path(__file__).parent))
 from spiking import by_hand, populations, step_of
 
 from bss2jax import LIF
+from bss2jax.kernels import fused
 from bss2jax.kernels.time_loop import SWITCH
 
 BYTES = 21  # an element of a training step's loops
@@ -102,6 +103,22 @@ def of_loops(speed: float, repeats: int) -> None:
             f"{times['scan']:8.0f}  {times['scan'] / fused:11.1f}  "
             f"{times['unroll']:9.0f}  {same}",
             flush=True,
+        )
+
+
+def of_compiling() -> None:
+    """Whether a kernel is made of a step is tried once: a second program is made without."""
+    x = jnp.zeros(SIZES[0])
+    for when in ("first", "again"):
+        with loops("kernel"):
+            start = time.perf_counter()
+            lowered = jax.jit(neurons).lower(x, x)
+            traced = time.perf_counter()
+            lowered.compile()
+        tried = fused._compiles_once.cache_info().misses
+        print(
+            f"loops of LIF, {when}: traced in {traced - start:.2f} s, {tried} kernels tried so far, "
+            f"compiled in {time.perf_counter() - traced:.2f} s"
         )
 
 
@@ -227,6 +244,7 @@ def main() -> None:
     speed = statistics.median(bandwidth() for _ in range(3))
     device = jax.devices()[0].device_kind
     print(f"{device}, jax {jax.__version__}, a copy moves {speed / 1e12:.2f} TB/s")
+    of_compiling()
     of_loops(speed, args.repeats)
     if args.loops_only:
         return

@@ -136,17 +136,25 @@ def test_a_step_that_is_not_lowered_is_scanned(monkeypatch):
     """There is no GPU to compile for here: it is told, and the result is that of the scan."""
     monkeypatch.setattr(time_loop, "fuses", lambda: True)
 
+    asked = []
+
     def refuses(*args):
+        asked.append(args)
         raise NotImplementedError("no such kernel")
 
     monkeypatch.setattr(fused, "_pallas_call", refuses)
     fused._tell.cache_clear()
+    fused._compiles_once.cache_clear()
     step = lambda k, v, x: (k * v + x, v)  # noqa: E731
     xs = jnp.ones((5, 4, 4))
     with pytest.warns(UserWarning, match="scans, as no GPU kernel is made: NotImplementedError"):
         kept = time_loop.over_time(step, 0.5, jnp.zeros((4, 4)), xs)
     expected = lax.scan(partial(step, 0.5), jnp.zeros((4, 4)), xs)[1]
     np.testing.assert_array_equal(kept, expected)
+    # The same step over more elements and steps is not tried again, another one is.
+    for of, tries in ((step, 1), (lambda k, v, x: (k - v + x, v), 2)):
+        time_loop.over_time(of, 0.5, jnp.zeros((6, 4)), jnp.ones((7, 6, 4)))
+        assert len(asked) == tries
 
 
 def on_no_gpu():
@@ -163,7 +171,7 @@ def on_no_gpu():
 def test_triton_is_written(monkeypatch):
     """What a GPU is given, as far as it can be made without one; mapped over chips, too."""
     pytest.importorskip("jax.experimental.pallas.triton")
-    monkeypatch.setattr(fused, "_compiles", lambda *args: True)
+    monkeypatch.setattr(fused, "_compiles_once", lambda asked: True)
     neuron = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), LIF(t_ref=2e-6))
 
     def kernel(step, fixed, carry, xs, *, reverse=False):

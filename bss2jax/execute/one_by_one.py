@@ -13,6 +13,8 @@ import jax
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from bss2jax.kernels.processor import on_cpu
+
 _LEAST = 2**12  # entries of the largest array of a call that is worth a step of a loop
 
 
@@ -44,7 +46,7 @@ def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
         together = partial(each, function, jax.vmap)
         there = jax.tree.leaves((args[0], jax.eval_shape(together, *args)))
         large = any(a.size >= _LEAST * size for a in there)
-        if large and any(jax.tree.leaves(mapped[0])) and jax.default_backend() == "cpu":
+        if large and any(jax.tree.leaves(mapped[0])) and on_cpu():
             found = each(partial(one_by_one, function), lambda f: partial(lax.map, f), *args)
         else:
             found = one_by_one(together, *args)

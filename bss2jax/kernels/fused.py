@@ -13,6 +13,7 @@ Reference: jax.experimental.pallas.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -64,7 +65,9 @@ def loop(
         return None
     run = partial(_run, few, all_of, shape, steps, block, reverse, interpret)
     given = jax.tree.map(_struct, (fixed, carry, xs))
-    return run if interpret or _compiles(run, given) else None
+    kinds = tuple((leaf.dtype.name, leaf.ndim > 0) for leaf in jax.tree.leaves(given))
+    asked = _Asked(few.text, block, reverse, kinds, partial(_compiles, run, given))
+    return run if interpret or _compiles_once(asked) else None
 
 
 def _shape_of(carry: Any, xs: Any) -> tuple[tuple[int, ...] | None, int]:
@@ -97,6 +100,7 @@ class _Traced:
         known: variables that the steps take from what was computed before.
         carried, kept: variables of the next carry, and of what a step makes.
         tree: the tree of what a step makes.
+        text: all equations, written out.
         whole: whether all that a step makes depends on its elements, and so is of their shape.
     """
 
@@ -117,6 +121,7 @@ class _Traced:
         known = (v for v in used if not isinstance(v, Literal) and v not in varies)
         self.known = list(dict.fromkeys(known))
         self.tree = tree
+        self.text = str(closed)
         self.whole = all(not isinstance(v, Literal) and v in varies for v in self.kept)
 
 
@@ -277,6 +282,30 @@ def _compiles(run: Any, given: Any) -> bool:
         _tell(f"{type(error).__name__}: {error}".splitlines()[0])
         return False
     return True
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Whether a kernel is made of a step: the same of any sizes, and for all loops that take it.
+
+    Attributes:
+        step: its equations, for a block.
+        block: elements of a block.
+        reverse: whether the last step comes first.
+        kinds: type of each array, and whether it is more than a number.
+        answer: compiles it, to see.
+    """
+
+    step: str
+    block: int
+    reverse: bool
+    kinds: tuple[tuple[str, bool], ...]
+    answer: Callable[[], bool] = field(compare=False)
+
+
+@lru_cache(maxsize=256)
+def _compiles_once(asked: _Asked) -> bool:
+    return asked.answer()
 
 
 @lru_cache(maxsize=8)

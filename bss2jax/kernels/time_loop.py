@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 from jax import lax
+
+from bss2jax.kernels.processor import on_gpu
 
 SWITCH = "BSS2JAX_GPU_KERNELS"  # 0: scans on a GPU, too
 
@@ -50,4 +51,4 @@ def over_time(
 
 def fuses() -> bool:
     """Returns whether loops over time are kernels here: on a GPU, unless `SWITCH` is 0."""
-    return jax.default_backend() == "gpu" and os.environ.get(SWITCH, "1") != "0"
+    return on_gpu() and os.environ.get(SWITCH, "1") != "0"

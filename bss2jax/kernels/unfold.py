@@ -15,6 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from bss2jax.arrays import count, floats, plain
+from bss2jax.kernels.processor import on_cpu
 
 Padding = int | str | Sequence[int | tuple[int, int]]
 
@@ -66,7 +67,7 @@ def convolve(
     window, *_ = window_of(x, w, 1)
     steps, size = each_axis(stride, window), x.shape[1:-1]
     pads = _pads(size, window, steps, padding, (1,) * len(window))
-    run = _convolved if jax.default_backend() == "cpu" else _channels_last
+    run = _convolved if on_cpu() else _channels_last
     return run(x, w, tuple(steps), tuple(pads))
 
 

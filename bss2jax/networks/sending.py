@@ -2,6 +2,7 @@
 
 import jax
 
+from bss2jax.kernels.processor import on_cpu
 from bss2jax.kernels.synapses.base import Sent
 from bss2jax.kernels.synapses.dense import Raster
 from bss2jax.kernels.synapses.events import sort_each
@@ -32,4 +33,4 @@ def event_driven(before: Signal) -> bool:
     A GPU takes less time for a dense product than for sorting events.
     """
     few = before.coded and before.density is not None and before.density <= _SPARSE
-    return few and jax.default_backend() == "cpu"
+    return few and on_cpu()

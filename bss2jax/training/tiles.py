@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from bss2jax.kernels.processor import on_cpu
+
 BOUND = 28 * 2**20  # bytes of temporaries, of all devices of a process
 _AIM = 0.7  # of the bound, at which tiles are aimed
 _TRIES = 3  # compilations besides that of the whole batch
@@ -78,7 +80,7 @@ def compile_tiled(
         return Compiled(lowered.compile(), tile)
 
     tried = [make(batch)]
-    if whole or jax.default_backend() != "cpu":
+    if whole or not on_cpu():
         return tried[0]
     bound = BOUND / (1 if mesh is None else len(mesh.local_devices))
     fixed = 0.0  # bytes that are there however small the tile

@@ -11,6 +11,7 @@ from jax import lax
 
 from bss2jax.arrays import plain, pytree
 from bss2jax.kernels.dot import dot, dot_of_rows
+from bss2jax.kernels.processor import on_cpu
 from bss2jax.kernels.synapses.dense import Raster, as_seen
 from bss2jax.kernels.unfold import Padding, convolve, each_axis, output_shape, pad, patches
 
@@ -94,8 +95,8 @@ class Windows:
         x = self.raster.distinct()
         if len(x) < len(dy):
             dy = dy.sum(axis=0, keepdims=True)
-        on_cpu = jax.default_backend() == "cpu" and self.precision == "float32"
-        dx, dw = (self._unfolded_gradient if on_cpu else self._gradient)(x, w, dy)
+        unfolds = on_cpu() and self.precision == "float32"
+        dx, dw = (self._unfolded_gradient if unfolds else self._gradient)(x, w, dy)
         draster = self.raster.cotangent(lambda: dx)
         return None if draster is None else replace(self, raster=draster), dw
 
