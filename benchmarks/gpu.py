@@ -117,8 +117,8 @@ def of_compiling() -> None:
             lowered.compile()
         tried = fused._compiles_once.cache_info().misses
         print(
-            f"loops of LIF, {when}: traced in {traced - start:.2f} s, {tried} kernels tried so far, "
-            f"compiled in {time.perf_counter() - traced:.2f} s"
+            f"loops of LIF, {when}: traced in {traced - start:.2f} s, {tried} kernels tried so "
+            f"far, compiled in {time.perf_counter() - traced:.2f} s"
         )
 
 
