@@ -19,12 +19,18 @@ _LEAST = 2**12  # entries of the largest array of a call that is worth a step of
 
 
 def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
-    """Calls a function, which has no gradient of its own; the same results by `jax.vmap`, faster.
+    """Calls a function; where `jax.vmap` vectorises large arrays, with one element after the other.
+
+    It has no gradient: it belongs within a rule of one.
 
     Args:
-        function: of arrays of any shape, or trees of them.
-        own: its first argument; where this has the vectorised axis, elements are taken in turn.
-        others: the further arguments.
+        function: the function, of arrays of any shape, or trees of them.
+        own: the first argument, a tree of arrays `[...]`: elements are taken in turn where it is
+            vectorised.
+        others: the further arguments, trees of arrays `[...]`.
+
+    Returns:
+        What the function returns.
     """
     call = custom_vmap(function)
 
