@@ -83,7 +83,9 @@ def batch(task):
     samples = dealing.of_epoch(task, of_phase, samples, order)
     taken = task.initial(KEY), samples, order, 0, chip_of(task), KEY
     parts = 1 if task.mesh is None else size(task.mesh, *SAMPLES)
-    tile = math.gcd(part_size(BATCH, parts), samples_each(of_phase, BATCH))
+    tile = part_size(BATCH, parts)
+    if of_phase.specimens > 1:
+        tile = math.gcd(tile, samples_each(of_phase, BATCH))
     step = partial(steps_of.gradient, task, of_phase, tile=tile, mesh=task.mesh)
 
     def each(*taken):

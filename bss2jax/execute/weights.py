@@ -231,7 +231,7 @@ def _floats_product(
     y = y.mean(-1) if avg > 1 else y[..., 0]
     if not settings.observe:
         return y, None
-    at_limit = _share(jnp.abs(w) >= settings.substrate.weight_max, spread=True)
+    at_limit = _at_limit(w, settings.substrate.weight_max)
     return y, _shares(settings, x, clipped) | {"weights": at_limit}
 
 
@@ -371,17 +371,19 @@ def _shares(settings: Settings, x: jax.Array, clipped: Clipped) -> dict[str, jax
     }
 
 
-def _share(counts: jax.Array, most: int = 1, *, spread: bool = False) -> jax.Array:
-    """The mean, float32, of what may be empty: of yes and no, or of counts up to `most`.
+def _at_limit(w: jax.Array, limit: float) -> jax.Array:
+    """The share of weights `[K, N]` at a limit; rows of K are dealt to pieces."""
+    if pieces() == 1:
+        return _share(jnp.abs(w) >= limit)
+    total = lax.psum(_total(jnp.abs(dealt(w)) >= limit), PIECES)
+    return lax.stop_gradient(total / max(1, w.size))
 
-    Args:
-        counts: `[R, N]`.
-        most: the largest count.
-        spread: whether rows are dealt to pieces, where there are so many that it pays.
-    """
-    spread = spread and pieces() > 1
-    # Along rows in integers, whose order XLA may change, so that several are added at once.
-    rows = jnp.sum(dealt(counts) if spread else counts, axis=-1, dtype=jnp.int32)
-    total = jnp.sum(rows, dtype=jnp.float32)
-    total = lax.psum(total, PIECES) if spread else total
-    return lax.stop_gradient(total / max(1, counts.size * most))
+
+def _share(counts: jax.Array, most: int = 1) -> jax.Array:
+    """The mean, float32, of what may be empty: of yes and no, or of counts up to `most`."""
+    return lax.stop_gradient(_total(counts) / max(1, counts.size * most))
+
+
+def _total(counts: jax.Array) -> jax.Array:
+    """The sum, float32: along rows in integers, whose order XLA may change, several at once."""
+    return jnp.sum(jnp.sum(counts, axis=-1, dtype=jnp.int32), dtype=jnp.float32)

@@ -107,6 +107,18 @@ def dealt(rows: jax.Array) -> jax.Array:
     return own(jnp.pad(rows, filled).reshape(devices, each, *rows.shape[1:]))
 
 
+def by_pieces(function: Callable[[jax.Array], jax.Array], rows: jax.Array) -> jax.Array:
+    """Returns what a function makes of rows `[R, ...]`, each by itself; pieces take some each.
+
+    Args:
+        function: of any number of rows, without a gradient.
+        rows: the same on all devices.
+    """
+    if pieces() == 1:
+        return function(rows)
+    return lax.all_gather(function(dealt(rows)), PIECES, tiled=True)[: len(rows)]
+
+
 def spread_out(rows: jax.Array, size: int) -> jax.Array:
     """Returns rows `[R, ...]` of the gradient of what is parted, in their place of `[size, ...]`.
 

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from bss2jax.arrays import count, floats, pytree, wholes
 from bss2jax.kernels.gradients.nominal import without_gradient
-from bss2jax.kernels.mesh import axes_of, over_mesh
+from bss2jax.kernels.mesh import axes_of, by_pieces, over_mesh
 
 
 @pytree
@@ -202,7 +202,7 @@ def _in_order(
     group, other = jnp.where(real, group, groups), jnp.where(real, other, 0)
     if (groups + 1) * others < 2**31:
         # One packed key: a sort of pairs is five times slower on a CPU.
-        key = lax.sort(group * others + other, dimension=1)
+        key = by_pieces(partial(lax.sort, dimension=1), group * others + other)
         return key // others, key % others
     group, other = lax.sort((group, other), dimension=1, num_keys=1)
     return group, other
