@@ -24,11 +24,11 @@ EVEN = replace(Mismatch.kinked(), inhibitory_shift=0.0)
 CANDIDATES = {
     "preset kinked": Mismatch.kinked(),
     "no kink": EVEN,
-    "columns' signs differ": replace(EVEN, inhibitory=0.2),
     "drivers differ": replace(EVEN, driver=0.35),
     "synapses differ": replace(EVEN, inhibitory=0.03, synapse=0.4, gain=0.01, offset=1.0),
     "synapses differ more": replace(EVEN, inhibitory=0.05, synapse=0.45, gain=0.0, offset=0.8),
-    "the default": Mismatch(),
+    "both differ": replace(EVEN, inhibitory=0.15, synapse=0.35, gain=0.015, offset=1.2),
+    "the default: columns' signs differ": Mismatch(),
 }
 
 

@@ -93,9 +93,8 @@ def test_the_spreads_a_chip_was_drawn_with_are_recovered_from_measurements():
     assert abs(found.inhibitory_shift + 0.15) < 5 * drawn.inhibitory / 8 + 0.01
     assert abs(found.noise_std**2 - 0.36) < 0.05 and abs(found.send_noise**2 - 0.5625) < 0.03
     assert abs(found.compression - 0.01) < 5 * 0.01 / np.sqrt(2 * COLUMNS) * 1.5
-    # A bench also counts as dead what is drawn below .05: 2.71 spreads, .0033 of the others.
-    dead = 0.01 + 0.99 * 0.0033
-    assert abs(found.dead_synapses - dead) < 5 * np.sqrt(dead * (1 - dead) / (4 * 128 * 32))
+    share = np.sqrt(0.01 * 0.99 / (4 * 128 * 32))
+    assert abs(found.dead_synapses - 0.01) < 5 * share
 
 
 def test_cells_in_the_middle_change_nothing_and_codes_move_monotonously(chip):

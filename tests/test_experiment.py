@@ -90,7 +90,7 @@ def test_a_run_directory_holds_all_that_is_promised(tiny):
     assert tiny.read("config.toml") == TINY
     resolved = tomllib.loads(tiny.read("resolved.toml"))
     assert resolved["seed"] == 3 and resolved["chip"] == {"seed": 5}
-    assert resolved["mismatch"]["synapse"] == 0.35 and resolved["run"]["dir"] == "."
+    assert resolved["mismatch"]["synapse"] == 0.1 and resolved["run"]["dir"] == "."
     assert "dense_0" in tiny.read("plan.txt") and "per sample" in tiny.read("plan.txt")
 
 

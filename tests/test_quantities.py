@@ -46,7 +46,7 @@ DRAWN = [name for name, declared in QUANTITIES.items() if not isinstance(declare
 
 # Of chips 0 and 7, calibrated and uncalibrated: sums of all values times cos(0, 1, ...), by the
 # code that listed every quantity and split JAX's keys, of spreads that were the default then.
-UNCALIBRATED = replace(Mismatch.uncalibrated(), synapse=0.10, inhibitory_shift=-0.15)
+UNCALIBRATED = replace(Mismatch.uncalibrated(), inhibitory_shift=-0.15)
 CHIPS = [(Mismatch.kinked(), 0), (Mismatch.kinked(), 7), (UNCALIBRATED, 0), (UNCALIBRATED, 7)]
 FIRST = {
     "synapse_gain": (19.48800, -13.85121, 15.53176, -15.64076),
