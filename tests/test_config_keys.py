@@ -35,7 +35,7 @@ def test_every_key_of_every_shipped_config_is_listed_with_a_meaning():
 def test_a_shown_config_leaves_out_what_does_nothing():
     analog, spiking = (resolved(config.load(name)[0]) for name in ("digits", "digits_spiking"))
     assert "\nthreshold = " not in analog and "\nthreshold = " in spiking
-    assert "\noffset = 1.2" in analog and "\noffset = 1.2" not in spiking
+    assert "\noffset = 1.5" in analog and "\noffset = 1.5" not in spiking
     assert "decay" not in analog and "[conversion]" not in analog
     assert "decay" in resolved(config.load("digits", ["phases.0.schedule=exponential"])[0])
 
