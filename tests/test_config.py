@@ -410,7 +410,8 @@ def test_a_shipped_config_plans(name):
     parsed, _ = config.load(name)
     assert parsed.name == name and parsed.description
     plan = experiment.plan_text(experiment.network_of(parsed), 100, 10)
-    assert "utilisation" in plan and "per sample" in plan
+    # Stacked headings are broken within words.
+    assert "utili" in plan and "per sample" in plan
 
 
 @pytest.mark.parametrize(

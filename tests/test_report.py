@@ -185,7 +185,7 @@ def test_a_spiking_network_shows_what_its_neurons_do_with_a_sample():
     for name, v in sample.membranes.items():
         assert v.shape == (30, 5) and len(sample.labels[name]) == 5
     drawn = words(ElementTree.fromstring(figures.one_sample(sample)))
-    assert {"lif_0", "membranes of li_0", *sample.labels["li_0"]} <= drawn
+    assert {"lif_0", "membranes of li_0, software units", *sample.labels["li_0"]} <= drawn
 
 
 def test_the_headline_is_of_the_ladder(run, undrawn):

@@ -117,7 +117,7 @@ def test_a_network_of_fields_is_its_layers_written_out():
     )
 
 
-@pytest.mark.parametrize("code", [Latency, LogLatency, SpikeTime, Regular, Rate, Current])
+@pytest.mark.parametrize("code", [Latency, LogLatency, SpikeTime, Regular, Rate])
 def test_values_out_of_range_are_coded_as_its_ends(code):
     beyond, ends = jnp.array([[-0.5, 0.3, 1.5]]), jnp.array([[0.0, 0.3, 1.0]])
     key = jax.random.key(0)

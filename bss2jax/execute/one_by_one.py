@@ -21,7 +21,7 @@ _LEAST = 2**12  # entries of the largest array of a call that is worth a step of
 def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
     """Calls a function; where `jax.vmap` vectorises large arrays, with one element after the other.
 
-    It has no gradient: it belongs within a rule of one.
+    Its gradient is the function's.
 
     Args:
         function: the function, of arrays of any shape, or trees of them.
@@ -32,9 +32,9 @@ def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
     Returns:
         What the function returns.
     """
-    call = custom_vmap(function)
+    in_turn = custom_vmap(function)
 
-    @call.def_vmap
+    @in_turn.def_vmap
     def rule(size: int, mapped: Any, *args: Any) -> tuple[Any, Any]:
         over = jax.tree.leaves(mapped)
 
@@ -58,4 +58,7 @@ def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
             found = one_by_one(together, *args)
         return found, jax.tree.map(lambda _: True, found)
 
+    # `custom_vmap` alone cannot be differentiated in reverse, as second derivatives do.
+    call = jax.custom_vjp(in_turn)
+    call.defvjp(lambda *args: (in_turn(*args), args), lambda args, dy: jax.vjp(function, *args)[1](dy))
     return call(own, *others)

@@ -111,7 +111,7 @@ def by_pieces(function: Callable[[jax.Array], jax.Array], rows: jax.Array) -> ja
     """Returns what a function makes of rows `[R, ...]`, each by itself; pieces take some each.
 
     Args:
-        function: of any number of rows, without a gradient.
+        function: a function of any number of rows, without a gradient.
         rows: the same on all devices.
     """
     if pieces() == 1:
