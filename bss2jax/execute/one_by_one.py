@@ -60,5 +60,7 @@ def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
 
     # `custom_vmap` alone cannot be differentiated in reverse, as second derivatives do.
     call = jax.custom_vjp(in_turn)
-    call.defvjp(lambda *args: (in_turn(*args), args), lambda args, dy: jax.vjp(function, *args)[1](dy))
+    call.defvjp(
+        lambda *args: (in_turn(*args), args), lambda args, dy: jax.vjp(function, *args)[1](dy)
+    )
     return call(own, *others)
