@@ -64,10 +64,16 @@ gc.freeze()
 gc.set_threshold(20_000, 20, 20)
 
 
+# Tests that repeat with other sizes or kinds what quicker ones have shown: for `make test-slow`.
+REPEATED = set((Path(__file__).parent / "slow.txt").read_text().splitlines())
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.module.__name__ in SYSTEM:
             item.add_marker("system")
+        if item.nodeid.removeprefix("tests/") in REPEATED:
+            item.add_marker("slow")
 
 
 def pytest_sessionfinish(session):

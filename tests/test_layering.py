@@ -130,3 +130,11 @@ def test_nobody_asks_for_kinds_outside_the_reading_of_configs():
 )
 def test_asking_for_a_kind_is_seen(code):
     assert len(list(asked(ast.parse(code)))) == 1
+
+
+def test_what_is_put_off_is_there():
+    """Each line of `slow.txt` names a test."""
+    here = Path(__file__).parent
+    for line in (here / "slow.txt").read_text().splitlines():
+        file, name = line.split("[")[0].split("::")
+        assert f"\ndef {name}(" in (here / file).read_text(), line
