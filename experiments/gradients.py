@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from study import figure, parser, write
+from study import COLOURS, figure, parser, write
 
 from bss2jax import config, data, open_run
 from bss2jax.chip.substrate import BSS2
@@ -203,11 +203,14 @@ def rows_of(found: dict[str, dict]) -> list[tuple[str, ...]]:
 
 def draw(found: dict[str, dict], path: Path) -> None:
     """Draws accuracy over bytes, a point a row."""
-    with figure(path) as axes:
+    with figure(path, width=7.0) as axes:
         for name, one in found.items():
-            accuracy = np.mean(one["loop"]) if one["loop"] else one["float"]
-            axes.plot(one["bytes"], 100 * accuracy, "o", label=name)
+            accuracy = 100 * (np.mean(one["loop"]) if one["loop"] else one["float"])
+            axes.plot(one["bytes"], accuracy, "o", color=COLOURS[0])
+            place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(name, (one["bytes"], accuracy), fontsize=7, **place)
         axes.set(xscale="log", xlabel="bytes from chip to host a sample", ylabel="test accuracy, %")
+        axes.margins(x=0.15, y=0.1)
 
 
 def main(arguments: list[str] | None = None) -> None:
