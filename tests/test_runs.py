@@ -151,7 +151,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(finished, capsys):
     [
         ("seed=4", "seed: 3, now 4"),
         ("phases.1.epochs=7", "phases.1.epochs: 3, now 7"),
-        ("mismatch.gain=0.5", "mismatch.gain: 0.015, now 0.5"),
+        ("mismatch.gain=0.5", "mismatch.gain: 0.03, now 0.5"),
         ("phases.0.max_steps=2", "phases.0.max_steps: None, now 2"),
         ('phases=[{on="float", epochs=1, learning_rate=1}]', "phases.1.epochs: 3, now None"),
     ],
