@@ -52,7 +52,7 @@ def test_training_leaves_the_parameters_it_was_given():
 
 
 def test_best_keeps_the_epoch_that_validates_best_and_last_the_last():
-    settings = {"on": "chip", "epochs": 8, "learning_rate": 20.0}
+    settings = {"on": "chip", "epochs": 4, "learning_rate": 200.0}
     best, epochs, _ = train(**settings, keep="best")
     last, same, _ = train(**settings, keep="last")
     ranks = [(e.validation_accuracy, -e.validation_loss) for e, _, _ in epochs]
