@@ -54,7 +54,8 @@ class Experiment(Model):
                 cut |= node.layer.unsigned
         if not cut:
             return 0.0
-        return float((self.task.encode(self.training.x[:_LOOKED_AT]) < 0).mean())
+        some = np.asarray(self.training.x[:_LOOKED_AT])
+        return float((some < np.asarray(self.task.offset)).mean())
 
     def changed(self, config: Config) -> "Experiment":
         """Returns the same data and network under another config; what was compiled stays.

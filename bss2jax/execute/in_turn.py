@@ -62,11 +62,12 @@ class Block:
             first = self.w.shape[-1] * jnp.arange(positions, dtype=jnp.int32)
             neurons = (first[:, None] + chosen[None]).ravel()
         unit, recurrent_unit = jax.tree.map(of, (self.unit, self.recurrent_unit))
+        sent_late, back_late = (None if d is None else d.of_neurons(neurons) for d in self.delays)
         return Block(
             of(self.w), None if self.recurrent is None else of(self.recurrent),
             jax.tree.map(partial(_of, neurons), self.neuron),
             None if self.circuits is None else self.circuits.of_neurons(neurons),
-            jax.tree.map(lambda d: d.of_neurons(neurons), self.delays, is_leaf=_is_delays),
+            (sent_late, back_late),
             None if self.bias is None else of(self.bias),
             self.number[neurons], unit, recurrent_unit,
             jax.tree.map(partial(_of, neurons), self.drivers),
@@ -178,7 +179,3 @@ def _leaves(tree: Any) -> list:
     """Leaves of a tree, each as a rule with symbolic zeros wraps it."""
     kinds = lambda leaf: hasattr(leaf, "perturbed") or isinstance(leaf, SymbolicZero)  # noqa: E731
     return jax.tree.leaves(tree, is_leaf=kinds)
-
-
-def _is_delays(given: Any) -> bool:
-    return hasattr(given, "of_neurons")

@@ -26,8 +26,8 @@ from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import blocks, entrance, stripes
 from bss2jax.execute.blocks import Clipped, Settings
-from bss2jax.execute.one_by_one import one_by_one
 from bss2jax.execute.stripes import Place, Stripes, Tables
+from bss2jax.execute.unvectorised import unvectorised
 from bss2jax.kernels import readout as vmm
 from bss2jax.kernels.dot import dot, dot_of_rows
 from bss2jax.kernels.gradients.nominal import (
@@ -41,6 +41,7 @@ from bss2jax.kernels.mesh import (
     PIECES,
     alike,
     axes_of,
+    collected,
     dealt,
     gathered,
     over_mesh,
@@ -117,7 +118,7 @@ class Programmed:
         """Multiplies rows `[M, K]`: see `blocks.run`."""
         grid = Grid(self.inputs, self.outputs, settings.substrate)
         run = partial(_run, settings, grid)
-        return one_by_one(run, (self.weights, self.tables, chip), x, key, numbers)
+        return unvectorised(run, (self.weights, self.tables, chip), x, key, numbers)
 
     def analog_product(
         self,
@@ -242,11 +243,8 @@ def _by_rows(
     mine, own_numbers = dealt(shared(x)), dealt(numbers)
     alone = replace(settings, whole=True)
     y, clipped = _product(alone, mine, parted(w), chip, key, own_numbers, tables)
-
-    def joined(each: jax.Array) -> jax.Array:
-        return lax.all_gather(each, PIECES, tiled=True)[: len(x)]
-
-    return gathered(y, 0, len(x)), jax.tree.map(joined, replace(clipped, each=None))
+    counts = jax.tree.map(lambda each: collected(each, len(x)), replace(clipped, each=None))
+    return gathered(y, 0, len(x)), counts
 
 
 def weight_of(w: Any, place: Place, substrate: Substrate, *, clipped: bool = False) -> Weight:
@@ -272,7 +270,7 @@ def _product(
     tables: Tables | None,
 ) -> tuple[jax.Array, Clipped]:
     settings = replace(settings, mask_saturated=False)
-    return one_by_one(partial(_programmed, settings), (w, chip, tables), x, key, numbers)
+    return unvectorised(partial(_programmed, settings), (w, chip, tables), x, key, numbers)
 
 
 def _programmed(
@@ -294,7 +292,7 @@ def _product_forward(
         return _product(settings, x, w, chip, *others), (x, w, None)
     x, w = differentiated_once((x, w), "a product with mask_saturated")
     key, numbers, tables = others
-    y, clipped = one_by_one(partial(_programmed, settings), (w, chip, tables), x, key, numbers)
+    y, clipped = unvectorised(partial(_programmed, settings), (w, chip, tables), x, key, numbers)
     # The masks stay inside: a primal output would be kept where nothing masks.
     return (y, replace(clipped, each=None)), (x, w, clipped)
 
@@ -304,7 +302,7 @@ def _product_backward(settings: Settings, residuals: tuple, dy: tuple) -> tuple:
     scaled = instantiated(dy[0]) * vmm.nominal_scale(settings.num_sends, settings.substrate)
     nothing = (None,) * 4
     if clipped is None or clipped.each is None:
-        return *one_by_one(partial(_slopes, settings), (x, w, scaled)), *nothing
+        return *unvectorised(partial(_slopes, settings), (x, w, scaled)), *nothing
     open_sums = jnp.where(clipped.sums, 0, scaled)
     grid = Grid(w.shape[0], w.shape[1], settings.substrate)
     rows, count = grid.block_shape[0], grid.row_blocks

@@ -116,7 +116,17 @@ def by_pieces(function: Callable[[jax.Array], jax.Array], rows: jax.Array) -> ja
     """
     if pieces() == 1:
         return function(rows)
-    return lax.all_gather(function(dealt(rows)), PIECES, tiled=True)[: len(rows)]
+    return collected(function(dealt(rows)), len(rows))
+
+
+def collected(rows: jax.Array, size: int) -> jax.Array:
+    """Returns the rows `[R, ...]` of all devices, without a gradient, without those that fill up.
+
+    Args:
+        rows: the device's own, as many as `dealt` gave.
+        size: how many there are of all devices.
+    """
+    return lax.all_gather(rows, PIECES, tiled=True)[:size]
 
 
 def spread_out(rows: jax.Array, size: int) -> jax.Array:
@@ -128,10 +138,7 @@ def spread_out(rows: jax.Array, size: int) -> jax.Array:
         rows: the device's own, as `dealt` gave them.
         size: how many there are of all devices.
     """
-    devices = pieces()
-    whole = jnp.zeros((devices * len(rows), *rows.shape[1:]), rows.dtype)
-    first = lax.axis_index(PIECES) * len(rows)
-    return lax.dynamic_update_slice_in_dim(whole, devices * rows, first, axis=0)[:size]
+    return _placed(0, size, rows)
 
 
 @jax.custom_vjp
@@ -185,16 +192,18 @@ def own_columns(w: jax.Array) -> jax.Array:
     return lax.dynamic_slice_in_dim(jnp.pad(w, filled, mode="edge"), first, width, axis=-1)
 
 
-def _placed(like: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
-    """Columns of the gradient in their place of all, so many times as there are devices."""
-    devices, width = pieces(), slope.shape[-1]
-    whole = jnp.zeros((*like.shape[:-1], devices * width), slope.dtype)
-    first = lax.axis_index(PIECES) * width
-    placed = lax.dynamic_update_slice_in_dim(whole, devices * slope, first, axis=-1)
-    return (placed[..., : like.shape[-1]],)
+own_columns.defvjp(
+    lambda w: (own_columns(w), w), lambda w, slope: (_placed(w.ndim - 1, w.shape[-1], slope),)
+)
 
 
-own_columns.defvjp(lambda w: (own_columns(w), w), _placed)
+def _placed(axis: int, size: int, slope: jax.Array) -> jax.Array:
+    """A device's part of a gradient in its place of all, so many times as there are devices."""
+    devices, width = pieces(), slope.shape[axis]
+    shape = (*slope.shape[:axis], devices * width, *slope.shape[axis + 1 :])
+    first, whole = lax.axis_index(PIECES) * width, jnp.zeros(shape, slope.dtype)
+    placed = lax.dynamic_update_slice_in_dim(whole, devices * slope, first, axis)
+    return lax.slice_in_dim(placed, 0, size, axis=axis)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))

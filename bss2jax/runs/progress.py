@@ -48,8 +48,9 @@ def introduce_data(experiment: Experiment, window: Window) -> None:
     if experiment.note:
         say_what("", experiment.note, window)
     if (cut := experiment.cut) > _CUT:
-        said = f"warning: {cut:.0%} of the values are below 0, which the first layer takes for 0:"
-        window.say((f"{said} begin with a layer of kind signs, or lower data.offset", "yellow"))
+        said = f"warning: {cut:.0%} of the values are below 0, which the first layer takes for 0;"
+        window.say((said, "yellow"))
+        window.say(("         begin with a layer of kind signs, or lower data.offset", "yellow"))
     if experiment.task.mesh is not None:
         say_what("devices", described(experiment.task.mesh), window)
 

@@ -34,8 +34,10 @@ def of_epoch(task: Task, phase: Phase, training: Samples, order: jax.Array) -> S
     where = NamedSharding(task.mesh, BY_STEP)
 
     def spread(array: Any) -> jax.Array:
-        shape = (*index.shape, *array.shape[1:])
-        return jax.make_array_from_callback(shape, where, lambda cut: array[index[_two(cut)]])
+        def of_device(cut: Any) -> Any:
+            return array[index[cut[:2]]]
+
+        return jax.make_array_from_callback((*index.shape, *array.shape[1:]), where, of_device)
 
     return jax.tree.map(spread, training)
 
@@ -53,11 +55,6 @@ def shapes(task: Task, phase: Phase, training: Samples) -> Samples:
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((*index.shape, *leaf.shape[1:]), leaf.dtype), training
     )
-
-
-def _two(cut: Any) -> tuple[slice, slice]:
-    """Of what a device has, the steps and the places in a batch."""
-    return cut[0], cut[1]
 
 
 def _numbers(mesh: Mesh, phase: Phase, order: np.ndarray) -> np.ndarray:

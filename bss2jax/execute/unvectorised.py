@@ -18,7 +18,7 @@ from bss2jax.kernels.processor import on_cpu
 _LEAST = 2**12  # entries of the largest array of a call that is worth a step of a loop
 
 
-def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
+def unvectorised(function: Callable[..., Any], own: Any, *others: Any) -> Any:
     """Calls a function; where `jax.vmap` vectorises large arrays, with one element after the other.
 
     Its gradient is the function's.
@@ -53,9 +53,9 @@ def one_by_one(function: Callable[..., Any], own: Any, *others: Any) -> Any:
         there = jax.tree.leaves((args[0], jax.eval_shape(together, *args)))
         large = any(a.size >= _LEAST * size for a in there)
         if large and any(jax.tree.leaves(mapped[0])) and on_cpu():
-            found = each(partial(one_by_one, function), lambda f: partial(lax.map, f), *args)
+            found = each(partial(unvectorised, function), lambda f: partial(lax.map, f), *args)
         else:
-            found = one_by_one(together, *args)
+            found = unvectorised(together, *args)
         return found, jax.tree.map(lambda _: True, found)
 
     # `custom_vmap` alone cannot be differentiated in reverse, as second derivatives do.
