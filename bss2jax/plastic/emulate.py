@@ -25,7 +25,7 @@ from bss2jax.plastic.hybrid import Hybrid, State, sensors_at
 from bss2jax.plastic.observed import Observed
 
 _SEND, _ANSWER, _RULE, _NOISE, _READ = range(5)  # what a period's key is folded with
-_EVENTS, _BURST = 16, 64  # spikes that are added up at first, and then at a time
+_EVENTS, _BURST = 16, 64  # rows with spikes that are added up at first, and then at a time
 _DENSE = 64  # rows up to which all are
 
 
@@ -173,8 +173,8 @@ def _run(
     neuron = hybrid.neuron
 
     def one(carry: Any, at: Any) -> tuple[Any, jax.Array]:
-        neurons, charge, counts = carry
-        current, disturbance, pre, counted = at
+        neurons, charge = carry
+        current, disturbance, pre = at
         neurons = neuron.flow(neurons, current)
         if hybrid.spread is not None:
             neurons = neuron.disturbed(neurons, disturbance)
@@ -182,7 +182,7 @@ def _run(
         neurons, z = neuron.after(neurons, fired), fired.astype(jnp.float32)
         if sensors is not None:
             charge = sensors.step(charge, pre, z)
-        return (neurons, charge, counts + counted * z), z
+        return (neurons, charge), z
 
     def block(carry: Any, at: Any) -> tuple[Any, jax.Array]:
         neurons, charge, counts, sent = carry
@@ -191,12 +191,11 @@ def _run(
         current = settled(added(pre, shown) * hybrid.unit)
         step = number * delay + jnp.arange(delay, dtype=jnp.int32)
         disturbance = _disturbance(hybrid, words, step)
+        # Step by step: of several steps at once XLA's loops compute a membrane again for each use.
+        (neurons, charge), z = lax.scan(one, (neurons, charge), (current, disturbance, pre))
         counted = (step >= steps - (hybrid.window or steps)).astype(jnp.float32)
-        carry, z = lax.scan(
-            one, (neurons, charge, counts), (current, disturbance, pre, counted),
-            unroll=min(delay, 8),
-        )  # fmt: skip
-        return (*carry, z if hybrid.recurrent else sent), z.sum()
+        counts = counts + (counted[:, None] * z).sum(axis=0)
+        return (neurons, charge, counts, z if hybrid.recurrent else sent), z.sum()
 
     number = jnp.arange(steps // delay, dtype=jnp.int32)
     carry = state.neurons, charge, jnp.zeros(hybrid.neurons, jnp.float32), state.sent
@@ -215,24 +214,21 @@ def added(pre: jax.Array, shown: jax.Array) -> jax.Array:
     Returns:
         `[D, N]` LSB.
     """
-    steps, rows = pre.shape
+    rows = pre.shape[-1]
     if rows <= _DENSE:
         return dot(pre, shown)
 
-    def more(carry: Any) -> jax.Array:
-        return carry[2] > 0
+    def some(left: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
+        spikes, row = lax.top_k(left, min(most, rows))
+        return left.at[row].set(0.0), dot(jnp.take(pre, row, axis=1) * spikes, shown[row])
 
-    def some(carry: Any, most: int = _BURST) -> Any:
-        left, total, number = carry
-        spike, place = lax.top_k(left, min(most, left.size))
-        each = shown[place % rows] * spike[:, None]
-        where = (place // rows == jnp.arange(steps)[:, None]).astype(jnp.float32)
-        return left.at[place].set(0.0), total + dot(where, each), number - spike.sum()
+    def more(carry: Any) -> Any:
+        left, total = some(carry[0], _BURST)
+        return left, carry[1] + total
 
-    flat = pre.reshape(-1)
-    total = jnp.zeros((steps, shown.shape[-1]), jnp.float32)
     # Most blocks have few spikes; a burst has many.
-    return lax.while_loop(more, some, some((flat, total, flat.sum()), _EVENTS))[1]
+    begin = some(pre.max(axis=0), _EVENTS)
+    return lax.while_loop(lambda carry: carry[0].max() > 0, more, begin)[1]
 
 
 def _disturbance(hybrid: Hybrid, words: jax.Array, step: jax.Array) -> jax.Array:
