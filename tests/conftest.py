@@ -49,9 +49,10 @@ TRUE_COMPILER = {"test_experiment", "test_kills", "test_runs"}
 QUICK_COMPILER = SYSTEM - TRUE_COMPILER | {
     f"test_{name}"
     for name in (
-        "adex", "augment", "chip", "compartments", "delays", "eventprop", "faults_arrays",
-        "faults_seeds", "foreign", "graph", "keys", "modes", "morphologies", "network", "nir",
-        "nonfinite", "soft_chip", "spiking_network", "training",
+        "adex", "augment", "chip", "coding", "compartments", "delays", "eventprop",
+        "faults_arrays", "faults_seeds", "foreign", "graph", "keys", "modes", "morphologies",
+        "network", "nir", "nonfinite", "norm", "partition", "residual", "short_term", "soft_chip",
+        "soft_network", "spiking_network", "training",
     )
 }  # fmt: skip
 

@@ -61,6 +61,7 @@ def test_gradients_last_at_the_tuned_slope_and_not_at_ten_times_or_a_tenth_of_it
     assert wide > 10 and 0 <= steep < 0.1, "explodes, vanishes"
 
 
+@pytest.mark.slow  # two refinements more of what the test above tunes
 def test_between_exploding_and_vanishing_more_slopes_are_tried(deep):
     found = tuned(deep(5), slopes=(3.0, 2.5), refine=2)
     first, *between, last = found.slopes
