@@ -46,11 +46,12 @@ def smallest(load):
     return tiles(side, side)
 
 
-def measured(name, seeds=20):
-    """All methods on one workload."""
+def measured(out, name, seeds=20):
+    """All methods on one workload, each kept when it has been measured."""
     load = suite.workload(name)
-    chips, found = smallest(load), {}
-    for method in (*BASELINES, "best"):
+    chips = smallest(load)
+
+    def of(method):
         start = time.process_time()
         runs = [
             search(load, chips, method=method, seed=seed)
@@ -58,7 +59,11 @@ def measured(name, seeds=20):
         ]
         took = (time.process_time() - start) / len(runs)
         figures = {q: float(np.mean([of(r) for r in runs])) for q, of in QUANTITIES.items()}
-        found[method] = figures | {"seconds": took}
+        return figures | {"seconds": took}
+
+    parts = out / name
+    parts.mkdir(exist_ok=True)
+    found = {method: kept(parts, method, lambda m=method: of(m)) for method in (*BASELINES, "best")}
     return {"neurons": load.neurons, "synapses": load.synapses, "chips": chips.name, "by": found}
 
 
@@ -72,7 +77,7 @@ def kept(out, name, measure):
 
 def run_suite(out, names):
     """Writes the table and the figure of the suite, or of some of it."""
-    results = {name: kept(out, name, lambda name=name: measured(name)) for name in names}
+    results = {name: kept(out, name, lambda name=name: measured(out, name)) for name in names}
     rows, changes = [], []
     for name, result in results.items():
         by = result["by"]
