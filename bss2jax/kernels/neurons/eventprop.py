@@ -152,11 +152,11 @@ def eventprop_gradient(
     reset = 0.0 if nominal.subtracts else nominal.reset
     pulls = (leak - threshold, leak - reset) if nominal.leaky else (0.0, 0.0)
     smallest, per_step = least * jnp.abs(threshold - leak), nominal.tau_mem / nominal.dt
+    turned = None if recurrent is None else recurrent.turned()
 
     def step(fixed: Any, carry: Any, at: Any) -> Any:
-        nominal, passes, pulls, smallest, per_step, way, recurrent = fixed
-        keep_v, keep_i, gain = passes
-        later, di, held, back = carry
+        nominal, passes, pulls, smallest, per_step, way, recurrent, turned = fixed
+        (keep_v, keep_i, gain), (later, di, held, back) = passes, carry
         i, z, moved, dv, waits = at
         fired = z > 0
         if recurrent is not None:
@@ -173,7 +173,7 @@ def eventprop_gradient(
         dx, after = drive_gradient(nominal, du, di, passes)
         if recurrent is not None:
             # How a spike of a step before would change the loss if it moved: dx[t] - dx[t-1].
-            back = recurrent.pull(back, (1 - keep_i) * dx - gain * keep_v * du)
+            back = recurrent.pull(back, (1 - keep_i) * dx - gain * keep_v * du, turned)
         return (du * keep_v, after, held, back), dx
 
     zero = jnp.zeros_like(first_step(z))
@@ -181,7 +181,7 @@ def eventprop_gradient(
     end = dz[-1] / (threshold - reset) if len(dz) else zero
     moved = dz - jnp.concatenate([dz[:1], dz[:-1]])
     carry = zero + end, zero, zero, None if recurrent is None else recurrent.rest(zero)
-    fixed = nominal, passes, pulls, smallest, per_step, threshold - reset, recurrent
+    fixed = nominal, passes, pulls, smallest, per_step, threshold - reset, recurrent, turned
     xs = i, z, moved, dv, _waiting(z, nominal.waits)
     return over_time(step, fixed, carry, xs, reverse=True)
 

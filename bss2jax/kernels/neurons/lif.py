@@ -323,7 +323,7 @@ def lif_gradient(
     crossed = nominal.threshold if threshold is None else threshold
 
     def step(fixed: Any, carry: Any, at: Any) -> Any:
-        nominal, passes, crossed, recurrent = fixed
+        nominal, passes, crossed, recurrent, turned = fixed
         after, di, back = carry
         u, dz, dv, past = at
         later = after * passes[0]  # decayed here, not where it is carried: see `drive_gradient`
@@ -339,12 +339,13 @@ def lif_gradient(
             du = jnp.where(u > -jnp.inf, du, 0)
         dx, di = drive_gradient(nominal, du, di, passes)
         if recurrent is not None:
-            back = recurrent.pull(back, last_group(nominal.groups, dx))
+            back = recurrent.pull(back, last_group(nominal.groups, dx), turned)
         return (du, di, back), dx
 
     zero = jnp.zeros_like(first_step(u))
     nothing = no_current(nominal.groups, zero), None if recurrent is None else recurrent.rest(zero)
-    fixed = nominal, passes, crossed, recurrent
+    turned = None if recurrent is None else recurrent.turned()
+    fixed = nominal, passes, crossed, recurrent, turned
     past = None if recurrent is None else recurrent.history(_fired(u, crossed))
     return over_time(step, fixed, (zero, *nothing), (u, dz, dv, past), reverse=True)
 

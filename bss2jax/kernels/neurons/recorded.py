@@ -193,7 +193,7 @@ def recorded_backward(
     dz, dv = cotangent_of(cotangents.spikes, z), cotangent_of(cotangents.membrane, None)
 
     def step(fixed: Any, carry: Any, at: Any) -> Any:
-        nominal, actual, recurrent, trial = fixed
+        nominal, actual, recurrent, trial, turned = fixed
         model = (lambda _: nominal) if trained is None else (lambda n: n)
         dafter, dnominal, back = carry
         state, before, fired, past, x, t, dz, dv = at
@@ -219,14 +219,15 @@ def recorded_backward(
         if recurrent is None:
             return (dstate, dnominal, None), (dx, None)
         (dback,) = pull_back(dx)
-        return (dstate, dnominal, recurrent.pull(back, dback)), (dx, dback)
+        return (dstate, dnominal, recurrent.pull(back, dback, turned)), (dx, dback)
 
     rest = start(nominal, like, trial)
     zero = jax.tree.map(jnp.zeros_like, (_floats(rest), free))
     none = None if recurrent is None else recurrent.rest(rest.v)
     noisy, noise = _noise(drive, recurrent, trial)
     past = None if recurrent is None else recurrent.history(z)
-    fixed = nominal, actual, recurrent, noisy
+    turned = None if recurrent is None else recurrent.turned()
+    fixed = nominal, actual, recurrent, noisy, turned
     xs = states, before, z, past, drive, noise, dz, dv
     if trained is None:
         dx, dback = over_time(step, fixed, (*zero, none), xs, reverse=True)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from bss2jax.arrays import pytree
-from bss2jax.kernels.dot import dot
+from bss2jax.kernels.dot import dot, transposed
 from bss2jax.kernels.mesh import gathered, own_of_sum, shared
 from bss2jax.kernels.synapses.base import Shown, dense_gradient, product
 from bss2jax.kernels.synapses.delays import Delays, later
@@ -47,7 +47,11 @@ class Within(Protocol):
         """Returns the gradient of this step's spikes, `[..., N]`, and what is left to be pulled."""
         ...
 
-    def pull(self, back: Any, dx: jax.Array) -> Any:
+    def turned(self) -> Any:
+        """Returns the weights as `pull` takes them: transposed once, not in each step."""
+        ...
+
+    def pull(self, back: Any, dx: jax.Array, turned: Any) -> Any:
         """Returns the gradients kept one step earlier, given that of the current `[..., N]`."""
         ...
 
@@ -95,11 +99,14 @@ class Recurrent:
     def due(self, back: jax.Array, at: None) -> tuple[jax.Array, jax.Array]:
         return back, back
 
-    def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
-        return dot(dx, self.w.T)
+    def turned(self) -> jax.Array:
+        return transposed(self.w)
+
+    def pull(self, back: jax.Array, dx: jax.Array, turned: jax.Array) -> jax.Array:
+        return dot(dx, turned)
 
     def gradient(self, z: jax.Array, dx: jax.Array) -> "Recurrent":
-        return Recurrent(dense_gradient(z[:-1], self.w, dx[1:])[1])
+        return Recurrent(dense_gradient(later(z, 1), self.w, dx)[1])
 
     def meant(self) -> "Recurrent":
         return replace(self, shown=None)
@@ -141,10 +148,13 @@ class DelayedRecurrent:
     def due(self, back: jax.Array, at: None) -> tuple[jax.Array, jax.Array]:
         return back[0], back
 
-    def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
+    def turned(self) -> tuple[jax.Array, ...]:
+        return tuple(map(transposed, self.w))
+
+    def pull(self, back: jax.Array, dx: jax.Array, turned: tuple[jax.Array, ...]) -> jax.Array:
         back = jnp.concatenate([back[1:], jnp.zeros_like(back[:1])])
-        for d, w in zip(self.steps, self.w, strict=True):
-            back = back.at[d].add(dot(dx, w.T))
+        for d, w in zip(self.steps, turned, strict=True):
+            back = back.at[d].add(dot(dx, w))
         return back
 
     def gradient(self, z: jax.Array, dx: jax.Array) -> "DelayedRecurrent":
@@ -192,8 +202,11 @@ class Dealt:
     def due(self, back: jax.Array, at: None) -> tuple[jax.Array, jax.Array]:
         return own_of_sum(self.known.due(back, None)[0], self.width), back
 
-    def pull(self, back: jax.Array, dx: jax.Array) -> jax.Array:
-        return self.known.pull(back, dx)
+    def turned(self) -> Any:
+        return self.known.turned()
+
+    def pull(self, back: jax.Array, dx: jax.Array, turned: Any) -> jax.Array:
+        return self.known.pull(back, dx, turned)
 
     def gradient(self, z: jax.Array, dx: jax.Array) -> "Dealt":
         return replace(self, known=self.known.gradient(self._joined(z), dx))
@@ -247,15 +260,19 @@ class Plastic:
         dsources, dz = jax.vjp(self.drivers.step, *at)[1]((dsources, damplitude))
         return dz, (dsources, kept)
 
-    def pull(self, back: tuple, dx: jax.Array) -> tuple[Sources, jax.Array]:
-        return back[0], self.within.pull(back[1], dx)
+    def turned(self) -> Any:
+        return self.within.turned()
+
+    def pull(self, back: tuple, dx: jax.Array, turned: Any) -> tuple[Sources, jax.Array]:
+        return back[0], self.within.pull(back[1], dx, turned)
 
     def gradient(self, z: jax.Array, dx: jax.Array) -> "Plastic":
         amplitudes, pull = jax.vjp(lambda drivers: drivers.amplitudes(z), self.drivers)
+        turned = self.turned()
 
         def step(back: jax.Array, dx: jax.Array) -> tuple[jax.Array, jax.Array]:
             due, back = self.within.due(back, None)
-            return self.within.pull(back, dx), due
+            return self.within.pull(back, dx, turned), due
 
         damplitudes = lax.scan(step, self.within.rest(z.sum(axis=0)), dx, reverse=True)[1]
         within: Any = self.within.gradient(amplitudes, dx)
