@@ -1,6 +1,7 @@
 """Correlation sensors: the rule, NEST's numbers, theory, calibration's protocol, the readout."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -160,6 +161,13 @@ def test_sequences_continue_and_shapes_are_checked():
     whole = run(sensors, pre, post)
     half = run_on(sensors, pre[20:], post[20:], run(sensors, pre[:20], post[:20]))
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole, half)))
+    # A line of synapses for each spike charges as all of them in each step do.
+    few = jax.jit(lambda sensors, *given: sensors.run_sparse(*given))
+    first = run(replace(sensors, swing=1.0), pre[:20, 0], post[:20, 0])
+    for swing in (1.0, jnp.full((5, 7), 255.0)):
+        these = replace(sensors, swing=swing)
+        dense, sparse = (each(these, pre[20:, 0], post[20:, 0], first) for each in (run_on, few))
+        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, dense, sparse)))
     with pytest.raises(ValueError, match="same steps"):
         sensors.run(pre, post[:3])
     with pytest.raises(ValueError, match="seconds > 0"):

@@ -1,5 +1,6 @@
 """Hybrid plasticity: the emulation, what the processors take, and the rules that ship."""
 
+import sys
 from dataclasses import dataclass, replace
 
 import jax
@@ -151,6 +152,14 @@ def test_rows_that_spike_add_up_as_all_rows_do():
     pre = (rng.random((3, 80)) < 0.3).astype(np.float32)  # more than are added at a time
     shown = np.round(32 * rng.normal(0, 20, (80, 4))).astype(np.float32) / 32
     np.testing.assert_array_equal(jax.jit(added)(pre, shown), pre @ shown)
+
+
+@pytest.mark.slow  # compiles the population of the test above once more
+def test_large_arrays_charge_sensors_by_spikes_to_the_same_bits(monkeypatch):
+    state = begun()
+    expected = learned(state)
+    monkeypatch.setattr(sys.modules[emulate.__module__], "_DENSE", 1)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(learned.__wrapped__)(state), expected)
 
 
 def test_the_processors_take_their_time_and_refuse_what_is_too_short():

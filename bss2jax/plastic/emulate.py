@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import sequential_vmap
 
 from bss2jax.arrays import pytree
 from bss2jax.chip import draws
@@ -138,7 +139,10 @@ def period(
     rows = jnp.concatenate([inputs, own])
     # The population.
     before = hybrid.begin(state.weights) if hybrid.fresh else state
-    after, charge, counts, activity = _run(hybrid, before, sent.raster, rows, key)
+    sparse = hybrid.sensors is not None and len(rows) > _DENSE
+    # Chips side by side take turns then: a loop over spikes would copy their arrays for each.
+    run = sequential_vmap(_run) if sparse else _run
+    after, charge, counts, activity = run(hybrid, before, sent.raster, rows, key)
     # What the world makes of it, and what the processors read.
     world, signal, score = environment.answer(state.world, counts, draws.folded(key, _ANSWER))
     causal = acausal = baseline = None
@@ -169,6 +173,7 @@ def _run(
     shown = hybrid.shown(state.weights, rows)
     sensors = None if hybrid.sensors is None else sensors_at(hybrid.sensors, rows)
     charge = None if sensors is None else sensors.rest(len(rows), hybrid.neurons)
+    sparse = len(rows) > _DENSE
     words = noise.stream(key, _NOISE)
     neuron = hybrid.neuron
 
@@ -180,7 +185,7 @@ def _run(
             neurons = neuron.disturbed(neurons, disturbance)
         fired = neuron.over(neurons) > 0
         neurons, z = neuron.after(neurons, fired), fired.astype(jnp.float32)
-        if sensors is not None:
+        if sensors is not None and not sparse:
             charge = sensors.step(charge, pre, z)
         return (neurons, charge), z
 
@@ -193,6 +198,8 @@ def _run(
         disturbance = _disturbance(hybrid, words, step)
         # Step by step: of several steps at once XLA's loops compute a membrane again for each use.
         (neurons, charge), z = lax.scan(one, (neurons, charge), (current, disturbance, pre))
+        if sensors is not None and sparse:
+            charge = sensors.run_sparse(pre, z, charge)
         counted = (step >= steps - (hybrid.window or steps)).astype(jnp.float32)
         counts = counts + (counted[:, None] * z).sum(axis=0)
         return (neurons, charge, counts, z if hybrid.recurrent else sent), z.sum()

@@ -114,6 +114,54 @@ class Sensors(Compared):
         one = lambda state, at: (self.step(state, *at), None)  # noqa: E731
         return lax.scan(one, first if state is None else state, (pre, post))[0]
 
+    def run_sparse(self, pre: jax.Array, post: jax.Array, state: "Correlation") -> "Correlation":
+        """Returns the state that `run` returns, by a row or column of synapses for each spike.
+
+        A large array that has few spikes takes a small part of the time; there is no gradient.
+
+        Args:
+            pre: `[T, K]` spikes of the inputs.
+            post: `[T, N]` spikes of the neurons.
+            state: before it.
+        """
+
+        def age(steps: Any, at: Any) -> tuple[Any, Any]:
+            before = jax.tree.map(lambda each: each + 1, steps)
+            return jax.tree.map(lambda z, each: jnp.where(z != 0, 0.0, each), at, before), before
+
+        ages, (row, column) = lax.scan(age, (state.pre, state.post), (pre, post))
+        causal = self._line_by_line(0, state.causal, post, column, row)
+        acausal = self._line_by_line(1, state.acausal, pre, row, column)
+        return Correlation(*ages, causal, acausal)
+
+    def _line_by_line(
+        self, branch: int, charge: jax.Array, spikes: jax.Array, own: jax.Array, other: jax.Array
+    ) -> jax.Array:
+        """Charges a branch, a line of synapses a spike: a column of causal ones, a row of others.
+
+        Args:
+            branch: 0 causal, 1 acausal.
+            charge: `[K, N]` of the branch.
+            spikes: `[T, L]` spikes of the lines.
+            own, other: `[T, L]` and `[T, M]` steps since the last spike before, of the lines and
+                of what crosses them.
+        """
+        total = (spikes != 0).sum(axis=0)
+        line_of = lambda value, n: _line(_of(value, branch), branch, n)  # noqa: E731
+
+        def one(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            left, charge = carry
+            n = jnp.argmax(left)
+            # Spikes of a line in the order of time.
+            t = jnp.argmax(jnp.cumsum(spikes[:, n] != 0) > total[n] - left[n])
+            sensors = replace(self, amplitude=line_of(self.amplitude, n), tau=line_of(self.tau, n))
+            more = sensors._pair(0, other[t], other[t] < own[t, n])
+            full = jnp.minimum(_line(charge, branch, n) + more, line_of(self.swing, n))
+            at = (slice(None), n) if branch == 0 else n
+            return left.at[n].add(-1), charge.at[at].set(full)
+
+        return lax.while_loop(lambda carry: carry[0].max() > 0, one, (total, charge))[1]
+
     def read(self, state: "Correlation", key: jax.Array | None = None) -> jax.Array:
         """Reads the capacitors: `[2, ..., K, N]`, 0 to 255 LSB, causal and acausal.
 
@@ -198,3 +246,10 @@ def sensors_of(
 def _of(value: Any, branch: int) -> Any:
     """A parameter of a branch."""
     return value[branch] if jnp.ndim(value) == 3 else value
+
+
+def _line(value: Any, branch: int, n: jax.Array) -> Any:
+    """A column, of the causal branch, or a row of a parameter `[K, N]`, or of one that is less."""
+    if jnp.ndim(value) != 2:
+        return value
+    return jnp.asarray(value)[:, n] if branch == 0 else jnp.asarray(value)[n]
