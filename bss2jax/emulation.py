@@ -196,11 +196,11 @@ def _hybrid(
         t_ref=neurons.t_ref, dt=dt,
     )  # fmt: skip
     key = jax.random.key(config.chip.seed)
-    ideal = config.mismatch.preset == "none"
+    ideal = config.mismatch.preset == "none" and not any(vars(config.spreads).values())
     window = config.period if config.window is None else config.window
     hybrid = on_chip(
-        neuron, None if ideal and not any(vars(config.spreads).values()) else chip_of(config),
-        signs, neurons.number, sensors=_sensors(config, key) if correlates else None,
+        neuron, None if ideal else chip_of(config), signs, neurons.number,
+        sensors=_sensors(config, key) if correlates else None,
         substrate=config.substrate, unit=1 / made.scale,
         wired=None if wired is None else jnp.asarray(wired),
         period=steps_of(config, config.period, "period"),

@@ -115,6 +115,23 @@ def test_configs_are_read_strictly_and_written_back():
         prepare(load_plastic("homeostasis", [*TINY, "period=1.05e-6"])[0])
 
 
+def test_offsets_of_synaptic_inputs_spread_where_the_chip_has_spreads():
+    """Of single ones too: the preset of bistability is `none`."""
+    for more, std in (([], 2.0), (NO_SPREADS, 0.0)):
+        hybrid = prepare(load_plastic("bistability", more)[0]).hybrid
+        excites = np.asarray(hybrid.signs) > 0
+        for rows, mean in ((excites, -1.159), (~excites, -1.236)):
+            offset = np.asarray(hybrid.offset)[rows]
+            assert (offset == offset[0]).all()  # one input of each neuron and sign
+            # 512 draws: five standard errors.
+            assert offset[0].std() == pytest.approx(std, abs=1e-5 + 5 * std / np.sqrt(1024))
+            assert offset[0].mean() == pytest.approx(mean, abs=1e-5 + 5 * std / np.sqrt(512))
+
+
+SPREADS = ("leak", "reset", "threshold", "tau_mem", "tau_syn", "strength")
+NO_SPREADS = [f"mismatch.{name}=0.0" for name in SPREADS]
+
+
 def test_a_dumped_config_is_the_same(tmp_path):
     parsed, _ = load_plastic("pong")
     (tmp_path / "again.toml").write_text(dump_plastic(parsed))
