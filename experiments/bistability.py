@@ -208,7 +208,7 @@ def draw(path: Path, drives: list[float], ours: dict[str, np.ndarray], rates: np
         axis.legend(fontsize=7)
     axes[3].set_yscale("log")
     axes[1].set_ylim(0, 25)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
