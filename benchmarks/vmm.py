@@ -6,12 +6,10 @@ Pieces are taken away one by one: what is left in the end, bare products of 128 
 up, is the floor, as a chip's readouts are of no more rows, and each has its own noise. The gradient
 is two whole products, with no piece of a chip in it.
 
-2026-11-26, 2 busy cores of an AMD EPYC, jax 0.10.1, Python 3.11.7, best over best of 60, as
-ratios (limits of the project): forward 1.13 without noise, 1.44 with noise, 1.51 with fixed pattern
-(1.6; the pattern adds 5 %: 10 %), bare blocks 1.15, the noise alone 0.30. Forward and backward
-1.29, 1.38, 1.45 (1.15), bare blocks 1.28; in time of the processor 1.10, -, 1.20 and 1.10: the
-limit is not met, and most of what is above it are the bare blocks.
-Later, twice at a load of 15 to 20, where times of single runs say little, of the processor's time,
+2026-11-26, 2 quiet cores of an AMD EPYC, jax 0.10.1, Python 3.11.7, best over best of 60, as
+ratios (limits of the project): forward with noise and fixed pattern 1.12 (1.6; the pattern adds
+6 %: 10 %), forward and backward .99 (1.15), prepared weights of 1024 x 1024 at batch 64 1.77 (2.0).
+Busy, twice at a load of 15 to 20, where times of single runs say little, of the processor's time,
 forward and backward: bare blocks with a whole gradient .95 and .86, rounding and readouts .03 and
 .04 more, noise .09 and .10, fixed pattern .02 and .00. The pieces are steady, the unit is not:
 `jnp.dot`, which waits for its second thread, takes more of it the busier the machine.

@@ -451,6 +451,31 @@ def test_a_step_of_training_keeps_one_array_of_the_hidden_layer():
     assert temporaries < 4.2 * array
 
 
+def test_chips_side_by_side_are_taken_in_turn_on_a_cpu():
+    raster, w, _ = drawn()
+    w = jnp.tile(w, 8)
+    events = bss2jax.sort_events(bss2jax.to_events(raster, T * K), T, K)
+    chips = jax.vmap(sample_chip)(jax.random.split(KEY, 4))
+    several = (
+        jax.vmap(lambda chip: on_chip(chip, *w.shape))(chips),
+        jax.random.split(jax.random.key(2), 4),
+    )
+
+    def training(circuits, key):
+        run = partial(population, events, circuits=circuits, key=key, codes=Codes())
+        y, pullback = jax.vjp(lambda w: run(w, LIF()).spikes, w)
+        return y, pullback(y)
+
+    first = jax.tree.map(lambda leaf: leaf[0], several)
+    one = jax.jit(training).lower(*first).compile()
+    all_of_them = jax.jit(jax.vmap(training)).lower(*several).compile()
+    got, want = all_of_them(*several), one(*first)
+    jax.tree.map(lambda g, w: np.testing.assert_array_equal(g[0], w), got, want)
+    # Temporaries of one chip, besides what each leaves: its membranes, its spikes, and thresholds.
+    of_one, of_all = (c.memory_analysis().temp_size_in_bytes for c in (one, all_of_them))
+    assert of_all < of_one + 3 * got[0].nbytes
+
+
 @pytest.mark.parametrize("neurons", (pytest.param(16384, marks=pytest.mark.slow), 65536))
 def test_a_population_of_any_size_takes_the_memory_of_one_block(chip, neurons):
     """What is beside results and what is given: strengths and membranes of all would be 430 MB."""

@@ -26,6 +26,7 @@ from bss2jax.execute.circuits import OnChips
 from bss2jax.execute.in_turn import Block, Run, in_turn
 from bss2jax.execute.over_pieces import over_pieces
 from bss2jax.execute.recording import Recording, check_observed, jitter_spikes, straight_through
+from bss2jax.execute.unvectorised import with_gradient
 from bss2jax.kernels import noise
 from bss2jax.kernels.gradients.nominal import without_gradient
 from bss2jax.kernels.gradients.rules import Gradient, Surrogate
@@ -101,8 +102,8 @@ def population(
     given, bias = sent_of(sent, w.shape[-2], steps), _checked_bias(bias, w, neuron)
     recurrent = None if recurrent is None else floats(recurrent, "recurrent")
     _check(given, w, recurrent, circuits, codes, observe)
-    run = partial(_population, positions=given.positions, codes=codes, gradient=gradient,
-                  observe=tuple(observe), alone=_alone(given, circuits))  # fmt: skip
+    run = partial(with_gradient, partial(_population, positions=given.positions, codes=codes,
+        gradient=gradient, observe=tuple(observe), alone=_alone(given, circuits)))  # fmt: skip
     drivers = _checked_drivers(recurrent_drivers, recurrent, neuron)
     others = circuits, key, recurrent, drivers, wholes(sample, "sample"), delays, bias
     return over_mesh(run, _places(sent, neuron, observe), given, w, neuron, *others)
@@ -222,7 +223,7 @@ def _run(
         step = jnp.arange(drive.shape[0], dtype=jnp.int32)[:, None, None]
         u = stored(noise.uniform(words[_JITTER], step, *(axis[None] for axis in address)))
         jitter = circuits.neurons.jitter[None, None]
-        moved = jitter_spikes(trace.spikes, u, jitter, neuron.dt)
+        moved = jitter_spikes(lax.stop_gradient(trace.spikes), u, jitter, neuron.dt)
         trace = trace._replace(spikes=straight_through(trace.spikes, moved))
     return trace
 

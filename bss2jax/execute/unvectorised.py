@@ -13,6 +13,7 @@ import jax
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from bss2jax.kernels.gradients.nominal import instantiated
 from bss2jax.kernels.processor import on_cpu
 
 _LEAST = 2**12  # entries of the largest array of a call that is worth a step of a loop
@@ -64,3 +65,57 @@ def unvectorised(function: Callable[..., Any], own: Any, *others: Any) -> Any:
         lambda *args: (in_turn(*args), args), lambda args, dy: jax.vjp(function, *args)[1](dy)
     )
     return call(own, *others)
+
+
+def with_gradient(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls a function as `unvectorised` does; its gradient is of what that call left.
+
+    What `unvectorised` differentiates it calls again. Here what each element left waits for its
+    turn on the way back; what was given is not kept once more.
+
+    Args:
+        function: the function, of arrays of any shape, or trees of them.
+        args: its arguments.
+
+    Returns:
+        What the function returns.
+    """
+    given, tree = jax.tree.flatten(args)
+    left: list[Any] = []  # how to go back from what a call leaves, the same each time it is traced
+
+    def of_leaves(leaves: list[jax.Array]) -> Any:
+        return function(*jax.tree.unflatten(tree, leaves))
+
+    def forward(wrapped: list[Any]) -> tuple[Any, tuple]:
+        moves, values = [leaf.perturbed for leaf in wrapped], [leaf.value for leaf in wrapped]
+
+        def of(leaves: list[jax.Array]) -> tuple[Any, list[jax.Array]]:
+            def of_moving(moving: list[jax.Array]) -> Any:
+                rest = iter(moving)
+                return of_leaves([next(rest) if m else leaf for leaf, m in zip(leaves, moves)])
+
+            y, pull = jax.vjp(of_moving, [leaf for leaf, m in zip(leaves, moves) if m])
+            # What was given is not kept once more for each element.
+            number = {id(leaf): i for i, leaf in enumerate(leaves)}
+            kept, pull = jax.tree.flatten(pull)
+            left[:] = pull, [number.get(id(leaf)) for leaf in kept]
+            return y, [leaf for leaf in kept if id(leaf) not in number]
+
+        y, kept = unvectorised(of, values)
+        # Structures, not flags: residuals are arrays.
+        return y, (tuple(() if m else None for m in moves), kept, values)
+
+    def backward(residuals: tuple, dy: Any) -> tuple[list]:
+        flags, kept, values = residuals
+
+        def of(kept: list[jax.Array], values: list[jax.Array], dy: Any) -> list[jax.Array]:
+            (pull, numbers), rest = left, iter(kept)
+            leaves = [next(rest) if i is None else values[i] for i in numbers]
+            return jax.tree.unflatten(pull, leaves)(dy)[0]
+
+        slopes = iter(unvectorised(of, kept, values, jax.tree.map(instantiated, dy)))
+        return ([None if flag is None else next(slopes) for flag in flags],)
+
+    call = jax.custom_vjp(partial(unvectorised, of_leaves))
+    call.defvjp(forward, backward, symbolic_zeros=True)
+    return call(given)
