@@ -215,15 +215,11 @@ def gathered(array: jax.Array, axis: int, size: int) -> jax.Array:
         axis: along which they stand.
         size: how many there are of all devices; what is beyond filled the last ones up.
     """
-    # Side by side only afterwards: gathered there, each device would write its own transposed.
-    by_device = jnp.moveaxis(lax.all_gather(array, PIECES), 0, axis)
-    shape = [
-        *array.shape[:axis],
-        by_device.shape[axis] * array.shape[axis],
-        *array.shape[axis + 1 :],
-    ]
-    whole = lax.optimization_barrier(by_device.reshape(shape))
-    return lax.slice_in_dim(whole, 0, size, axis=axis)
+    # Side by side only afterwards: gathered there, each device would write its own transposed. And
+    # by a concatenation, which XLA does once; a transposition it does again for each use.
+    by_device = lax.all_gather(array, PIECES, tiled=axis == 0)
+    whole = by_device if axis == 0 else jnp.concatenate(list(by_device), axis=axis)
+    return lax.slice_in_dim(lax.optimization_barrier(whole), 0, size, axis=axis)
 
 
 def own_of_sum(array: jax.Array, width: int) -> jax.Array:
