@@ -120,6 +120,7 @@ def groups(graph: Dataflow, channels: np.ndarray | slice = slice(None)) -> np.nd
     matrix = scipy.sparse.csr_array(
         (np.ones(len(source)), (source, target)), shape=(len(graph.names),) * 2
     )
+    matrix.sum_duplicates()  # two entries of a place: SciPy 1.13 never comes back
     return connected_components(matrix, connection="strong")[1]
 
 
