@@ -78,15 +78,16 @@ Run = Callable[..., Trace]
 
 
 def in_turn(
-    run: Run, whole: Block, blocks: int, sent: Sent, key: jax.Array | None, sample: jax.Array
+    run: Run, whole: Block, blocks: int, sent: Sent, words: jax.Array | None, sample: jax.Array
 ) -> Trace:
     """Runs blocks of equal width; the last one is filled up by the last neuron.
 
     Args:
-        run: `run(block, sent, key, sample)` runs a block's neurons.
+        run: `run(block, sent, words, sample)` runs a block's neurons.
         whole: all neurons.
         blocks: into how many they are cut.
-        sent, key, sample: as in `population`.
+        sent, sample: as in `population`.
+        words: words `[S, 4]` of its streams of noise; None: no noise.
 
     Returns:
         Spikes and membranes, `[T, B, N]` each, as far as a run makes them.
@@ -95,7 +96,7 @@ def in_turn(
     width = -(-size // blocks)
     numbers = np.minimum(np.arange(blocks * width), size - 1)
     mine = jnp.asarray(numbers.reshape(blocks, width), jnp.int32)
-    trace = _in_turn(run, *alike(mine, (whole, sent), (key, sample)))
+    trace = _in_turn(run, *alike(mine, (whole, sent), (words, sample)))
     return jax.tree.map(lambda y: y[..., :size], trace)
 
 

@@ -20,16 +20,17 @@ from bss2jax.kernels.synapses.summed import sent_to
 
 
 def over_pieces(
-    run: Run, whole: Block, sent: Sent, key: jax.Array | None, sample: jax.Array
+    run: Run, whole: Block, sent: Sent, words: jax.Array | None, sample: jax.Array
 ) -> Trace:
     """Runs as many neurons on each device, with receptive fields as many channels.
 
     The last neuron fills the last devices up.
 
     Args:
-        run: `run(block, sent, key, sample)` runs a block's neurons.
+        run: `run(block, sent, words, sample)` runs a block's neurons.
         whole: all neurons.
-        sent, key, sample: as in `population`.
+        sent, sample: as in `population`.
+        words: words `[S, 4]` of its streams of noise; None: no noise.
 
     Returns:
         Spikes and membranes, `[T, B, N]` each, as far as a run makes them.
@@ -44,7 +45,7 @@ def over_pieces(
     # By slices: a gradient of what is looked up by number would be scattered.
     w, recurrent = jax.tree.map(own_columns, (whole.w, whole.recurrent))
     seen = sent_to(jax.tree.map(_shared, sent), mine)
-    trace = run(replace(part, w=w, recurrent=recurrent), seen, key, sample)
+    trace = run(replace(part, w=w, recurrent=recurrent), seen, words, sample)
     return jax.tree.map(partial(_joined, sent.positions or 1, columns), trace)
 
 

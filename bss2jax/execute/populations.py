@@ -105,7 +105,7 @@ def population(
     run = partial(with_gradient, partial(_population, positions=given.positions, codes=codes,
         gradient=gradient, observe=tuple(observe), alone=_alone(given, circuits)))  # fmt: skip
     drivers = _checked_drivers(recurrent_drivers, recurrent, neuron)
-    others = circuits, key, recurrent, drivers, wholes(sample, "sample"), delays, bias
+    others = circuits, _streams(key), recurrent, drivers, wholes(sample, "sample"), delays, bias
     return over_mesh(run, _places(sent, neuron, observe), given, w, neuron, *others)
 
 
@@ -115,7 +115,7 @@ def _population(
     w: jax.Array,
     neuron: Any,
     circuits: OnChips | None,
-    key: jax.Array | None,
+    words: jax.Array | None,
     recurrent: jax.Array | None,
     drivers: ShortTerm | None,
     sample: jax.Array,
@@ -144,11 +144,11 @@ def _population(
     fan_in = w.shape[-2] + (0 if recurrent is None else size)
     substrate = BSS2 if codes is None else codes.substrate
     if neuron.coupled:
-        trace = run(whole, sent, key, sample)
+        trace = run(whole, sent, words, sample)
     elif pieces() > 1 and not substrate.holds(fan_in, size):
-        trace = over_pieces(partial(_in_blocks, run), whole, sent, key, sample)
+        trace = over_pieces(partial(_in_blocks, run), whole, sent, words, sample)
     else:
-        trace = _in_blocks(run, whole, sent, key, sample)
+        trace = _in_blocks(run, whole, sent, words, sample)
     by_position = partial(_by_position, positions=positions)
     z, v = trace.spikes, trace.membrane
     return Recording(
@@ -159,21 +159,21 @@ def _population(
 
 
 def _in_blocks(
-    run: Run, block: Block, sent: Sent, key: jax.Array | None, sample: jax.Array
+    run: Run, block: Block, sent: Sent, words: jax.Array | None, sample: jax.Array
 ) -> Trace:
     """Runs neurons, in as many blocks as let the strengths of one's synapses fit the budget."""
     blocks = 1
     if block.circuits is not None and sent.positions is None and block.recurrent is None:
         blocks = math.ceil(2 * block.w.size * block.w.dtype.itemsize / STRENGTHS)
     if blocks < 2:
-        return run(block, sent, key, sample)
-    return in_turn(run, block, blocks, sent, key, sample)
+        return run(block, sent, words, sample)
+    return in_turn(run, block, blocks, sent, words, sample)
 
 
 def _run(
     block: Block,
     sent: Sent,
-    key: Any,
+    words: Any,
     sample: jax.Array,
     *,
     codes: Codes | None,
@@ -200,13 +200,12 @@ def _run(
         drive = by_sign(drive, sent.positions)
     # The neurons on their circuits, in one trial a sample.
     samples = sample + jnp.arange(drive.shape[1], dtype=jnp.int32)[:, None]
-    address, noisy = (samples, block.number[None]), key is not None and circuits is not None
-    words = _streams(key)
+    address, noisy = (samples, block.number[None]), words is not None and circuits is not None
     normal = stored(noise.normal_pair(words[_THRESHOLD], *address)[0]) if noisy else None
     actual, spread = neuron, None
     if circuits is not None:
         actual, spread = neuron.on(jax.tree.map(_of_samples, circuits.neurons), normal)
-    disturbed, anywhere = noisy and spread is not None, key is not None and neuron.starts_anywhere
+    disturbed, anywhere = noisy and spread is not None, words is not None and neuron.starts_anywhere
     trial = Trial(
         *address,
         words=words[_MEMBRANE] if disturbed else None,
@@ -228,8 +227,9 @@ def _run(
     return trace
 
 
+@jax.jit
 def _streams(key: jax.Array | None) -> Any:
-    """The words of each stream of noise, made together, as each hash is a loop to compile."""
+    """The words `[S, 4]` of each stream of noise, made together: each hash is a loop to compile."""
     if key is None:
         return None
     return jax.vmap(partial(noise.stream, key))(jnp.arange(_STREAMS, dtype=jnp.uint32))

@@ -219,7 +219,7 @@ def _dealt(group: jax.Array, column: jax.Array, groups: int) -> _Rows:
     counts = jnp.zeros(groups * batch, jnp.int32).at[row.ravel()].add(1, mode="drop")
     counts = counts.reshape(groups, batch)
     own, within = _running(counts), _running(counts.T)  # [G, B] over groups, [B, G] over samples
-    ends = (own.sum(axis=1) - within[-1])[:, None] + within.T
+    ends = (own.sum(axis=1, dtype=jnp.int32) - within[-1])[:, None] + within.T
     # From an entry's place among those of its sample to its place among all.
     place = (ends - own).ravel().at[row].get(mode="clip")
     place += jnp.arange(entries, dtype=jnp.int32)[None]
