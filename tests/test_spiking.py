@@ -599,7 +599,7 @@ def test_the_cadc_samples_every_1_7_us_on_an_8_bit_grid(steps):
     times = np.arange(steps) * 1e-6
     samples = [k * 1.7e-6 for k in range(100) if k * 1.7e-6 <= times[-1] + 1e-12]
     for b, n in np.ndindex(2, 3):
-        volts = np.interp(samples, times, np.float64(v[:, b, n]))
+        volts = np.interp(samples, times, v[:, b, n].astype(float))
         near = np.abs(volts) < 2.2
         edge = np.abs(60 * volts - np.rint(60 * volts))[near]
         assert (edge > 1e-4).all()  # float32 floors alike
