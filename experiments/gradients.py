@@ -127,7 +127,7 @@ MNIST_SURROGATE = {
 # Time constants of Wunderlich and Pehle, a thousandth of theirs.
 MNIST_TIMES = {
     "scale": 10.0, "mean": 0.06, "spread": 0.05, "batch": 25, "rate": 4e-3,
-    "once": "dropout = 0.1\n" + ONCE.format(30e-6), "times": "tau_mem = 20e-6\ntau_syn = 5e-6\n",
+    "once": "dropout = 0.3\n" + ONCE.format(30e-6), "times": "tau_mem = 20e-6\ntau_syn = 5e-6\n",
 }  # fmt: skip
 DELAY = '[[layers]]\nkind = "delay"\nlongest = 12e-6\ninterpolate = true\n'
 
@@ -144,7 +144,7 @@ def text_of(task: str, hidden: int, rule: str, scale: float) -> str:
     whole = lambda epochs: max(1, round(epochs * scale))  # noqa: E731
     if task == "mnist":
         exact = rule == "eventprop"
-        epochs, special = (10, MNIST_TIMES) if exact else (30, MNIST_SURROGATE)
+        epochs, special = (18, MNIST_TIMES) if exact else (30, MNIST_SURROGATE)
         return MNIST.format(
             name=name, gradient=gradient, epochs=whole(epochs), loop=whole(5), **special
         )
