@@ -16,10 +16,11 @@ beside the times.
 2026-11-26, 2 quiet cores of an AMD EPYC, jax 0.10.1, `--repeats 10`, of the yardstick: T 100 dense
 .80, events .16, sorted within the step .25, on the chip .36 of dense; T 32 .85, .18, .28; recurrent
 dense .97, events .60; events with 1,024 hidden neurons .19, with 4,096 .24. Later on that day, with
-weights transposed once: T 100 .81, .16, .24, on the chip .34; T 32 .90, .20, .32; recurrent dense .95,
-events .55, sorted within the step .61; 1,024 .16, 4,096 .19. Of 40 ms of one core with events 16 are the products of
-each step, 32 rows of 256 by 256 at 105 GFLOP/s, which XLA gives to one core: from 128 rows on to
-two. The yardstick's large products use both: so on quiet cores the ratio is higher.
+weights transposed once: T 100 .81, .16, .24, on the chip .34; T 32 .90, .20, .32; recurrent dense
+.95, events .55, sorted within the step .61; 1,024 .16, 4,096 .19. Of 40 ms of one core with events
+16 are the products of each step, 32 rows of 256 by 256 at 105 GFLOP/s, which XLA gives to one core:
+from 128 rows on to two. The yardstick's large products use both: so on quiet cores the ratio is
+higher.
 """
 
 import argparse
