@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def measured(out, name, seeds=20):
     load = suite.workload(name)
     chips = smallest(load)
 
-    def of(method):
+    def by(method):
         start = time.process_time()
         runs = [
             search(load, chips, method=method, seed=seed)
@@ -63,7 +64,7 @@ def measured(out, name, seeds=20):
 
     parts = out / name
     parts.mkdir(exist_ok=True)
-    found = {method: kept(parts, method, lambda m=method: of(m)) for method in (*BASELINES, "best")}
+    found = {method: kept(parts, method, partial(by, method)) for method in (*BASELINES, "best")}
     return {"neurons": load.neurons, "synapses": load.synapses, "chips": chips.name, "by": found}
 
 
@@ -77,7 +78,7 @@ def kept(out, name, measure):
 
 def run_suite(out, names):
     """Writes the table and the figure of the suite, or of some of it."""
-    results = {name: kept(out, name, lambda name=name: measured(out, name)) for name in names}
+    results = {name: kept(out, name, partial(measured, out, name)) for name in names}
     rows, changes = [], []
     for name, result in results.items():
         by = result["by"]

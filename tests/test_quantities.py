@@ -126,11 +126,12 @@ def test_a_seed_is_the_same_chip_under_every_setting_of_jax(setting, value):
         jax.config.update(setting, before)
 
 
-def test_a_chip_is_the_same_jitted_stacked_and_by_itself():
+@pytest.mark.parametrize("how", [jax.jit, pytest.param(lambda f: f, marks=pytest.mark.slow)])
+def test_a_chip_is_the_same_jitted_stacked_and_by_itself(how):
     keys = jax.random.split(jax.random.key(3), 3)
     chips = [sample_chip(key, RICH, substrate=SMALL) for key in keys]
     draw = jax.vmap(lambda key: sample_chip(key, RICH, substrate=SMALL))
-    assert_same(jax.jit(draw)(keys), jax.tree.map(lambda *leaves: jnp.stack(leaves), *chips))
+    assert_same(how(draw)(keys), jax.tree.map(lambda *leaves: jnp.stack(leaves), *chips))
 
 
 def test_numbers_are_those_of_jax():

@@ -18,7 +18,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from bss2jax.arrays import pytree
 from bss2jax.execute.circuits import OnChips
-from bss2jax.kernels.gradients.nominal import values_of
+from bss2jax.kernels.gradients.nominal import moves_of, values_of
 from bss2jax.kernels.mesh import alike
 from bss2jax.kernels.neurons.recorded import Trace
 from bss2jax.kernels.synapses.base import Sent
@@ -120,9 +120,7 @@ def _in_turn(run: Run, mine: jax.Array, given: tuple[Block, Sent], noise: tuple)
 
 
 def _forward(run: Run, mine: Any, given: Any, noise: Any) -> tuple[Trace, tuple]:
-    # Structures, not flags: residuals are arrays.
-    moves = tuple(() if leaf.perturbed else None for leaf in _leaves(given))
-    mine, given, noise = values_of((mine, given, noise))
+    moves, (mine, given, noise) = moves_of(given), values_of((mine, given, noise))
     return _in_turn(run, mine, given, noise), (moves, mine, given, noise)
 
 
@@ -131,7 +129,8 @@ def _backward(run: Run, residuals: tuple, cotangents: Trace) -> tuple:
     moving = [i for i, moved in enumerate(moves) if moved is not None]
     of_block = len(jax.tree.leaves(whole))  # the leaves of what is sent follow
     all_leaves, form = jax.tree.flatten((whole, sent))
-    dy = [None if isinstance(d, SymbolicZero) else d for d in _leaves(cotangents)]
+    ends = jax.tree.leaves(cotangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
+    dy = [None if isinstance(d, SymbolicZero) else d for d in ends]
 
     def step(slopes: list, at: tuple[jax.Array, jax.Array]) -> tuple[list, None]:
         first, chosen = at
@@ -174,9 +173,3 @@ def _of(chosen: jax.Array, p: jax.Array) -> jax.Array:
 def _added(chosen: jax.Array, total: jax.Array, more: jax.Array) -> jax.Array:
     """Adds what is of some neurons, or of all: see `_of`."""
     return total.at[..., chosen].add(more) if total.ndim else total + more
-
-
-def _leaves(tree: Any) -> list:
-    """Leaves of a tree, each as a rule with symbolic zeros wraps it."""
-    kinds = lambda leaf: hasattr(leaf, "perturbed") or isinstance(leaf, SymbolicZero)  # noqa: E731
-    return jax.tree.leaves(tree, is_leaf=kinds)

@@ -13,7 +13,7 @@ import jax
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from bss2jax.kernels.gradients.nominal import instantiated
+from bss2jax.kernels.gradients.nominal import instantiated, moves_of, values_of
 from bss2jax.kernels.processor import on_cpu
 
 _LEAST = 2**12  # entries of the largest array of a call that is worth a step of a loop
@@ -87,14 +87,16 @@ def with_gradient(function: Callable[..., Any], *args: Any) -> Any:
         return function(*jax.tree.unflatten(tree, leaves))
 
     def forward(wrapped: list[Any]) -> tuple[Any, tuple]:
-        moves, values = [leaf.perturbed for leaf in wrapped], [leaf.value for leaf in wrapped]
+        moves, values = moves_of(wrapped), values_of(wrapped)
 
         def of(leaves: list[jax.Array]) -> tuple[Any, list[jax.Array]]:
             def of_moving(moving: list[jax.Array]) -> Any:
                 rest = iter(moving)
-                return of_leaves([next(rest) if m else leaf for leaf, m in zip(leaves, moves)])
+                return of_leaves(
+                    [leaf if m is None else next(rest) for leaf, m in zip(leaves, moves)]
+                )
 
-            y, pull = jax.vjp(of_moving, [leaf for leaf, m in zip(leaves, moves) if m])
+            y, pull = jax.vjp(of_moving, [leaf for leaf, m in zip(leaves, moves) if m is not None])
             # What was given is not kept once more for each element.
             number = {id(leaf): i for i, leaf in enumerate(leaves)}
             kept, pull = jax.tree.flatten(pull)
@@ -102,11 +104,10 @@ def with_gradient(function: Callable[..., Any], *args: Any) -> Any:
             return y, [leaf for leaf in kept if id(leaf) not in number]
 
         y, kept = unvectorised(of, values)
-        # Structures, not flags: residuals are arrays.
-        return y, (tuple(() if m else None for m in moves), kept, values)
+        return y, (moves, kept, values)
 
     def backward(residuals: tuple, dy: Any) -> tuple[list]:
-        flags, kept, values = residuals
+        moves, kept, values = residuals
 
         def of(kept: list[jax.Array], values: list[jax.Array], dy: Any) -> list[jax.Array]:
             (pull, numbers), rest = left, iter(kept)
@@ -114,7 +115,7 @@ def with_gradient(function: Callable[..., Any], *args: Any) -> Any:
             return jax.tree.unflatten(pull, leaves)(dy)[0]
 
         slopes = iter(unvectorised(of, kept, values, jax.tree.map(instantiated, dy)))
-        return ([None if flag is None else next(slopes) for flag in flags],)
+        return ([None if m is None else next(slopes) for m in moves],)
 
     call = jax.custom_vjp(partial(unvectorised, of_leaves))
     call.defvjp(forward, backward, symbolic_zeros=True)

@@ -27,7 +27,7 @@ from bss2jax.plastic.observed import Observed
 
 _SEND, _ANSWER, _RULE, _NOISE, _READ = range(5)  # what a period's key is folded with
 _EVENTS, _BURST = 16, 64  # rows with spikes that are added up at first, and then at a time
-_DENSE = 64  # rows up to which all are
+_DENSE = 64  # rows up to which all are added up, and all sensors charged, in each step
 
 
 @pytree
@@ -139,9 +139,8 @@ def period(
     rows = jnp.concatenate([inputs, own])
     # The population.
     before = hybrid.begin(state.weights) if hybrid.fresh else state
-    sparse = hybrid.sensors is not None and len(rows) > _DENSE
     # Chips side by side take turns then: a loop over spikes would copy their arrays for each.
-    run = sequential_vmap(_run) if sparse else _run
+    run = sequential_vmap(_run) if _by_spikes(hybrid, rows) else _run
     after, charge, counts, activity = run(hybrid, before, sent.raster, rows, key)
     # What the world makes of it, and what the processors read.
     world, signal, score = environment.answer(state.world, counts, draws.folded(key, _ANSWER))
@@ -173,7 +172,7 @@ def _run(
     shown = hybrid.shown(state.weights, rows)
     sensors = None if hybrid.sensors is None else sensors_at(hybrid.sensors, rows)
     charge = None if sensors is None else sensors.rest(len(rows), hybrid.neurons)
-    sparse = len(rows) > _DENSE
+    by_spikes = _by_spikes(hybrid, rows)
     words = noise.stream(key, _NOISE)
     neuron = hybrid.neuron
 
@@ -185,7 +184,7 @@ def _run(
             neurons = neuron.disturbed(neurons, disturbance)
         fired = neuron.over(neurons) > 0
         neurons, z = neuron.after(neurons, fired), fired.astype(jnp.float32)
-        if sensors is not None and not sparse:
+        if sensors is not None and not by_spikes:
             charge = sensors.step(charge, pre, z)
         return (neurons, charge), z
 
@@ -198,7 +197,7 @@ def _run(
         disturbance = _disturbance(hybrid, words, step)
         # Step by step: of several steps at once XLA's loops compute a membrane again for each use.
         (neurons, charge), z = lax.scan(one, (neurons, charge), (current, disturbance, pre))
-        if sensors is not None and sparse:
+        if sensors is not None and by_spikes:
             charge = sensors.run_sparse(pre, z, charge)
         counted = (step >= steps - (hybrid.window or steps)).astype(jnp.float32)
         counts = counts + (counted[:, None] * z).sum(axis=0)
@@ -209,6 +208,11 @@ def _run(
     given = jnp.asarray(raster, jnp.float32).reshape(steps // delay, delay, -1)
     (neurons, charge, counts, sent), activity = lax.scan(block, carry, (given, number))
     return replace(state, neurons=neurons, sent=sent), charge, counts, activity
+
+
+def _by_spikes(hybrid: Hybrid, rows: jax.Array) -> bool:
+    """Whether sensors are charged spike by spike, not all in each step: they are many."""
+    return hybrid.sensors is not None and len(rows) > _DENSE
 
 
 def added(pre: jax.Array, shown: jax.Array) -> jax.Array:

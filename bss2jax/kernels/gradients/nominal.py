@@ -62,6 +62,15 @@ def any_perturbed(tree: Any) -> bool:
     return any(leaf.perturbed for leaf in jax.tree.leaves(tree, is_leaf=_is_primal))
 
 
+def moves_of(tree: Any) -> tuple:
+    """Tells of each leaf whether it is differentiated, in a rule with symbolic zeros: `()` or None.
+
+    These are structures, not flags, as residuals are arrays.
+    """
+    leaves = jax.tree.leaves(tree, is_leaf=_is_primal)
+    return tuple(() if leaf.perturbed else None for leaf in leaves)
+
+
 def instantiated(cotangent: Any) -> Any:
     """Returns a cotangent `[...]` of a rule with symbolic zeros, as an array also where it is 0."""
     zero = isinstance(cotangent, SymbolicZero)

@@ -192,7 +192,7 @@ class Sensors(Compared):
     def _pair(self, branch: int, steps: jax.Array, pairs: jax.Array) -> jax.Array:
         """What pairs of spikes, steps apart, add to a branch."""
         tau, amplitude = _of(self.tau, branch), _of(self.amplitude, branch)
-        # Of rows or columns, which are few where sensors are alike. Inf times 0 is no number.
+        # An exponential of a row or column where sensors are alike. Inf times 0 is no number.
         steps = jnp.where(jnp.isinf(steps), 0.0, steps)
         return jnp.where(pairs, settled(amplitude * jnp.exp(-steps * (self.dt / tau))), 0.0)
 
