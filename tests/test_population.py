@@ -158,9 +158,10 @@ def test_neurons_in_blocks_are_the_population_as_a_whole(chip, name, trained, mo
     """Bit for bit; gradients too, but for the order of sums."""
     raster, w, _ = drawn()
     leak = 0.05 * jnp.linspace(0.9, 1.1, N)  # a parameter of each neuron, and one of all
+    membrane = "tau_rc" if name == "exact" else "tau_mem"
 
     def run(w, raster, leak, tau_mem):
-        neuron = replace(NEURONS[name], leak=leak, tau_mem=tau_mem)
+        neuron = replace(NEURONS[name], leak=leak, **{membrane: tau_mem})
         return recorded(chip, raster, w, neuron)
 
     def both():
