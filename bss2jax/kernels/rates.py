@@ -26,6 +26,8 @@ from bss2jax.kernels import noise as numbers
 from bss2jax.kernels.gradients.surrogate import Positive
 from bss2jax.settings import Checked
 
+_One = tuple[jax.Array]
+
 # Where e^y is below float32's resolution beside 1, ln(1 + e^y) is e^y.
 _FAR_BELOW = -16.0
 
@@ -67,7 +69,7 @@ def _lif_rate(j: jax.Array, curve: Curve) -> jax.Array:
 
 
 @_lif_rate.defjvp
-def _lif_rate_jvp(curve, primals, tangents):
+def _lif_rate_jvp(curve: Curve, primals: _One, tangents: _One) -> tuple[jax.Array, jax.Array]:
     rate, slope = _lif(*primals, curve)
     return rate, slope * tangents[0]
 
@@ -87,7 +89,7 @@ def _soft_lif_rate(j: jax.Array, curve: Curve) -> jax.Array:
 
 
 @_soft_lif_rate.defjvp
-def _soft_lif_rate_jvp(curve, primals, tangents):
+def _soft_lif_rate_jvp(curve: Curve, primals: _One, tangents: _One) -> tuple[jax.Array, jax.Array]:
     rate, slope = _soft_lif(*primals, curve)
     return rate, slope * tangents[0]
 
@@ -215,7 +217,7 @@ def filtered_train(
     period = 1 / rate
     since = phase * period
 
-    def series(tau):  # of e^(-t / tau)
+    def series(tau: float) -> jax.Array:  # of e^(-t / tau)
         return jnp.exp(-since / tau) / -jnp.expm1(-period / tau)
 
     left = jnp.exp(-period / tau_syn)
@@ -233,7 +235,7 @@ def filtered_train(
     return slow - tau_syn / difference * alpha
 
 
-def _lif(j, curve):
+def _lif(j: jax.Array, curve: Curve) -> tuple[jax.Array, jax.Array]:
     """Rate and slope."""
     fires = j > 1
     x = jnp.where(fires, j - 1, 1)
@@ -242,7 +244,7 @@ def _lif(j, curve):
     return jnp.where(fires, rate, 0), jnp.where(fires, slope, 0)
 
 
-def _soft_lif(j, curve):
+def _soft_lif(j: jax.Array, curve: Curve) -> tuple[jax.Array, jax.Array]:
     """Rate and slope: dr/dj = r^2 tau_rc rho' / (rho (1 + rho))."""
     y = (j - 1) / curve.gamma
     below = y < _FAR_BELOW

@@ -57,7 +57,7 @@ class Population:
     first_circuit: int = 0
     substrate: Substrate = BSS2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.inputs < 1 or self.neurons < 1:
             raise ValueError(f"a population needs inputs and neurons, got {self}")
         if self.positions < 1 or self.neurons % self.positions:
@@ -128,7 +128,7 @@ class Population:
         return self.runs_of_positions * -(-self.channels // self.channels_per_run)
 
     @property
-    def runs_of_positions(self):
+    def runs_of_positions(self) -> int:
         """Runs that it takes to have been at all positions, with channels_per_run of each."""
         return -(-self.positions // self.positions_per_run)
 
@@ -163,7 +163,7 @@ class Population:
         part, tile = channel // self.channels_per_run, position // self.positions_per_run
         return part * self.runs_of_positions + tile
 
-    def _most_recurrent(self, outside):
+    def _most_recurrent(self, outside: int) -> int:
         fits = (
             n
             for n in range(self.neurons, 0, -1)

@@ -103,7 +103,8 @@ class Units(_Converted):
         else:
             gain = rate.gain * share(conversion, synapse)
             recording = self.run(x[0], gain * w, neuron, how)
-        z = recording.spikes.reshape(*recording.spikes.shape[:2], *how.after.size)
+        spikes: Any = recording.spikes  # recorded always: the neuron fires
+        z = spikes.reshape(*spikes.shape[:2], *how.after.size)
         seconds = (len(z) - conversion.warm_up) * conversion.dt
         measured = z[conversion.warm_up :].sum(axis=0) / seconds
         # Of each neuron the spikes of a mean sample; and what the rate's layer would have sent.

@@ -1,5 +1,7 @@
 """What carries spikes to neurons that see all inputs: a raster, or events."""
 
+from typing import Any
+
 import jax
 
 from bss2jax.kernels.processor import on_cpu
@@ -24,7 +26,8 @@ def dense(x: jax.Array | Lazy, before: Signal) -> Sent:
     """
     if not event_driven(before):
         return Raster(before.flat(raster_of(x)))
-    return sort_each(x.code.time(before.flat(x.values)), before.steps)
+    uncoded: Any = x  # Lazy, by a code that knows the time of each spike
+    return sort_each(uncoded.code.time(before.flat(uncoded.values)), before.steps)
 
 
 def event_driven(before: Signal) -> bool:

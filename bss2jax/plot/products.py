@@ -1,12 +1,21 @@
 """What the columns of a chip make of weights and inputs."""
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.plot.style import COLOURS, GREY, PALE, axes, require_shape
 
 
-def vmm(product, mean, std=None, *, substrate: Substrate = BSS2, ax=None):
+def vmm(
+    product: npt.ArrayLike,
+    mean: npt.ArrayLike,
+    std: npt.ArrayLike | None = None,
+    *,
+    substrate: Substrate = BSS2,
+    ax: Axes | None = None,
+) -> Axes:
     """Draws the characterisation of the matrix product: readouts against weight x input.
 
     The median column with its trial noise, the span of the columns, and what a nominal column would
