@@ -6,6 +6,7 @@ float32 or int32 from the first line on, so that JAX's precision and promotion m
 
 import json
 import operator
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -18,8 +19,27 @@ _LOW, _HIGH = -(2**31), 2**31 - 1
 
 
 def pytree(cls: type[T]) -> type[T]:
-    """Registers a dataclass as a pytree of its arrays, which exported functions may take, too."""
-    jax.tree_util.register_dataclass(cls)
+    """Registers a dataclass as a pytree of its arrays, which exported functions may take, too.
+
+    Of two dataclasses with as many fields JAX says that their structures are the same where both
+    were registered by `jax.tree_util.register_dataclass` (0.10.1): now and then, as addresses have
+    it, a jitted function then took one for the other. Here the class is compared.
+    """
+    data = [field.name for field in fields(cls) if not field.metadata.get("static")]  # type: ignore[arg-type]
+    static = [field.name for field in fields(cls) if field.metadata.get("static")]  # type: ignore[arg-type]
+    keys = [jax.tree_util.GetAttrKey(name) for name in data]
+
+    def flatten(tree: T) -> tuple[list, tuple]:
+        return [getattr(tree, name) for name in data], tuple(getattr(tree, name) for name in static)
+
+    def with_keys(tree: T) -> tuple[list, tuple]:
+        leaves, settings = flatten(tree)
+        return list(zip(keys, leaves)), settings
+
+    def unflatten(settings: tuple, leaves: Iterable) -> T:
+        return cls(**dict(zip(data, leaves)), **dict(zip(static, settings)))
+
+    jax.tree_util.register_pytree_with_keys(cls, with_keys, unflatten, flatten)
     jax.export.register_pytree_node_serialization(
         cls,
         serialized_name=f"{cls.__module__}.{cls.__qualname__}",

@@ -36,6 +36,12 @@ def test_no_function_is_longer_than_60_lines():
     assert [(name, lines) for name, lines in functions if lines > 60] == []
 
 
+def test_dataclasses_are_pytrees_that_tell_their_class():
+    asking = [path for path, text in SOURCES.items() if "register_dataclass(" in text]
+    asking += [path for path, text in SOURCES.items() if "@jax.tree_util.register" in text]
+    assert asking == []
+
+
 def named(node):
     """The last name of `Kind`, `module.Kind`, and of each in `(Kind, Other)` and `Kind | Other`."""
     if isinstance(node, ast.Tuple | ast.List | ast.Set):

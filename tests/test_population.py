@@ -23,6 +23,7 @@ from bss2jax import (
     population,
     sample_chip,
 )  # fmt: skip
+from bss2jax.arrays import pytree
 from bss2jax.execute import populations
 from bss2jax.execute.circuits import OnChips
 from bss2jax.kernels.gradients.surrogate import SuperSpike, spike
@@ -213,7 +214,7 @@ def test_other_samples_and_keys_have_other_noise(chip):
 # --- a neuron of one's own
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class ToyState:
     v: jax.Array
@@ -221,7 +222,7 @@ class ToyState:
     age: jax.Array  # a whole number, which has no gradient
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Toy(Neuron):
     """An adaptive exponential neuron, two steps of Euler a step."""
@@ -325,13 +326,39 @@ def test_what_a_neuron_has_not_is_said_by_name(chip):
     with pytest.raises(ValueError, match="AdEx has no EventProp gradient; take Surrogate"):
         population(raster, w, AdEx(), gradient=EventProp())
 
-    @jax.tree_util.register_dataclass
+    @pytree
     @dataclass(frozen=True)
     class Ideal(LIF):
         on = Neuron.on
 
     with pytest.raises(ValueError, match="Ideal has no deviations on a chip"):
         population(raster, w, Ideal(), on_chip(chip, K, N), codes=Codes())
+
+
+@pytree
+@dataclass(frozen=True)
+class Bounded(LIF):
+    """A LIF neuron that cannot spike above a membrane of 1.2: an equation of its own."""
+
+    def over(self, state):
+        return jnp.where(state.v < 1.2, super().over(state), -1.0)
+
+
+def test_a_neuron_is_not_taken_for_another_with_as_many_fields():
+    # Their hashes need not differ in the bits by which a cache finds what it has compiled.
+    assert jax.tree.structure(Bounded()) != jax.tree.structure(LIF())
+    back = jax.tree.unflatten(jax.tree.structure(Bounded()), jax.tree.leaves(LIF()))
+    assert type(back) is Bounded
+
+
+def test_a_subclass_with_an_equation_of_its_own_runs_by_it():
+    raster, w, _ = drawn()
+    w = 4 * w
+    seen = population(raster, w, Bounded(), observe=("membrane",))
+    assert (seen.spikes == (seen.membrane > 1.0) * (seen.membrane < 1.2)).all()
+    assert 0 < seen.spikes.sum() < population(raster, w, LIF()).spikes.sum()
+    with pytest.raises(ValueError, match="Bounded has no EventProp gradient; take Surrogate"):
+        population(raster, w, Bounded(), gradient=EventProp())
 
 
 # --- parameters that are trained

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bss2jax.arrays import pytree
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip, Mismatch
 from bss2jax.chip.substrate import BSS2, Substrate
@@ -23,7 +24,7 @@ _LINEAR = 60.0
 _RUNS = 100  # repetitions of a readout
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Characterisation:
     """What a sweep of the weights shows of each column. W weights, H hemispheres, C columns.

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from bss2jax.arrays import along_last
+from bss2jax.arrays import along_last, pytree
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.extras import named
@@ -35,7 +35,7 @@ Finite = Annotated[float, Gt(-float("inf")), Lt(float("inf"))]
 Name = Annotated[str, MinLen(1)]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class How:
     """How, where and on which chip a layer does its work.

@@ -16,6 +16,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from bss2jax.arrays import pytree
 from bss2jax.chip import draws
 from bss2jax.chip.chip import Chip
 from bss2jax.kernels.stored import stored
@@ -34,7 +35,7 @@ from bss2jax.training.tiles import Compiled, compile_tiled
 ORDER, STEP, VALIDATION = 0, 1, 2
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class State:
     """What a step changes.

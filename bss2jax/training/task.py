@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from bss2jax.arrays import Compared
+from bss2jax.arrays import Compared, pytree
 from bss2jax.chip.chip import Mismatch
 from bss2jax.chip.substrate import BSS2, Substrate
 from bss2jax.networks.graph import Network, Params, State
@@ -21,7 +21,7 @@ FullScale = Scale | tuple[Scale, ...]
 Offset = Finite | tuple[Finite, ...]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Samples(Compared):
     """Data on the device: `x [S, ...]` in the set's own type, `y [S]` int32 labels."""
@@ -30,7 +30,7 @@ class Samples(Compared):
     y: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, eq=False)
 class Variables(Compared):
     """What a network has learned.

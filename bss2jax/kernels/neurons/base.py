@@ -24,18 +24,30 @@ from bss2jax.kernels.synapses.recurrent import Within
 
 Value = float | jax.Array
 
+_EQUATIONS = frozenset({"rest", "flow", "over", "after", "begin", "disturbed", "joined"})
+
 
 class Neuron(Compared):
     """A neuron: a frozen dataclass and pytree of its parameters, with the three equations.
 
+    `bss2jax.arrays.pytree`, above `dataclass(frozen=True)`, makes the pytree: JAX's own
+    `register_dataclass` lets `jit` take a class for another with as many fields.
     Parameters are a number, `[N]` or `[B, N]`; dt and other settings are static fields. The state
     is a pytree with a field `v`. Everything else follows from `rest`, `flow`, `over` and `after`.
+    A subclass of `LIF`, say, that changes one of them has the general pass, not that of `LIF`.
     """
 
     fires: ClassVar[bool] = True  # False: an integrator, whose membrane is what it is for
     jitters: ClassVar[bool] = True  # False: the times of its spikes do not spread on a chip
     coupled: ClassVar[bool] = False  # True: neurons next to each other act on each other
     starts_anywhere: bool = False  # True: with a key, membranes do not all begin at rest
+
+    def __init_subclass__(cls) -> None:
+        """Leaves what a parent made by hand, which knows its own equations only."""
+        super().__init_subclass__()
+        if not _EQUATIONS.isdisjoint(vars(cls)):
+            for name in {"sequence", "event_prop"} - vars(cls).keys():
+                setattr(cls, name, getattr(Neuron, name))
 
     @property
     def apart(self) -> bool:
