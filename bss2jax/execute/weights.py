@@ -232,8 +232,8 @@ def _floats_product(
     y = y.mean(-1) if avg > 1 else y[..., 0]
     if not settings.observe:
         return y, None
-    at_limit = _at_limit(w, settings.substrate.weight_max)
-    return y, _shares(settings, x, clipped) | {"weights": at_limit}
+    share = at_limit(w, settings.substrate.weight_max)
+    return y, _shares(settings, x, clipped) | {"weights": share}
 
 
 def _by_rows(
@@ -369,8 +369,13 @@ def _shares(settings: Settings, x: jax.Array, clipped: Clipped) -> dict[str, jax
     }
 
 
-def _at_limit(w: jax.Array, limit: float) -> jax.Array:
-    """The share of weights `[K, N]` at a limit; rows of K are dealt to pieces."""
+def at_limit(w: jax.Array, limit: float) -> jax.Array:
+    """Returns the share of weights `[..., N]` at a limit; pieces take some each, by the first axis.
+
+    Args:
+        w: weights, LSB.
+        limit: the magnitude from which on they are at it, above 0.
+    """
     if pieces() == 1:
         return _share(jnp.abs(w) >= limit)
     total = lax.psum(_total(jnp.abs(dealt(w)) >= limit), PIECES)
@@ -384,4 +389,10 @@ def _share(counts: jax.Array, most: int = 1) -> jax.Array:
 
 def _total(counts: jax.Array) -> jax.Array:
     """The sum, float32: along rows in integers, whose order XLA may change, several at once."""
+    if counts.dtype == bool and counts.ndim:
+        # Four bytes are counted as one number: XLA on a CPU would write a float for each of them.
+        filled = [(0, 0)] * (counts.ndim - 1) + [(0, -counts.shape[-1] % 4)]
+        each = jnp.pad(counts, filled).astype(jnp.uint8)
+        each = each.reshape(*each.shape[:-1], each.shape[-1] // 4, 4)
+        counts = lax.population_count(lax.bitcast_convert_type(each, jnp.uint32)).astype(jnp.int32)
     return jnp.sum(jnp.sum(counts, axis=-1, dtype=jnp.int32), dtype=jnp.float32)

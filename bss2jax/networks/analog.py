@@ -18,6 +18,7 @@ from bss2jax.chip import draws
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import convolution
 from bss2jax.execute.products import matmul
+from bss2jax.execute.weights import at_limit
 from bss2jax.kernels import digital, readout
 from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.mapping.plan import Demand
@@ -110,8 +111,7 @@ class AnalogLayer(Layer):
         if record:
             # Of the parameter: the matrix on the chip may repeat it, or hold zeros beside it.
             most = how.before[0].substrate.weight_max
-            at_limit = jnp.abs(jax.lax.stop_gradient(params["weight"])) >= most
-            record["weights"] = at_limit.mean(dtype=jnp.float32)
+            record["weights"] = at_limit(params["weight"], most)
         return self._activated(y, how), state, record
 
     def _exact(self, x: jax.Array, w: jax.Array, how: How) -> tuple[jax.Array, Arrays]:

@@ -17,6 +17,7 @@ from bss2jax.kernels.processor import on_cpu
 
 BOUND = 28 * 2**20  # bytes of temporaries, of all devices of a process
 _AIM = 0.7  # of the bound, at which tiles are aimed
+_FEWER = 2  # times the least that there can be: smaller tiles would read weights anew for little
 _TRIES = 3  # compilations besides that of the whole batch
 
 
@@ -53,7 +54,7 @@ def compile_tiled(
     mesh: jax.sharding.Mesh | None = None,
     specs: tuple[PartitionSpec, ...] | None = None,
 ) -> Compiled:
-    """Compiles for tiles of a batch whose temporaries are below a bound, or else the smallest.
+    """Compiles for tiles of a batch whose temporaries are below a bound, or else for few tiles.
 
     Args:
         function: `function(tile)` is traceable, and takes a batch in tiles of so many samples.
@@ -91,10 +92,11 @@ def compile_tiled(
         tried.append(make(divisor(batch, min(fits, last.tile - 1))))
         slope = (last.temporaries - tried[-1].temporaries) / (last.tile - tried[-1].tile)
         fixed = tried[-1].temporaries - slope * tried[-1].tile
-        if slope <= 0:
-            break  # what is there whatever the tile is most of it
-    fitting = [found for found in tried if found.temporaries <= bound]
-    return fitting[0] if fitting else min(tried, key=lambda found: found.temporaries)
+        if slope <= 0 or fixed > bound:
+            break  # none fits: most of it is there whatever the tile, such as weights
+    least = min(found.temporaries for found in tried)
+    most = bound if least <= bound else _FEWER * least
+    return next(found for found in tried if found.temporaries <= most)
 
 
 def divisor(number: int, most: int) -> int:
