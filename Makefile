@@ -29,7 +29,7 @@ test-system: .venv/test
 	$(BIN)/python $(PYTEST) -m "not slow and system or devices"
 
 test-devices: .venv/test
-	$(BIN)/python $(PYTEST) -m devices
+	$(BIN)/python -m pytest -n 2 -m devices tests/test_devices.py tests/test_hosts.py
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow

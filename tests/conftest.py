@@ -50,9 +50,9 @@ QUICK_COMPILER = SYSTEM - TRUE_COMPILER | {
     f"test_{name}"
     for name in (
         "adex", "augment", "chip", "coding", "compartments", "delays", "eventprop",
-        "faults_arrays", "faults_seeds", "foreign", "graph", "keys", "modes", "morphologies",
-        "network", "nir", "nonfinite", "norm", "partition", "residual", "short_term", "soft_chip",
-        "soft_network", "spiking_network", "training",
+        "faults_arrays", "faults_seeds", "foreign", "graph", "hosts", "keys", "modes",
+        "morphologies", "network", "nir", "nonfinite", "norm", "partition", "residual",
+        "short_term", "soft_chip", "soft_network", "spiking_network", "training",
     )
 }  # fmt: skip
 

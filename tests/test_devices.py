@@ -40,7 +40,8 @@ SPIKES = [
     )
 ]
 SPIKES += ["memory:spiking:data=4"]
-SPIKES += ["populations:delayed+trained+tired+eventprop+autodiff+joined:data=1,pieces=3"]
+SPIKES += ["populations:delayed+trained:data=1,pieces=3"]
+OTHERS = ["populations:tired+eventprop+autodiff+joined:data=1,pieces=3"]
 
 
 def over_devices(*cases):
@@ -62,6 +63,7 @@ def over_devices(*cases):
         pytest.param(CORE, id="core"),
         pytest.param(PRODUCTS, id="products", marks=pytest.mark.devices),
         pytest.param(SPIKES, id="spikes", marks=pytest.mark.devices),
+        pytest.param(OTHERS, id="others", marks=pytest.mark.slow),
     ],
 )
 def test_any_number_of_devices_gives_what_one_gives(cases):
