@@ -5,6 +5,7 @@ within a tolerance, is compiled without most optimisations, in two thirds of the
 """
 
 import contextlib
+import ctypes
 import fcntl
 import gc
 import io
@@ -65,6 +66,8 @@ gc.freeze()
 gc.set_threshold(20_000, 20, 20)
 
 
+MOST = 1.4 * 2**30  # bytes that a process may have between two tests
+
 # Tests that repeat with other sizes or kinds what quicker ones have shown: for `make test-slow`.
 REPEATED = set((Path(__file__).parent / "slow.txt").read_text().splitlines())
 
@@ -99,8 +102,27 @@ def compiler(request):
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
         jax.config.update("jax_disable_most_optimizations", quick)
         yield
+    free()
+
+
+def free():
+    """Forgets what was compiled, and gives its memory back to the system."""
     jax.clear_caches()
     gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident():
+    """Bytes of memory that this process has now; 0 where nothing says so."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
+
+
+def pytest_runtest_teardown():
+    if resident() > MOST:
+        free()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ order of pieces. Every comparison here is of all bits.
 """
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,20 @@ KEY = jax.random.key(7)
 STATIC = ("num_sends", "avg", "observe", "mask_saturated", "place", "substrate")
 compiled = jax.jit(matmul, static_argnames=STATIC)
 NOISY = Mismatch(noise_std=2.0, send_noise=1.0, compression=0.01)
-CHIPS = jax.vmap(partial(sample_chip, mismatch=NOISY, substrate=SMALL))(
-    jax.random.split(jax.random.key(0), 4)
-)
-LARGE = sample_chip(jax.random.key(1), NOISY)
+
+
+# Drawn by the worker whose tests need them.
+@cache
+def chips():
+    sample = partial(sample_chip, mismatch=NOISY, substrate=SMALL)
+    with jax.ensure_compile_time_eval():  # whoever asks first may be traced
+        return jax.vmap(sample)(jax.random.split(jax.random.key(0), 4))
+
+
+@cache
+def large():
+    with jax.ensure_compile_time_eval():
+        return sample_chip(jax.random.key(1), NOISY)
 
 
 def draw(seed, batch, inputs, outputs):
@@ -41,7 +51,7 @@ def draw(seed, batch, inputs, outputs):
 
 
 def chip_of(number):
-    return jax.tree.map(lambda a: a[number], CHIPS)
+    return jax.tree.map(lambda a: a[number], chips())
 
 
 # --- sums
@@ -56,7 +66,7 @@ def test_the_largest_sum_has_room_for_five_bits_behind_the_point():
 
 
 def test_products_are_exact_in_float32_in_any_order():
-    chip = replace(LARGE, synapse_gain=2 * LARGE.synapse_gain)  # strengths beyond 2 are cut
+    chip = replace(large(), synapse_gain=2 * large().synapse_gain)  # strengths beyond 2 are cut
     x, w = draw(0, (9,), 128, 300)
     w[:, :40] = 63
     x[0] = 31
@@ -80,10 +90,10 @@ def test_products_are_exact_in_float32_in_any_order():
 )
 def test_eager_equals_compiled_and_programmed(inputs, outputs):
     x, w = draw(inputs, (6,), inputs, outputs)
-    y = compiled(x, w, LARGE, KEY)
-    np.testing.assert_array_equal(matmul(x, w, LARGE, KEY), y)
-    np.testing.assert_array_equal(matmul(x, program(w, LARGE), LARGE, KEY), y)
-    inside = jax.jit(lambda x, w, key: 2 * jnp.tanh(matmul(x, w, LARGE, key) / 9) + x.sum())
+    y = compiled(x, w, large(), KEY)
+    np.testing.assert_array_equal(matmul(x, w, large(), KEY), y)
+    np.testing.assert_array_equal(matmul(x, program(w, large()), large(), KEY), y)
+    inside = jax.jit(lambda x, w, key: 2 * jnp.tanh(matmul(x, w, large(), key) / 9) + x.sum())
     np.testing.assert_array_equal(
         inside(x, w, KEY), jax.jit(lambda x, y: 2 * jnp.tanh(y / 9) + x.sum())(x, y)
     )
@@ -95,22 +105,22 @@ def test_eager_equals_compiled_and_programmed(inputs, outputs):
 )
 def test_a_batch_is_its_halves_and_its_samples_one_by_one(inputs, outputs):
     x, w = draw(inputs, (20, 3), inputs, outputs)
-    whole = np.asarray(compiled(x, w, LARGE, KEY, num_sends=2))
-    assert (whole[10:] != np.asarray(compiled(x[10:], w, LARGE, KEY, num_sends=2))).any()
+    whole = np.asarray(compiled(x, w, large(), KEY, num_sends=2))
+    assert (whole[10:] != np.asarray(compiled(x[10:], w, large(), KEY, num_sends=2))).any()
 
     def cut(first, count):
         part = x[first : first + count]
-        return compiled(part, w, LARGE, KEY, sample=first, num_sends=2)
+        return compiled(part, w, large(), KEY, sample=first, num_sends=2)
 
     for size in (10, 7, 1):
         parts = [cut(first, size) for first in range(0, 20, size)]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
     rows = x.reshape(60, inputs)
     np.testing.assert_array_equal(
-        compiled(rows, w, LARGE, KEY, num_sends=2), whole.reshape(60, outputs)
+        compiled(rows, w, large(), KEY, num_sends=2), whole.reshape(60, outputs)
     )
     np.testing.assert_array_equal(
-        compiled(x[4, 1], w, LARGE, KEY, sample=4 * 3 + 1, num_sends=2), whole[4, 1]
+        compiled(x[4, 1], w, large(), KEY, sample=4 * 3 + 1, num_sends=2), whole[4, 1]
     )
 
 
@@ -119,15 +129,15 @@ def test_a_batch_is_its_halves_and_its_samples_one_by_one(inputs, outputs):
 )
 def test_the_first_columns_are_what_they_are_beside_others(columns):
     x, w = draw(3, (8,), 300, 600)
-    whole = compiled(x, w, LARGE, KEY)
-    np.testing.assert_array_equal(compiled(x, w[:, :columns], LARGE, KEY), whole[:, :columns])
+    whole = compiled(x, w, large(), KEY)
+    np.testing.assert_array_equal(compiled(x, w[:, :columns], large(), KEY), whole[:, :columns])
 
 
 def test_a_vmap_over_chips_weights_and_keys_is_the_loop():
     x, w = draw(4, (6,), 40, 20)
     keys = jax.random.split(KEY, 4)
     run = partial(matmul, substrate=SMALL)
-    mapped = jax.jit(jax.vmap(lambda chip, key: run(x, w, chip, key)))(CHIPS, keys)
+    mapped = jax.jit(jax.vmap(lambda chip, key: run(x, w, chip, key)))(chips(), keys)
     of_weights = jax.jit(jax.vmap(lambda w: run(x, w, chip_of(0), KEY)))(jnp.stack([w, -w]))
     for i in range(4):
         y = compiled(x, w, chip_of(i), keys[i], substrate=SMALL)
@@ -140,12 +150,12 @@ def test_it_runs_where_samples_are_spread_over_devices():
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     x, w = draw(5, (4,), 300, 40)
     spread = partial(jax.shard_map, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
-    for chip, key in ((None, None), (LARGE, None), (LARGE, KEY)):
+    for chip, key in ((None, None), (large(), None), (large(), KEY)):
         run = jax.jit(spread(lambda x, w, chip=chip, key=key: matmul(x, w, chip, key)))
         np.testing.assert_array_equal(run(x, w), compiled(x, w, chip, key))
     seen = partial(jax.shard_map, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
-    counted = seen(lambda x, w: matmul(x, w, LARGE, KEY, observe=True)[0])
-    np.testing.assert_array_equal(jax.jit(counted)(x, w), compiled(x, w, LARGE, KEY))
+    counted = seen(lambda x, w: matmul(x, w, large(), KEY, observe=True)[0])
+    np.testing.assert_array_equal(jax.jit(counted)(x, w), compiled(x, w, large(), KEY))
 
 
 # --- any plan
@@ -190,9 +200,9 @@ def test_a_product_on_any_plan_is_its_pieces_one_by_one(k, n, seed):
     shuffled = moved(plan((k, n), SMALL), seed, order=order)
     place = shuffled.place("weight")
     assert place == planned.place("weight")
-    y = compiled(x, w, CHIPS, num_sends=2, place=place, substrate=SMALL)
-    programmed = program(w, CHIPS, place=place, substrate=SMALL)
-    np.testing.assert_array_equal(y, matmul(x, programmed, CHIPS, num_sends=2, substrate=SMALL))
+    y = compiled(x, w, chips(), num_sends=2, place=place, substrate=SMALL)
+    programmed = program(w, chips(), place=place, substrate=SMALL)
+    np.testing.assert_array_equal(y, matmul(x, programmed, chips(), num_sends=2, substrate=SMALL))
     low, high = np.zeros((2, 3, n))
     for piece in shuffled.pieces:
         pattern = reference.pattern(chip_of(piece.chip))
@@ -214,17 +224,17 @@ def test_the_published_order_as_tables_or_on_another_chip_gives_the_same_bits():
     place = replace(planned, table=table).place("weight")
     assert place.regular
     np.testing.assert_array_equal(
-        compiled(x, w, CHIPS, KEY, place=place, substrate=SMALL), expected
+        compiled(x, w, chips(), KEY, place=place, substrate=SMALL), expected
     )
     regular = planned.place("weight")
-    for chips in (chip_of(2), jax.tree.map(lambda a: a[2:3], CHIPS)):
-        y = compiled(x, w, chips, KEY, place=regular, substrate=SMALL)
+    for one in (chip_of(2), jax.tree.map(lambda a: a[2:3], chips())):
+        y = compiled(x, w, one, KEY, place=regular, substrate=SMALL)
         np.testing.assert_array_equal(y, expected)
 
 
 def test_noise_belongs_to_the_logical_block_wherever_it_is():
     # Chips that differ in nothing: moving pieces about moves no noise.
-    same = jax.tree.map(lambda a: jnp.stack([a[0]] * 4), CHIPS)
+    same = jax.tree.map(lambda a: jnp.stack([a[0]] * 4), chips())
     alike = jax.tree.map(
         lambda a: jnp.broadcast_to(a[:, :1], a.shape), replace(same, circuits=None)
     )
@@ -243,7 +253,7 @@ def test_gradients_know_no_place():
     def loss(w, **settings):
         return (matmul(x, w, substrate=SMALL, **settings) * jnp.cos(jnp.arange(50))).sum()
 
-    on_chips = jax.jit(jax.grad(lambda w: loss(w, chip=CHIPS, key=KEY, place=place)))(w)
+    on_chips = jax.jit(jax.grad(lambda w: loss(w, chip=chips(), key=KEY, place=place)))(w)
     np.testing.assert_array_equal(on_chips, jax.jit(jax.grad(lambda w: loss(w, chip=None)))(w))
 
 
@@ -264,9 +274,9 @@ def test_groups_of_a_convolution_take_each_its_own_place():
     table = planned.table.copy()
     table[:, 2] = 1
     other = replace(planned, table=table)
-    np.testing.assert_array_equal(run(x, w, CHIPS, place=other.place("c")), one)
+    np.testing.assert_array_equal(run(x, w, chips(), place=other.place("c")), one)
     table[2:4, 2] = 3  # the second group on another chip
-    y = run(x, w, CHIPS, place=replace(planned, table=table).place("c"))
+    y = run(x, w, chips(), place=replace(planned, table=table).place("c"))
     np.testing.assert_array_equal(y[..., [0, 1, 2, 6, 7, 8]], one[..., [0, 1, 2, 6, 7, 8]])
     np.testing.assert_array_equal(y[..., 3:6], run(x, w, chip_of(3))[..., 3:6])
 
@@ -274,9 +284,9 @@ def test_groups_of_a_convolution_take_each_its_own_place():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda x, w, p: matmul(x, w, CHIPS, substrate=SMALL), "say by `place`"),
+        (lambda x, w, p: matmul(x, w, chips(), substrate=SMALL), "say by `place`"),
         (
-            lambda x, w, p: matmul(x, w[:, :9], CHIPS, place=p, substrate=SMALL),
+            lambda x, w, p: matmul(x, w[:, :9], chips(), place=p, substrate=SMALL),
             r"\[90, 50\].*\[90, 9\]",
         ),
         (lambda x, w, p: matmul(x, w, chip_of(0), place=p, substrate=SMALL), "chip 3.*1 given"),
@@ -294,7 +304,7 @@ def test_a_place_that_is_not_this_products_is_refused(call, message):
 
 def test_what_saturated_comes_with_the_same_product():
     x, w = draw(10, (7, 2), 300, 40)
-    for chip, key in ((None, None), (LARGE, KEY)):
+    for chip, key in ((None, None), (large(), KEY)):
         plain = compiled(x, w, chip, key, num_sends=4)
         y, record = compiled(x, w, chip, key, num_sends=4, observe=True)
         np.testing.assert_array_equal(y, plain)
@@ -310,7 +320,7 @@ def test_what_saturated_comes_with_the_same_product():
 @pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradients_are_the_same_when_observed(masked):
     x, w = draw(11, (7,), 300, 40)
-    run = partial(compiled, x, chip=LARGE, key=KEY, num_sends=4, mask_saturated=masked)
+    run = partial(compiled, x, chip=large(), key=KEY, num_sends=4, mask_saturated=masked)
     plain = jax.grad(lambda w: jnp.sin(run(w)).sum())(w)
     np.testing.assert_array_equal(
         jax.grad(lambda w: jnp.sin(run(w, observe=True)[0]).sum())(w), plain
@@ -339,7 +349,7 @@ def test_any_size_can_be_programmed(inputs):
 def test_empty_axes_give_empty_or_zero_products_and_gradients(shape, masked, on_chip):
     batch, inputs, outputs = shape
     x, w = np.ones((batch, inputs)), np.ones((inputs, outputs))
-    chip, key = (LARGE, KEY) if on_chip else (None, None)
+    chip, key = (large(), KEY) if on_chip else (None, None)
     run = partial(matmul, chip=chip, key=key, mask_saturated=masked, observe=True)
     y, record = run(x, w)
     assert y.shape == (batch, outputs)
@@ -348,7 +358,7 @@ def test_empty_axes_give_empty_or_zero_products_and_gradients(shape, masked, on_
     dx, dw = jax.grad(lambda x, w: run(x, w)[0].sum(), (0, 1))(jnp.float32(x), jnp.float32(w))
     assert dx.shape == x.shape and dw.shape == w.shape
     assert matmul(x, program(w, chip), chip, key).shape == y.shape
-    assert matmul(np.ones((2, 0, 5)), np.ones((5, 4)), LARGE, KEY).shape == (2, 0, 4)
+    assert matmul(np.ones((2, 0, 5)), np.ones((5, 4)), large(), KEY).shape == (2, 0, 4)
 
 
 @pytest.mark.parametrize(

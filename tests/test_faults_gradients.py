@@ -1,6 +1,7 @@
 """Gradients say what they are: the nominal one, or an error that names what has none."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,22 @@ import bss2jax as b
 from bss2jax.training import keep_in_range
 
 SMALL = b.Substrate(rows=4, columns=6)
-CHIP = b.sample_chip(jax.random.key(1), substrate=SMALL)
-CIRCUITS = b.on_chip(CHIP, 3, 2, substrate=SMALL)
 SPIKES = jnp.asarray(np.random.default_rng(0).random((12, 2, 3)) < 0.7, jnp.float32)
 WEIGHTS = jnp.asarray([[0.5, 0.3], [0.4, 0.6], [0.7, 0.2]])
 X, W = jnp.full((1, 3), 10.0), jnp.full((3, 2), 20.0)
 CODES = b.Codes(substrate=SMALL)
+
+
+@cache
+def chip():
+    with jax.ensure_compile_time_eval():  # whoever asks first may be traced
+        return b.sample_chip(jax.random.key(1), substrate=SMALL)
+
+
+@cache
+def circuits():
+    with jax.ensure_compile_time_eval():
+        return b.on_chip(chip(), 3, 2, substrate=SMALL)
 
 
 @pytest.mark.parametrize("where", ["floats", "codes", "chip"])
@@ -32,7 +43,7 @@ def test_parameters_of_neurons_have_a_gradient_wherever_they_run(neuron, where):
     @jax.grad
     def slope(params):
         recording = b.population(
-            SPIKES, WEIGHTS, neuron(**params), CIRCUITS if where == "chip" else None,
+            SPIKES, WEIGHTS, neuron(**params), circuits() if where == "chip" else None,
             codes=None if where == "floats" else CODES, observe=("membrane",),
         )  # fmt: skip
         return recording.membrane.sum() + (recording.spikes.sum() if neuron.fires else 0)
@@ -43,12 +54,12 @@ def test_parameters_of_neurons_have_a_gradient_wherever_they_run(neuron, where):
 @pytest.mark.parametrize(
     "call, at, word",
     [
-        (lambda c: b.matmul(X, W, c, substrate=SMALL), CHIP, "chip"),
+        (lambda c: b.matmul(X, W, c, substrate=SMALL), chip, "chip"),
         (lambda x: b.matmul(x, b.program(W, None), None), X, "Programmed"),
         (lambda w: b.matmul(X, b.program(w, None), None), W, "program"),
         (
-            lambda tau: run_on(replace(CIRCUITS.neurons, tau_mem=tau)),
-            CIRCUITS.neurons.tau_mem,
+            lambda tau: run_on(replace(circuits().neurons, tau_mem=tau)),
+            lambda: circuits().neurons.tau_mem,
             "circ",
         ),
         (
@@ -63,6 +74,7 @@ def test_parameters_of_neurons_have_a_gradient_wherever_they_run(neuron, where):
     ],
 )
 def test_what_has_no_gradient_raises_an_error_that_names_it(call, at, word):
+    at = at() if callable(at) else at
     for run in (lambda f: f, jax.jit):
         with pytest.raises(TypeError, match=f"{word}.*has no gradient") as error:
             run(jax.grad(lambda x: jax.tree.leaves(call(x))[0].sum()))(at)
@@ -70,8 +82,8 @@ def test_what_has_no_gradient_raises_an_error_that_names_it(call, at, word):
 
 
 def run_on(neurons):
-    circuits = replace(CIRCUITS, neurons=neurons)
-    return b.population(SPIKES, WEIGHTS, b.LIF(), circuits, codes=CODES).spikes
+    on = replace(circuits(), neurons=neurons)
+    return b.population(SPIKES, WEIGHTS, b.LIF(), on, codes=CODES).spikes
 
 
 def twice(x):
@@ -79,9 +91,9 @@ def twice(x):
 
 
 def test_a_stopped_gradient_is_none():
-    chip = jax.lax.stop_gradient(CHIP)
+    stopped = jax.lax.stop_gradient(chip())
     loss = lambda w, c: b.matmul(X, w, jax.lax.stop_gradient(c), substrate=SMALL).sum()  # noqa: E731
-    dw, dc = jax.grad(loss, (0, 1))(W, chip)
+    dw, dc = jax.grad(loss, (0, 1))(W, stopped)
     assert float(abs(dw).max()) > 0 and float(abs(dc.column_gain).max()) == 0
 
 
