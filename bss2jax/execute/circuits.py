@@ -125,13 +125,19 @@ def gather(
             f"circuits: {members.shape[1]} a neuron hold {members.shape[1] * rows} inputs, the "
             f"population has {fan_in}"
         )
-    gain = chips.synapse_gain * chips.driver_gain[:, :, None, :, None]  # [K, H, 2, rows, C]
-    gain = circuit_pattern(jnp.moveaxis(gain, 1, -2))  # [K, 2, rows, circuits]
-    synapses = gain * circuit_pattern(chips.circuits.strength)[:, :, None]
+    neurons, synapses = _gathered(chips, chip_of, members)
     return OnChips(
-        joined(chips.circuits, chip_of, members), synapses, chip_of, members, inputs, recurrent,
-        slots, slots_used, spread,
-    )  # fmt: skip
+        neurons, synapses, chip_of, members, inputs, recurrent, slots, slots_used, spread
+    )
+
+
+@jax.jit
+def _gathered(chips: Chip, chip_of: jax.Array, members: jax.Array) -> tuple[Circuits, jax.Array]:
+    """Neurons, and the strengths of all circuits' synapses `[K, 2, rows, circuits]`."""
+    gain = chips.synapse_gain * chips.driver_gain[:, :, None, :, None]  # [K, H, 2, rows, C]
+    gain = circuit_pattern(jnp.moveaxis(gain, 1, -2))
+    synapses = gain * circuit_pattern(chips.circuits.strength)[:, :, None]
+    return joined(chips.circuits, chip_of, members), synapses
 
 
 def on_chip(

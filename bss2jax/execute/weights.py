@@ -135,7 +135,9 @@ class Programmed:
         entrance.check_chip(chip, settings.substrate, several=self.tables is not None)
         entrance.check_inner(x.shape, (self.inputs, self.outputs))
         x = without_gradient(x, "x of a Programmed weight", _UNPROGRAMMED)
-        return _over_mesh(_programmed_product, settings, x, self, chip, key, sample)
+        return _over_mesh(
+            _programmed_product, settings, x, self, chip, key, wholes(sample, "sample")
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,8 @@ class Floats:
         entrance.check_inner(x.shape, matrix.shape)
         tables = _tables(self.place, Grid(len(matrix), matrix.shape[1] * avg, substrate), chip)
         product = partial(_floats_product, avg)
-        return _over_mesh(product, settings, x, matrix, chip, key, sample, tables)
+        first = wholes(sample, "sample")
+        return _over_mesh(product, settings, x, matrix, chip, key, first, tables)
 
     def programmed(self, chip: Chip | None, substrate: Substrate) -> Programmed:
         """Returns the weight as it stands on the arrays: see `program`."""
@@ -202,6 +205,7 @@ def _over_mesh(
     return over_mesh(partial(product, settings), out, x, *others)
 
 
+@partial(jax.jit, static_argnums=0)
 def _programmed_product(
     settings: Settings, x: jax.Array, w: Programmed, chip: Any, key: Any, sample: ArrayLike
 ) -> Multiplied:
@@ -211,6 +215,7 @@ def _programmed_product(
     return y.reshape(*x.shape[:-1], w.outputs), shares
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _floats_product(
     avg: int,
     settings: Settings,
