@@ -204,15 +204,22 @@ def delta(signals: ArrayLike, steps: int, theta: float) -> jax.Array:
             f"got {x.shape}"
         )
 
+    seen = x[:, :: x.shape[1] // steps].swapaxes(0, 1)
+    change = _changes(seen, worth)
+    return jnp.maximum(jnp.concatenate([change, -change], axis=-1), 0)
+
+
+@partial(jax.jit, static_argnums=1)
+def _changes(seen: jax.Array, worth: float) -> jax.Array:
+    """How a reference that follows signals `[T, B, C]` changes, in steps of `worth`: -1, 0, 1."""
+
     def step(level: jax.Array, at: jax.Array) -> tuple[jax.Array, jax.Array]:
         # In whole thetas: sums of them would drift.
         rise, fall = at >= (level + 1) * worth, at <= (level - 1) * worth
         change = rise.astype(jnp.float32) - fall.astype(jnp.float32)
         return level + change, change
 
-    seen = x[:, :: x.shape[1] // steps].swapaxes(0, 1)
-    _, change = lax.scan(step, jnp.zeros_like(x[:, 0]), seen)
-    return jnp.maximum(jnp.concatenate([change, -change], axis=-1), 0)
+    return lax.scan(step, jnp.zeros_like(seen[0]), seen)[1]
 
 
 def constant_current(values: ArrayLike, steps: int) -> jax.Array:

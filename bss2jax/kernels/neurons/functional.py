@@ -222,7 +222,12 @@ def _over_mesh(rule: Surrogate, neuron: Any, *given: Any) -> Any:
     place = axes_of(current, *axes)
     spikes, membrane = (place, None) if neuron.fires else (None, place)
     out = Trace(spikes, membrane)  # type: ignore[arg-type] # where arrays are, not arrays
-    return over_mesh(lambda neuron, *given: rule.run(neuron, neuron, *given), out, neuron, *given)
+    return over_mesh(partial(_run, rule), out, neuron, *given)
+
+
+@partial(jax.jit, static_argnums=0)
+def _run(rule: Surrogate, neuron: Any, *given: Any) -> Trace:
+    return rule.run(neuron, neuron, *given)
 
 
 def _aligned(params: Any, axes: int, **settings: Any) -> Any:

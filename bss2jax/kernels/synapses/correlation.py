@@ -111,8 +111,7 @@ class Sensors(Compared):
         # On as many devices as the spikes are.
         charge = first.causal + 0 * pre[0][..., :, None] * post[0][..., None, :]
         first = Correlation(first.pre + 0 * pre[0], first.post + 0 * post[0], charge, charge)
-        one = lambda state, at: (self.step(state, *at), None)  # noqa: E731
-        return lax.scan(one, first if state is None else state, (pre, post))[0]
+        return _charged(self, first if state is None else state, pre, post)
 
     def run_sparse(self, pre: jax.Array, post: jax.Array, state: "Correlation") -> "Correlation":
         """Returns the state that `run` returns, by a row or column of synapses for each spike.
@@ -218,6 +217,12 @@ class Correlation:
         chosen = (name for name, wanted in (("causal", causal), ("acausal", acausal)) if wanted)
         empty = {name: jnp.zeros_like(getattr(self, name)) for name in chosen}
         return replace(self, **empty)
+
+
+@jax.jit
+def _charged(sensors: Sensors, state: Correlation, pre: jax.Array, post: jax.Array) -> Correlation:
+    one = lambda state, at: (sensors.step(state, *at), None)  # noqa: E731
+    return lax.scan(one, state, (pre, post))[0]
 
 
 def sensors_of(

@@ -140,6 +140,7 @@ def sort_events(events: Events, steps: int, inputs: int) -> SortedEvents:
     return over_mesh(partial(_sorted, steps, inputs), PartitionSpec(), *_known(events))
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _sorted(steps: int, inputs: int, time: jax.Array, index: jax.Array) -> SortedEvents:
     batch = len(time)
     if 0 in (steps, inputs, *time.shape):
@@ -168,6 +169,7 @@ def sort_each(time: jax.Array, steps: int) -> SortedEvents:
     return over_mesh(partial(_sorted_each, steps), PartitionSpec(), time)
 
 
+@partial(jax.jit, static_argnums=0)
 def _sorted_each(steps: int, time: jax.Array) -> SortedEvents:
     batch, inputs = time.shape
     if 0 in (steps, *time.shape):

@@ -134,7 +134,12 @@ class ShortTerm:
         spikes = jnp.asarray(spikes, jnp.float32)
         if not len(spikes):
             return spikes
-        return lax.scan(self.step, self.rest(spikes[0]), spikes)[1]
+        return _amplitudes(self, spikes)
+
+
+@jax.jit
+def _amplitudes(sources: ShortTerm, spikes: jax.Array) -> jax.Array:
+    return lax.scan(sources.step, sources.rest(spikes[0]), spikes)[1]
 
 
 @pytree
