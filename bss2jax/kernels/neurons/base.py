@@ -108,9 +108,7 @@ class Neuron(Compared):
         Returns:
             The next state, and spikes `[..., N]`, 0.0 or 1.0.
         """
-        state = self.flow(state, floats(current, "current"))
-        z = spike(self.over(state), surrogate)
-        return self.after(state, lax.stop_gradient(z) > 0), z
+        return _step(self, state, floats(current, "current"), surrogate)
 
     def sequence(
         self,
@@ -155,6 +153,13 @@ class Neuron(Compared):
     def event_prop(self, *args: Any, **settings: Any) -> Trace:
         """Runs as `sequence`, with the gradient of the times of spikes."""
         raise ValueError(f"{type(self).__name__} has no EventProp gradient; take Surrogate")
+
+
+@partial(jax.jit, static_argnums=3)
+def _step(neuron: Any, state: Any, current: jax.Array, surrogate: SpikeFunction) -> Any:
+    state = neuron.flow(state, current)
+    z = spike(neuron.over(state), surrogate)
+    return neuron.after(state, lax.stop_gradient(z) > 0), z
 
 
 def as_float32(neuron: Any) -> Any:
