@@ -157,6 +157,28 @@ def test_without_jit_the_values_are_the_same(name, number):
     jax.tree.map(partial(assert_allclose, rtol=1e-5), found, computed(name, number))
 
 
+@pytest.mark.slow
+def test_what_is_called_again_outside_of_jit_is_not_compiled_again():
+    """As a loop is whose body is a closure of the call: it takes a hundred times as long."""
+    compiled, again = [], []
+
+    def listen(event, *_, **__):
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for param in ALL:
+            name, number = param.values
+            example = EXAMPLES[name][number]
+            jax.block_until_ready(example.call(*example.arguments))
+            compiled.clear()
+            jax.block_until_ready(example.call(*example.arguments))
+            again += [(name, number)] if any("compile" in event for event in compiled) else []
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert again == []
+
+
 def test_threads_compute_what_one_does():
     calls = [param.values for param in ALL]
     with ThreadPoolExecutor(4) as threads:

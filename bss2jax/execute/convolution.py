@@ -327,10 +327,27 @@ def _by_groups(
     grid = Grid(weights.shape[1], weights.shape[2] * avg, substrate)
     tables = stripes.tables_of(place, grid, chip, groups=len(inputs))
 
-    def product(x: jax.Array, w: jax.Array, key: jax.Array | None, place: Place = None) -> Any:
-        return matmul(x, w, chip, key, sample=sample, place=place, **settings)
-
-    y = run_groups(product, inputs, weights, key, *([] if tables is None else [tables]))
+    # Values of a single group are checked where they are known; several are scanned.
+    run = _groups if len(inputs) == 1 else _scanned
+    y = run(tuple(settings.items()), inputs, weights, chip, key, sample, tables)
     if not settings.get("observe"):
         return join_groups(y)
     return join_groups(y[0]), jax.tree.map(jnp.mean, y[1])
+
+
+def _groups(
+    settings: tuple[tuple[str, Any], ...],
+    inputs: jax.Array,
+    weights: jax.Array,
+    chip: Chip | None,
+    key: jax.Array | None,
+    sample: jax.Array,
+    tables: Any,
+) -> Any:
+    def product(x: jax.Array, w: jax.Array, key: jax.Array | None, place: Place = None) -> Any:
+        return matmul(x, w, chip, key, sample=sample, place=place, **dict(settings))
+
+    return run_groups(product, inputs, weights, key, *([] if tables is None else [tables]))
+
+
+_scanned = jax.jit(_groups, static_argnums=0)
