@@ -21,9 +21,12 @@ _LOW, _HIGH = -(2**31), 2**31 - 1
 def pytree(cls: type[T]) -> type[T]:
     """Registers a dataclass as a pytree of its arrays, which exported functions may take, too.
 
-    Of two dataclasses with as many fields JAX says that their structures are the same where both
-    were registered by `jax.tree_util.register_dataclass` (0.10.1): now and then, as addresses have
-    it, a jitted function then took one for the other. Here the class is compared.
+    JAX (0.10.1) takes the structures of two dataclasses with as many fields for the same where both
+    were registered by `jax.tree_util.register_dataclass`: now and then, as addresses have it, a
+    jitted function then runs what it has compiled for the other. Here the class is compared.
+
+    Args:
+        cls: the dataclass; fields of the metadata `{"static": True}` are settings, not arrays.
     """
     data = [field.name for field in fields(cls) if not field.metadata.get("static")]  # type: ignore[arg-type]
     static = [field.name for field in fields(cls) if field.metadata.get("static")]  # type: ignore[arg-type]
