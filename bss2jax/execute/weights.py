@@ -26,6 +26,7 @@ from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import blocks, entrance, stripes
 from bss2jax.execute.blocks import Clipped, Settings
+from bss2jax.execute.shares import at_limit, shares
 from bss2jax.execute.stripes import Place, Stripes, Tables
 from bss2jax.execute.unvectorised import unvectorised
 from bss2jax.kernels import readout as vmm
@@ -38,7 +39,6 @@ from bss2jax.kernels.gradients.nominal import (
     without_gradient,
 )
 from bss2jax.kernels.mesh import (
-    PIECES,
     alike,
     axes_of,
     collected,
@@ -211,8 +211,8 @@ def _programmed_product(
 ) -> Multiplied:
     rows, numbers = _rows(x, sample)
     y, clipped = w.run(settings, rows, chip, key, numbers)
-    shares = _shares(settings, x, clipped) if settings.observe else None
-    return y.reshape(*x.shape[:-1], w.outputs), shares
+    found = shares(settings, x, clipped) if settings.observe else None
+    return y.reshape(*x.shape[:-1], w.outputs), found
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -238,7 +238,7 @@ def _floats_product(
     if not settings.observe:
         return y, None
     share = at_limit(w, settings.substrate.weight_max)
-    return y, _shares(settings, x, clipped) | {"weights": share}
+    return y, shares(settings, x, clipped) | {"weights": share}
 
 
 def _by_rows(
@@ -362,42 +362,3 @@ def _rows(x: jax.Array, sample: ArrayLike) -> tuple[jax.Array, jax.Array]:
     count = samples * per_sample
     first = wholes(sample, "sample").astype(jnp.uint32) * jnp.uint32(per_sample)
     return x.reshape(count, x.shape[-1]), first + jnp.arange(count, dtype=jnp.uint32)
-
-
-def _shares(settings: Settings, x: jax.Array, clipped: Clipped) -> dict[str, jax.Array]:
-    substrate = settings.substrate
-    codes, blocks = jnp.round(x), Grid(x.shape[-1], 1, substrate).row_blocks
-    return {
-        "inputs": _share((codes < 0) | (codes > substrate.activation_max)),
-        "outputs": _share(jnp.asarray(clipped.readouts), blocks),
-        "sums": _share(clipped.sums),
-    }
-
-
-def at_limit(w: jax.Array, limit: float) -> jax.Array:
-    """Returns the share of weights `[..., N]` at a limit; pieces take some each, by the first axis.
-
-    Args:
-        w: weights, LSB.
-        limit: the magnitude from which on they are at it, above 0.
-    """
-    if pieces() == 1:
-        return _share(jnp.abs(w) >= limit)
-    total = lax.psum(_total(jnp.abs(dealt(w)) >= limit), PIECES)
-    return lax.stop_gradient(total / max(1, w.size))
-
-
-def _share(counts: jax.Array, most: int = 1) -> jax.Array:
-    """The mean, float32, of what may be empty: of yes and no, or of counts up to `most`."""
-    return lax.stop_gradient(_total(counts) / max(1, counts.size * most))
-
-
-def _total(counts: jax.Array) -> jax.Array:
-    """The sum, float32: along rows in integers, whose order XLA may change, several at once."""
-    if counts.dtype == bool and counts.ndim:
-        # Four bytes are counted as one number: XLA on a CPU would write a float for each of them.
-        filled = [(0, 0)] * (counts.ndim - 1) + [(0, -counts.shape[-1] % 4)]
-        each = jnp.pad(counts, filled).astype(jnp.uint8)
-        each = each.reshape(*each.shape[:-1], each.shape[-1] // 4, 4)
-        counts = lax.population_count(lax.bitcast_convert_type(each, jnp.uint32)).astype(jnp.int32)
-    return jnp.sum(jnp.sum(counts, axis=-1, dtype=jnp.int32), dtype=jnp.float32)

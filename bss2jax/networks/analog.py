@@ -18,7 +18,7 @@ from bss2jax.chip import draws
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import convolution
 from bss2jax.execute.products import matmul
-from bss2jax.execute.weights import at_limit
+from bss2jax.execute.shares import at_limit
 from bss2jax.kernels import digital, readout
 from bss2jax.kernels.synapses.codes import Codes
 from bss2jax.mapping.plan import Demand
