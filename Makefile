@@ -32,7 +32,7 @@ test-devices: .venv/test
 	$(BIN)/python -m pytest -n 2 -m devices tests/test_devices.py tests/test_hosts.py
 
 test-slow: .venv/test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python $(PYTEST) -m slow
 
 # The lowest versions that pyproject.toml declares, and the newest that pip finds: for example
 # `make test-newest PYTHON=python3.13`. An environment each; TESTS="tests/test_vmm.py" for less.

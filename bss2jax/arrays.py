@@ -21,7 +21,7 @@ _LOW, _HIGH = -(2**31), 2**31 - 1
 def pytree(cls: type[T]) -> type[T]:
     """Registers a dataclass as a pytree of its arrays, which exported functions may take, too.
 
-    JAX (0.10.1) takes the structures of two dataclasses with as many fields for the same where both
+    JAX (0.12) takes the structures of two dataclasses with as many fields for the same where both
     were registered by `jax.tree_util.register_dataclass`: now and then, as addresses have it, a
     jitted function then runs what it has compiled for the other. Here the class is compared.
 
