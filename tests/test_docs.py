@@ -62,20 +62,25 @@ def test_it_builds_strictly(tmp_path):
 def test_python_runs(page, tmp_path, monkeypatch):
     """The blocks of a page run one after the other in one namespace, in an empty directory.
 
-    Those that are files are written there, and configs among them trained.
+    Those that are files are written there before; configs among them are trained where they stand.
     """
     if page.stem == "nir":  # of the group bench-nir, which brings torch
         pytest.importorskip("snntorch")
     monkeypatch.chdir(tmp_path)
-    files = {title: text for title, text in titled(page, "(?:python|toml)") if title}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    for name in files:
-        if name.endswith(".toml") and any(title.endswith(".py") for title in files):
-            assert main(["train", name, f"run.dir={name}-run"]) == 0
-    # One trial of a search shows as much as twenty.
-    source = "\n".join(blocks(page, "python")).replace("n_trials=20", "n_trials=1")
-    exec(compile(source, str(page), "exec"), {"__name__": page.stem})
+    both = list(titled(page, "(?:python|toml)"))
+    for title, text in both:
+        if title:
+            (tmp_path / title).write_text(text)
+    runs, trains = (
+        {"__name__": page.stem},
+        any(title and title.endswith(".py") for title, _ in both),
+    )
+    for title, text in both:
+        if text in blocks(page, "python"):
+            # One trial of a search shows as much as twenty.
+            exec(compile(text.replace("n_trials=20", "n_trials=1"), str(page), "exec"), runs)
+        elif title and trains:
+            assert main(["train", title, f"run.dir={title}-run"]) == 0
 
 
 # What pages say that a config of theirs, or one that ships, reaches: by rung, where it stands.
