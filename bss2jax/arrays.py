@@ -16,6 +16,7 @@ import numpy as np
 
 T = TypeVar("T")
 _LOW, _HIGH = -(2**31), 2**31 - 1
+_SERIALIZED: set[str] = set()
 
 
 def pytree(cls: type[T]) -> type[T]:
@@ -43,12 +44,15 @@ def pytree(cls: type[T]) -> type[T]:
         return cls(**dict(zip(data, leaves)), **dict(zip(static, settings)))
 
     jax.tree_util.register_pytree_with_keys(cls, with_keys, unflatten, flatten)
-    jax.export.register_pytree_node_serialization(
-        cls,
-        serialized_name=f"{cls.__module__}.{cls.__qualname__}",
-        serialize_auxdata=lambda static: json.dumps(static).encode(),
-        deserialize_auxdata=lambda written: plain(json.loads(written)),
-    )
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if name not in _SERIALIZED:  # else a cell of a notebook that runs again defines it anew
+        _SERIALIZED.add(name)
+        jax.export.register_pytree_node_serialization(
+            cls,
+            serialized_name=name,
+            serialize_auxdata=lambda static: json.dumps(static).encode(),
+            deserialize_auxdata=lambda written: plain(json.loads(written)),
+        )
     return cls
 
 

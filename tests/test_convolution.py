@@ -364,3 +364,12 @@ def test_the_number_of_copies_is_the_references(window, channels, outputs, strid
 def test_what_makes_no_convolution_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.ones((4, 10, 2)))
+
+
+def test_settings_of_groups_are_checked_whatever_ran_before():
+    x, w = np.full((2, 8, 4), 10.0), np.full((3, 2, 4), 20.0)
+    once = conv1d(x, w, None, groups=2, num_sends=1)
+    np.testing.assert_array_equal(conv1d(x, w, None, groups=2, num_sends=np.array(1)), once)
+    for wrong in (True, 1.0, [1], 0):
+        with pytest.raises(ValueError, match="num_sends: expected an integer"):
+            conv1d(x, w, None, groups=2, num_sends=wrong)

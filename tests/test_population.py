@@ -351,8 +351,27 @@ def test_a_neuron_is_not_taken_for_another_with_as_many_fields():
     assert type(back) is Bounded
 
 
+class Below:
+    """An equation that a class mixes in."""
+
+    def over(self, state):
+        return jnp.where(state.v < 1.2, state.v - self.threshold, -1.0)
+
+
+def mixed():
+    @pytree
+    @dataclass(frozen=True)
+    class Mixed(Below, LIF):
+        pass
+
+    return Mixed
+
+
 def test_a_subclass_with_an_equation_of_its_own_runs_by_it():
     raster, w, _ = drawn()
+    mixed()  # as a cell of a notebook that is run again
+    seen = (population(raster, 4 * w, neuron).spikes for neuron in (mixed()(), Bounded()))
+    np.testing.assert_array_equal(*seen)
     w = 4 * w
     seen = population(raster, w, Bounded(), observe=("membrane",))
     assert (seen.spikes == (seen.membrane > 1.0) * (seen.membrane < 1.2)).all()

@@ -306,6 +306,7 @@ def _convolve(
         kernel = "[k, C, N]" if axes == 1 else "[kh, kw, C, N]"
         raise ValueError(f"w: expected a kernel {kernel}, got shape {w.shape}")
     window_of(x, w, geometry[2])
+    settings |= {name: count(name, settings.get(name, 1)) for name in ("num_sends", "avg")}
     run = partial(_by_groups, geometry, place, settings)
     spread = axes_of(x, *range(x.ndim - axes - 1))
     out = (spread, PartitionSpec()) if settings.get("observe") else spread

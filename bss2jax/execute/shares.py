@@ -1,11 +1,14 @@
 """What share of the values of a product is at a limit of the chip."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from bss2jax.execute.blocks import Clipped, Settings
-from bss2jax.kernels.mesh import PIECES, dealt, pieces
+from bss2jax.kernels.mesh import PIECES, dealt, over_mesh, pieces
 from bss2jax.mapping.products import Grid
 
 
@@ -27,6 +30,10 @@ def at_limit(w: jax.Array, limit: float) -> jax.Array:
         w: weights, LSB.
         limit: the magnitude from which on they are at it, above 0.
     """
+    return over_mesh(partial(_at_limit, limit), PartitionSpec(), w)
+
+
+def _at_limit(limit: float, w: jax.Array) -> jax.Array:
     if pieces() == 1:
         return _share(jnp.abs(w) >= limit)
     total = lax.psum(_total(jnp.abs(dealt(w)) >= limit), PIECES)

@@ -328,12 +328,11 @@ class AdEx(Neuron):
         parts = self.substeps or max(1, math.ceil(self.dt / _SUBSTEP - 1e-6))
         h = settled(jnp.clip(1 - wait, 0, 2) * (1 / parts))
         late = jnp.full_like(v, _NEVER)
-        substep = partial(self._substep, i, h)
         if parts == 1:
-            v, w, late = substep((v, w, late), jnp.ones((), v.dtype))[0]
+            v, w, late = self._substep(i, h, (v, w, late), jnp.ones((), v.dtype))[0]
         else:
             left = jnp.arange(parts, 0, -1, dtype=v.dtype)
-            v, w, late = lax.scan(substep, (v, w, late), left)[0]
+            v, w, late = _substeps(self, i, h, (v, w, late), left)
         return replace(state, v=v, w=w, late=late)
 
     def _substep(self, i: jax.Array, h: jax.Array, carry: Any, left: jax.Array) -> Any:
@@ -358,3 +357,8 @@ class AdEx(Neuron):
         if w is not None:
             w = w + settled(settled(done * slower) * (self._adaptation(middle) - middle_w))
         return (later, w, late), None
+
+
+@jax.jit
+def _substeps(neuron: AdEx, i: jax.Array, h: jax.Array, carry: Any, left: jax.Array) -> Any:
+    return lax.scan(partial(neuron._substep, i, h), carry, left)[0]

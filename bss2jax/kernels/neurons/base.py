@@ -45,8 +45,12 @@ class Neuron(Compared):
     def __init_subclass__(cls) -> None:
         """Leaves what a parent made by hand, which knows its own equations only."""
         super().__init_subclass__()
-        if not _EQUATIONS.isdisjoint(vars(cls)):
-            for name in {"sequence", "event_prop"} - vars(cls).keys():
+
+        def place(name: str) -> int:  # the first of its parents, itself included, to define it
+            return next(i for i, parent in enumerate(cls.__mro__) if name in vars(parent))
+
+        for name in ("sequence", "event_prop"):
+            if place(name) > min(map(place, _EQUATIONS)):
                 setattr(cls, name, getattr(Neuron, name))
 
     @property
@@ -108,7 +112,9 @@ class Neuron(Compared):
         Returns:
             The next state, and spikes `[..., N]`, 0.0 or 1.0.
         """
-        return _step(self, state, floats(current, "current"), surrogate)
+        state = self.flow(state, floats(current, "current"))
+        z = spike(self.over(state), surrogate)
+        return self.after(state, lax.stop_gradient(z) > 0), z
 
     def sequence(
         self,
@@ -153,13 +159,6 @@ class Neuron(Compared):
     def event_prop(self, *args: Any, **settings: Any) -> Trace:
         """Runs as `sequence`, with the gradient of the times of spikes."""
         raise ValueError(f"{type(self).__name__} has no EventProp gradient; take Surrogate")
-
-
-@partial(jax.jit, static_argnums=3)
-def _step(neuron: Any, state: Any, current: jax.Array, surrogate: SpikeFunction) -> Any:
-    state = neuron.flow(state, current)
-    z = spike(neuron.over(state), surrogate)
-    return neuron.after(state, lax.stop_gradient(z) > 0), z
 
 
 def as_float32(neuron: Any) -> Any:
