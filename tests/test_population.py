@@ -335,6 +335,26 @@ def test_what_a_neuron_has_not_is_said_by_name(chip):
         population(raster, w, Ideal(), on_chip(chip, K, N), codes=Codes())
 
 
+def test_a_surrogate_that_no_step_can_be_compiled_for_is_refused():
+    @dataclass
+    class Changing:
+        slope: float
+
+        def derivative(self, x):
+            return jnp.full_like(x, self.slope)
+
+    with pytest.raises(ValueError, match="frozen and hashable one such as .*, got a Changing"):
+        Surrogate(Changing(1.0))
+
+    @dataclass(frozen=True)
+    class Fixed:
+        slope: float
+
+    assert Surrogate(Fixed(1.0)) == Surrogate(Fixed(1.0))
+    with pytest.raises(ValueError, match="Fixed.slope is traced"):
+        jax.jit(lambda slope: Surrogate(Fixed(slope)) and slope)(1.0)
+
+
 @pytree
 @dataclass(frozen=True)
 class Bounded(LIF):

@@ -58,6 +58,20 @@ class _OfSpikes:
 
     function: SpikeFunction = SuperSpike()
 
+    def __post_init__(self) -> None:
+        kind, numbers = type(self.function).__name__, getattr(self.function, "__dict__", {})
+        for name, number in numbers.items():
+            if isinstance(number, jax.core.Tracer):
+                raise ValueError(
+                    f"surrogate: {kind}.{name} is traced; a step is compiled for the numbers it has"
+                )
+        try:
+            hash(self.function)
+        except TypeError:
+            raise ValueError(
+                f"surrogate: expected a frozen and hashable one such as SuperSpike(), got a {kind}"
+            ) from None
+
     def through(self, nominal: Any, actual: Any) -> Callable[..., Any]:
         """Returns the neuron's pass, which takes what is sent and the function."""
         raise NotImplementedError
