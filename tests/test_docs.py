@@ -71,10 +71,8 @@ def test_python_runs(page, tmp_path, monkeypatch):
     for title, text in both:
         if title:
             (tmp_path / title).write_text(text)
-    runs, trains = (
-        {"__name__": page.stem},
-        any(title and title.endswith(".py") for title, _ in both),
-    )
+    runs = {"__name__": page.stem}
+    trains = any(title and title.endswith(".py") for title, _ in both)
     for title, text in both:
         if text in blocks(page, "python"):
             # One trial of a search shows as much as twenty.
