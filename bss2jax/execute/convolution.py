@@ -324,8 +324,8 @@ def _by_groups(
     sample: jax.Array,
 ) -> Any:
     inputs, weights = unfold(x, w, *geometry)
-    substrate, avg = settings.get("substrate", BSS2), settings.get("avg", 1)
-    grid = Grid(weights.shape[1], weights.shape[2] * avg, substrate)
+    substrate = settings.get("substrate", BSS2)
+    grid = Grid(weights.shape[1], weights.shape[2] * settings["avg"], substrate)
     tables = stripes.tables_of(place, grid, chip, groups=len(inputs))
 
     # Values of a single group are checked where they are known; several are scanned.

@@ -81,8 +81,8 @@ def matmul(
     num_sends, avg = count("num_sends", num_sends), count("avg", avg)
     activations = entrance.values(x, "x", 0, substrate.activation_max, clipped=observe)
     settings = Settings(num_sends, mask_saturated, observe, substrate)
-    held = weight_of(w, place, substrate, clipped=observe)
-    y, shares = held.analog_product(settings, activations, chip, key, sample, avg)
+    held, first = weight_of(w, place, substrate, clipped=observe), arrays.wholes(sample, "sample")
+    y, shares = held.analog_product(settings, activations, chip, key, first, avg)
     return (y, shares) if observe else y
 
 

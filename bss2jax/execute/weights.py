@@ -19,9 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
-from jax.typing import ArrayLike
 
-from bss2jax.arrays import pytree, wholes
+from bss2jax.arrays import pytree
 from bss2jax.chip.chip import Chip
 from bss2jax.chip.substrate import Substrate
 from bss2jax.execute import blocks, entrance, stripes
@@ -66,7 +65,7 @@ class Weight(Protocol):
         x: jax.Array,
         chip: Chip | None,
         key: jax.Array | None,
-        sample: ArrayLike,
+        sample: jax.Array,
         avg: int,
     ) -> Multiplied:
         """Multiplies activations.
@@ -76,7 +75,7 @@ class Weight(Protocol):
             x: `[B, ..., K]` activations.
             chip: the chip whose fixed pattern applies, or None.
             key: the random key for the noise, or None.
-            sample: number of the first sample.
+            sample: number of the first sample, an int32 scalar.
             avg: neighbouring columns of the same weights, whose mean is taken.
 
         Returns:
@@ -126,7 +125,7 @@ class Programmed:
         x: jax.Array,
         chip: Chip | None,
         key: jax.Array | None,
-        sample: ArrayLike,
+        sample: jax.Array,
         avg: int,
     ) -> Multiplied:
         """Multiplies activations, without a gradient: see `Weight.analog_product`."""
@@ -135,9 +134,7 @@ class Programmed:
         entrance.check_chip(chip, settings.substrate, several=self.tables is not None)
         entrance.check_inner(x.shape, (self.inputs, self.outputs))
         x = without_gradient(x, "x of a Programmed weight", _UNPROGRAMMED)
-        return _over_mesh(
-            _programmed_product, settings, x, self, chip, key, wholes(sample, "sample")
-        )
+        return _over_mesh(_programmed_product, settings, x, self, chip, key, sample)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +155,7 @@ class Floats:
         x: jax.Array,
         chip: Chip | None,
         key: jax.Array | None,
-        sample: ArrayLike,
+        sample: jax.Array,
         avg: int,
     ) -> Multiplied:
         """Multiplies activations, with the gradient of both: see `Weight.analog_product`."""
@@ -167,8 +164,7 @@ class Floats:
         entrance.check_inner(x.shape, matrix.shape)
         tables = _tables(self.place, Grid(len(matrix), matrix.shape[1] * avg, substrate), chip)
         product = partial(_floats_product, avg)
-        first = wholes(sample, "sample")
-        return _over_mesh(product, settings, x, matrix, chip, key, first, tables)
+        return _over_mesh(product, settings, x, matrix, chip, key, sample, tables)
 
     def programmed(self, chip: Chip | None, substrate: Substrate) -> Programmed:
         """Returns the weight as it stands on the arrays: see `program`."""
@@ -207,7 +203,7 @@ def _over_mesh(
 
 @partial(jax.jit, static_argnums=0)
 def _programmed_product(
-    settings: Settings, x: jax.Array, w: Programmed, chip: Any, key: Any, sample: ArrayLike
+    settings: Settings, x: jax.Array, w: Programmed, chip: Any, key: Any, sample: jax.Array
 ) -> Multiplied:
     rows, numbers = _rows(x, sample)
     y, clipped = w.run(settings, rows, chip, key, numbers)
@@ -223,7 +219,7 @@ def _floats_product(
     w: jax.Array,
     chip: Any,
     key: Any,
-    sample: ArrayLike,
+    sample: jax.Array,
     tables: Tables | None,
 ) -> Multiplied:
     rows, numbers = _rows(x, sample)
@@ -355,10 +351,10 @@ def _tables(place: Place, grid: Grid, chip: Chip | None) -> Tables | None:
     return None if tables is None else (tables[0][0], tables[1][0])
 
 
-def _rows(x: jax.Array, sample: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def _rows(x: jax.Array, sample: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns inputs as rows `[M, K]`, and the number of each among all rows of all samples."""
     samples, *within = x.shape[:-1] or (1,)
     per_sample = math.prod(within)
     count = samples * per_sample
-    first = wholes(sample, "sample").astype(jnp.uint32) * jnp.uint32(per_sample)
+    first = sample.astype(jnp.uint32) * jnp.uint32(per_sample)
     return x.reshape(count, x.shape[-1]), first + jnp.arange(count, dtype=jnp.uint32)
